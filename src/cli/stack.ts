@@ -1,7 +1,6 @@
 /** Opens everything that a running model consists of: checkpoint, tokenizer, adapters, engine and gateway. */
 
 import { readdir } from "node:fs/promises";
-import type { StoreLimits } from "../adapter/store/store.js";
 import type { UploadLimits } from "../adapter/upload/upload.js";
 import { LorikeetError } from "../base/errors.js";
 import type { Logger, Progress } from "../base/log.js";
@@ -28,9 +27,9 @@ import { usableThreads } from "./machine.js";
 import type { EngineSettings } from "./options/engine-options.js";
 import { requireFile, requireFolder, requireNoFile } from "./options/paths.js";
 import { choosePrecision, type Precision } from "./precision.js";
-import { type AdapterTier, openAdapterTier } from "./serve/adapter-tier.js";
+import { AdapterFolder, type AdapterFolderOptions } from "./serve/adapter-folder.js";
+import { type AdapterTier, joinDecoder } from "./serve/adapter-tier.js";
 import { noAdapters } from "./serve/no-adapters.js";
-import type { ValidationSettings } from "./serve/tier.js";
 import { UsageError } from "./usage.js";
 import { readVersion } from "./version.js";
 
@@ -38,12 +37,8 @@ export interface StackOptions {
   readonly settings: EngineSettings;
   /** null: the model folder's name. */
   readonly servedName: string | null;
-  /** null: none. */
-  readonly adapters: {
-    readonly directory: string;
-    readonly limits: Partial<StoreLimits>;
-    readonly validation?: ValidationSettings;
-  } | null;
+  /** The folder of adapters, its own or one that other bases share; null: none. */
+  readonly adapters: AdapterFolder | AdapterFolderOptions | null;
   readonly gateway: Partial<GatewayOptions>;
   readonly uploads?: UploadLimits;
   readonly maxTemplateSteps?: number;
@@ -192,6 +187,7 @@ async function open(
   closers.push(() => started.engine.close());
   const dtypes = { kvCacheDtype: floatDtypes[halves.cacheType], activationDtype: floatDtypes[halves.activationType] };
   const fingerprinted = { ...settings, device: device.kind, ...dtypes };
+  const { own, cache, mixtures } = adapters ?? noAdapters();
   const gateway = createGateway({
     engine: started.engine,
     tokenizer,
@@ -205,7 +201,7 @@ async function open(
       generationDefaults: checkpoint.generationDefaults,
     },
     rows: await rowsOf(options, checkpoint, started, tokenizer, adapters),
-    ...(adapters ?? noAdapters()),
+    ...{ store: own, cache, mixtures },
     options: options.gateway,
     ...(options.uploads === undefined ? {} : { uploads: options.uploads }),
     logger,
@@ -239,20 +235,21 @@ async function rowsOf(
 }
 
 async function openAdapters(
-  { adapters, settings, logger }: StackOptions,
+  { adapters, settings }: StackOptions,
   checkpoint: Checkpoint,
   name: string,
   closers: Closers,
 ): Promise<AdapterTier | null> {
   if (adapters === null) return null;
-  const tier = await openAdapterTier({
-    ...adapters,
-    checkpoint,
-    reserved: [name],
-    cacheBytes: settings.adapterCacheBytes,
-    activeBytes: settings.activeAdapterBytes,
-    logger,
-  });
-  closers.push(async () => tier[Symbol.asyncDispose]());
-  return tier;
+  const folder = adapters instanceof AdapterFolder ? adapters : new AdapterFolder(adapters);
+  const budget = { cacheBytes: settings.adapterCacheBytes, activeBytes: settings.activeAdapterBytes };
+  const close = async (): Promise<void> => (folder === adapters ? undefined : await folder[Symbol.asyncDispose]());
+  try {
+    const tier = await joinDecoder(folder, name, checkpoint, budget);
+    closers.push(async () => tier[Symbol.asyncDispose](), close);
+    return tier;
+  } catch (error) {
+    await close();
+    throw error;
+  }
 }

@@ -19,9 +19,9 @@ import { type PoolingMode, readTextHead } from "../model/task/text-head.js";
 import { loadRowTokenizer } from "../text/tokenizer/row-tokenizer.js";
 import { usableThreads } from "./machine.js";
 import type { EngineSettings } from "./options/engine-options.js";
+import type { AdapterFolder } from "./serve/adapter-folder.js";
 import { noAdapters } from "./serve/no-adapters.js";
-import { openTaskAdapterTier, type TaskAdapterTier } from "./serve/task-adapter-tier.js";
-import type { TierOptions } from "./serve/tier.js";
+import { joinTask, type TaskAdapterTier } from "./serve/task-adapter-tier.js";
 import { UsageError } from "./usage.js";
 import { readVersion } from "./version.js";
 
@@ -29,8 +29,8 @@ export interface TaskStackOptions {
   readonly settings: EngineSettings;
   /** null: the model folder's name. */
   readonly servedName: string | null;
-  /** null: none. */
-  readonly adapters: Pick<TierOptions, "directory" | "limits" | "validation"> | null;
+  /** The folder of adapters, which other bases may share; null: none. */
+  readonly adapters: AdapterFolder | null;
   readonly gateway: Partial<GatewayOptions>;
   readonly uploads?: UploadLimits;
   readonly images: ImageLimits;
@@ -98,6 +98,7 @@ export async function openTaskStack(options: TaskStackOptions, model: TaskModel)
       },
       probe,
     );
+    const { own, cache, mixtures } = adapters ?? noAdapters();
     const gateway = createTaskGateway({
       engine: started.engine,
       tokenizer,
@@ -107,7 +108,7 @@ export async function openTaskStack(options: TaskStackOptions, model: TaskModel)
       task: model.task,
       names: [name],
       version: readVersion(),
-      ...(adapters ?? noAdapters()),
+      ...{ store: own, cache, mixtures },
       options: options.gateway,
       ...(uploads && { uploads }),
       logger,
@@ -135,18 +136,13 @@ export function tooSlow(name: string, allowed: number, cause: unknown): Lorikeet
 }
 
 async function openAdapters(
-  { adapters, settings, logger }: TaskStackOptions,
+  { adapters, settings }: TaskStackOptions,
   { modules, names }: TaskModel,
   probe: RowProbe,
   name: string,
 ): Promise<TaskAdapterTier | null> {
   if (adapters === null) return null;
-  return await openTaskAdapterTier({
-    ...adapters,
-    ...{ modules, names, targets: taskTargetsOf(modules, refusalsOf(modules, probe)) },
-    reserved: [name],
-    cacheBytes: settings.adapterCacheBytes,
-    activeBytes: settings.activeAdapterBytes,
-    logger,
-  });
+  const budget = { cacheBytes: settings.adapterCacheBytes, activeBytes: settings.activeAdapterBytes };
+  const targets = taskTargetsOf(modules, refusalsOf(modules, probe));
+  return await joinTask(adapters, name, { names, modules, targets }, budget);
 }

@@ -10,12 +10,14 @@ import type { Engine } from "../engine/types.js";
 import { wellFormed } from "../text/characters.js";
 import type { ActivityBook, AdapterActivity } from "./activity.js";
 import { folderBelow } from "./allowed-folder.js";
+import type { AdapterNames } from "./catalog.js";
 import type { GatewayObserver } from "./observer.js";
 
 export type StorePort = Pick<
   AdapterStore,
   "resolve" | "list" | "isNamed" | "hold" | "stage" | "stageCopy" | "put" | "remove" | "folder"
->;
+> &
+  Pick<AdapterNames, "otherBaseOf">;
 export type CachePort = Pick<AdapterCache, "prefetch" | "pin" | "unpin" | "forget" | "state" | "stats">;
 
 export type Tier = "device" | "host" | "disk";

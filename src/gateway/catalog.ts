@@ -12,6 +12,8 @@ import type { WeightedAdapter } from "./requests.js";
 export interface AdapterNames {
   resolve(name: string): AdapterRecord | null;
   list(): readonly AdapterRecord[];
+  /** The base of an adapter that belongs to another one; null for other names. */
+  otherBaseOf?(name: string): string | null;
   /** Keeps a version's files until the returned function is called. */
   hold(version: Pick<AdapterRecord, "digest" | "weightsDigest">): () => void;
 }
@@ -100,6 +102,8 @@ export class Catalog {
   #mix(model: string, mixed: readonly WeightedAdapter[]): Target {
     const records = mixed.map(({ name, param }) => {
       const record = this.#find(name);
+      const other = record ? null : (this.#adapters.otherBaseOf?.(name) ?? null);
+      if (other !== null) throw ofAnotherBase(name, other, this.#base.names[0], param);
       if (!record) throw notFound(name, param);
       if (record.dora) throw notLinear(`The adapter \`${name}\``);
       return record;
@@ -182,6 +186,11 @@ export class Catalog {
 
 function notFound(model: string, param = "model"): LorikeetError {
   return new LorikeetError("model_not_found", `The model \`${model}\` does not exist.`, { param });
+}
+
+function ofAnotherBase(name: string, other: string, base: string, param: string): LorikeetError {
+  const message = `The adapter \`${name}\` belongs to the base \`${other}\`; adapters of \`${base}\` can be mixed with one another only.`;
+  return new LorikeetError("invalid_value", message, { param, found: name });
 }
 
 function notTheBase(model: string): LorikeetError {

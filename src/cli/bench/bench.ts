@@ -86,9 +86,9 @@ function openBenchStack(
       activeAdapterBytes: adapterBytes,
     },
     servedName: "random",
-    adapters: adapters === null ? null : { directory: adapters, limits: {} },
+    adapters: adapters === null ? null : { directory: adapters, logger: silent },
     gateway: {},
-    ...(observer ? { observer } : {}),
+    ...(observer ? { observerOf: () => observer } : {}),
     logger: silent,
     progress: progress.report,
   });

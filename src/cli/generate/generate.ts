@@ -45,7 +45,7 @@ async function generate(prompt: string, settings: GenerateSettings, json: boolea
   await using stack = await openStack({
     settings: { ...settings, ...singleSequence },
     servedName: null,
-    adapters: adapter && { directory: adapter.folder, limits: {} },
+    adapters: adapter && { directory: adapter.folder, logger: silent },
     // The terminal shows the whole text, reasoning included.
     gateway: { generationConfig: settings.generationConfig, reasoningParser: json ? "auto" : "none" },
     neededContext: await neededContext(prompt, settings),

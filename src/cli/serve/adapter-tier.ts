@@ -7,33 +7,34 @@ import { foldMagnitudes } from "../../engine/adapters/dora-gains.js";
 import { storedModules } from "../../model/modules.js";
 import type { Checkpoint } from "../../model/types.js";
 import { WeightNorms } from "../../weights/norms.js";
+import type { AdapterFolder } from "./adapter-folder.js";
 import { GainCheck } from "./gain-check.js";
-import { checkKeyOf, checkLimitsOf, openTier, type Tier, type TierOptions } from "./tier.js";
-
-export interface AdapterTierOptions extends TierOptions {
-  readonly checkpoint: Checkpoint;
-}
+import { checkKeyOf, checkLimitsOf, type Tier, type TierBudget } from "./tier.js";
 
 export type AdapterTier = Tier<HostAdapter>;
 
-/** Opens the folder, which is not scanned until `store.start`. Throws what opening the store throws. */
-export async function openAdapterTier(options: AdapterTierOptions): Promise<AdapterTier> {
-  const { checkpoint, reserved } = options;
+/** Joins the folder, which is not scanned until its store starts. Throws what opening the store throws. */
+export async function joinDecoder(
+  folder: AdapterFolder,
+  name: string,
+  checkpoint: Checkpoint,
+  budget: TierBudget,
+): Promise<AdapterTier> {
   const modules = storedModules(checkpoint);
-  const names = [...checkpoint.names, ...reserved];
+  const names = [...checkpoint.names, name];
   const loader = new AdapterWorker();
   const norms = new WeightNorms(checkpoint, { threads: 1 }); // steps use the other threads
-  const gains = new GainCheck(modules, norms, checkLimitsOf(options));
-  return await openTier<HostAdapter>(options, {
+  const gains = new GainCheck(modules, norms, checkLimitsOf(folder.validation));
+  return await folder.join<HostAdapter>(name, {
     modules,
     names,
     checkKey: checkKeyOf(checkpoint.fingerprint, names),
-    checkFurther: (folder, { summary }) => gains.check(folder, summary),
-    load: async (folder, loading, label) => foldMagnitudes(await loader.load(folder, modules, loading), norms, label),
+    checkFurther: (path, { summary }) => gains.check(path, summary),
+    load: async (path, loading, label) => foldMagnitudes(await loader.load(path, modules, loading), norms, label),
     compose: composeMixture,
     [Symbol.asyncDispose]: async () => {
       await Promise.all([loader.close(), gains.close()]);
       await norms[Symbol.asyncDispose]();
     },
-  });
+  }, budget);
 }

@@ -35,13 +35,13 @@ const store: StorePort = {
 };
 
 export function noAdapters(): {
-  readonly store: StorePort;
+  readonly own: StorePort;
   readonly cache: AdapterCache & CachePort;
   readonly mixtures: Mixtures;
 } {
   const sizes = { bytesOf: () => undefined, largestBytes: () => 0 };
   return {
-    store,
+    own: store,
     cache: new AdapterCache<HostAdapter>({ maxBytes: 1, sizes, load: unknown }),
     mixtures: new Mixtures(() => false),
   };

@@ -7,44 +7,50 @@ import { LorikeetError } from "../../base/errors.js";
 import { foldAdapter } from "../../engine/task/folded.js";
 import { type TaskTarget, taskTargetsKey } from "../../model/task/adapter-targets.js";
 import type { TaskModule } from "../../model/task/target-modules.js";
-import { checkKeyOf, checkLimitsOf, openTier, type Tier, type TierOptions } from "./tier.js";
+import type { AdapterFolder } from "./adapter-folder.js";
+import { checkKeyOf, checkLimitsOf, type Tier, type TierBudget } from "./tier.js";
 
-export interface TaskTierOptions extends TierOptions {
-  /** The model's names, besides the reserved ones. */
+export type TaskAdapterTier = Tier<HostTaskAdapter>;
+
+/** A task model as its adapters see it. */
+export interface AdaptedTask {
+  /** Besides the served one. */
   readonly names: readonly string[];
   readonly modules: readonly TaskModule[];
   /** The same modules as adapters see them. */
   readonly targets: readonly TaskTarget[];
 }
 
-export type TaskAdapterTier = Tier<HostTaskAdapter>;
-
-/** Opens the folder, which is not scanned until `store.start`. Throws what opening the store throws. */
-export async function openTaskAdapterTier(options: TaskTierOptions): Promise<TaskAdapterTier> {
-  const { targets, modules, reserved } = options;
-  const names = [...options.names, ...reserved];
-  const { limits, timeoutMs } = checkLimitsOf(options);
+/** Joins the folder, which is not scanned until its store starts. Throws what opening the store throws. */
+export async function joinTask(
+  folder: AdapterFolder,
+  name: string,
+  { modules, targets, ...task }: AdaptedTask,
+  budget: TierBudget,
+): Promise<TaskAdapterTier> {
+  const names = [...task.names, name];
+  const { limits, timeoutMs } = checkLimitsOf(folder.validation);
   const loader = new AdapterWorker();
   // Apart from the thread that loads for requests.
   const trial = new AdapterWorker({ atOnce: 1, deadlineMs: timeoutMs });
   /** One adapter in memory at a time. */
   const turn = new Semaphore(1);
-  return await openTier<HostTaskAdapter>(options, {
+  return await folder.join<HostTaskAdapter>(name, {
     modules: { targets },
     names,
     checkKey: checkKeyOf(taskTargetsKey(targets), names),
     // Folds it with the base as the engine does, and discards the result: a bad adapter is refused at upload, not at first use.
-    checkFurther: (folder, { summary: { alphas } }) =>
+    checkFurther: (path, { summary: { alphas } }) =>
       turn.run(async () => {
-        const loaded = await trial.loadTask(folder, targets, { limits, ...(alphas && { alphas }) });
+        const loaded = await trial.loadTask(path, targets, { limits, ...(alphas && { alphas }) });
         await foldAdapter(loaded, modules);
       }),
-    load: (folder, loading) => loader.loadTask(folder, targets, loading),
+    load: (path, loading) => loader.loadTask(path, targets, loading),
     compose: async () => {
       throw new LorikeetError("adapter_unsupported", "Adapters of task models are not mixed; name one adapter.");
     },
     [Symbol.asyncDispose]: async () => {
       await Promise.all([loader.close(), trial.close()]);
     },
-  });
+  }, budget);
 }

@@ -1,29 +1,24 @@
 /**
- * What a running process has for adapters of any base: the store, the thread that checks, and the cache in memory. The base says what is
- * checked besides the format, and how an adapter is loaded.
+ * What a running process has for the adapters of one base: their cache in memory, and what the base says about checking and loading them.
+ * The folder that stores them may serve several bases.
  */
 
 import { AdapterCache, type AdapterSizes, type Cacheable } from "../../adapter/cache/cache.js";
 import { Mixtures, type WeightedPart } from "../../adapter/cache/mixtures.js";
 import type { AdapterBase, AdapterLimits, CheckedAdapter, CheckOptions } from "../../adapter/format.js";
-import { AdapterStore, type StoreLimits } from "../../adapter/store/store.js";
-import type { AdapterRecord } from "../../adapter/types.js";
-import { Validator, type ValidatorOptions, validationDefaults } from "../../adapter/worker/validator.js";
+import type { AdapterStore } from "../../adapter/store/store.js";
+import type { AdapterRecord, AdapterSummary } from "../../adapter/types.js";
+import { type ValidatorOptions, validationDefaults } from "../../adapter/worker/validator.js";
 import { LorikeetError } from "../../base/errors.js";
 import type { Logger } from "../../base/log.js";
-import { tryLockFile } from "../../runtime/file-lock.js";
+import type { StorePort } from "../../gateway/adapters.js";
 import { formatBytes } from "../options/units.js";
 
-export interface TierOptions {
-  readonly directory: string;
-  /** Names of the base model, which no adapter may have. */
-  readonly reserved: readonly string[];
+/** What a base may hold of its adapters. */
+export interface TierBudget {
   readonly cacheBytes: number;
   /** Limit of the adapters in use: a larger adapter could never run. */
   readonly activeBytes: number;
-  readonly limits?: Partial<StoreLimits>;
-  readonly validation?: ValidationSettings;
-  readonly logger: Logger;
 }
 
 /** How adapters are checked. */
@@ -47,88 +42,68 @@ export interface TierBase<Held extends Cacheable> extends AsyncDisposable {
   compose(digest: string, parts: readonly { readonly adapter: Held; readonly weight: number }[]): Promise<Held>;
 }
 
+/** Disposing of it closes what the base checks and loads with. */
 export interface Tier<Held extends Cacheable> extends AsyncDisposable {
+  /** The folder's, of all bases that share it. Open once all of them have joined. */
   readonly store: AdapterStore;
+  /** The base's own adapters in it. */
+  readonly own: StorePort;
   readonly cache: AdapterCache<Held>;
   readonly mixtures: Mixtures;
 }
 
-/** The limits of one check, for those who check further. */
-export function checkLimitsOf({ validation = {} }: Pick<TierOptions, "validation">) {
-  return { limits: validation.adapterLimits ?? {}, timeoutMs: validation.timeoutMs ?? validationDefaults.timeoutMs };
+/** What a folder of adapters needs to know of a base's tier. */
+export interface TierMember extends TierBudget {
+  /** The base's served name. */
+  readonly name: string;
+  readonly base: Pick<TierBase<Cacheable>, "modules" | "names" | "checkKey" | "checkFurther">;
+  readonly known: KnownAdapters;
+  readonly mixtures: Mixtures;
+  readonly cache: Pick<AdapterCache<Cacheable>, "assertFits" | "forget">;
 }
 
-/** Opens the folder, which is not scanned until `store.start`. Owns the base. Throws what opening the store throws. */
-export async function openTier<Held extends Cacheable>(
-  options: TierOptions,
-  base: TierBase<Held>,
-): Promise<Tier<Held>> {
-  const { directory, reserved, cacheBytes, limits = {}, validation = {}, logger } = options;
-  const { adapterLimits = {}, ...validatorOptions } = validation;
-  const validator = new Validator(validatorOptions);
+/** The limits of one check, for those who check further. */
+export function checkLimitsOf({ adapterLimits, timeoutMs }: ValidationSettings = {}) {
+  return { limits: adapterLimits ?? {}, timeoutMs: timeoutMs ?? validationDefaults.timeoutMs };
+}
+
+/** Throws `adapter_too_large`. */
+export function admit(
+  { weightsDigest, bytes, activeBytes }: AdapterSummary,
+  { cache, activeBytes: allowed }: Pick<TierMember, "cache" | "activeBytes">,
+): void {
+  cache.assertFits(weightsDigest, bytes);
+  if (activeBytes > allowed) throw tooLargeToRun(activeBytes, allowed);
+}
+
+/** The cache of a base's adapters and their mixtures, which `read` takes from disk. */
+export function openCache<Held extends Cacheable>(
+  base: Pick<TierBase<Held>, "load" | "compose">,
+  maxBytes: number,
+  adapterLimits: Partial<AdapterLimits>,
+  { read, logger }: { readonly read: AdapterStore["read"]; readonly logger: Logger },
+): { readonly cache: AdapterCache<Held>; readonly mixtures: Mixtures; readonly known: KnownAdapters } {
   const mixtures = new Mixtures((digest) => cache.state(digest).resident);
   const known = new KnownAdapters(mixtures);
-  const read = async (digest: string): Promise<Held> => {
+  const readOne = async (digest: string): Promise<Held> => {
     const alphas = known.alphasOf(digest);
     const loading = { expectedDigest: digest, limits: adapterLimits, ...(alphas && { alphas }) };
-    return await store.read(digest, (folder) => base.load(folder, loading, `The adapter ${digest}`));
+    return await read(digest, (folder) => base.load(folder, loading, `The adapter ${digest}`));
   };
   const cache: AdapterCache<Held> = new AdapterCache<Held>({
-    maxBytes: cacheBytes,
+    maxBytes,
     sizes: known,
     logger,
     load: async (digest) => {
       const parts = mixtures.partsOf(digest);
-      if (!parts) return read(digest);
+      if (!parts) return readOne(digest);
       // Parts are read from disk even if they are in the cache: a load that waited for another could wait forever.
       const weighted: { adapter: Held; weight: number }[] = [];
-      for (const { weightsDigest, weight } of parts) weighted.push({ adapter: await read(weightsDigest), weight });
+      for (const { weightsDigest, weight } of parts) weighted.push({ adapter: await readOne(weightsDigest), weight });
       return await base.compose(digest, weighted);
     },
   });
-  const opening = AdapterStore.open({
-    directory,
-    check: async (folder, { client } = {}) => {
-      const checking = { baseNames: base.names, limits: adapterLimits };
-      const checked = await validator.check(folder, base.modules, checking, client);
-      // If it is too large for the cache, that is the error to report.
-      if (checked.summary.bytes <= cacheBytes) await base.checkFurther(folder, checked);
-      return checked;
-    },
-    bases: [{ name: base.names[0] ?? null, checkKey: base.checkKey }],
-    tryLock: tryLockFile,
-    reserved,
-    admit: ({ weightsDigest, bytes, activeBytes }) => {
-      cache.assertFits(weightsDigest, bytes);
-      if (activeBytes > options.activeBytes) throw tooLargeToRun(activeBytes, options.activeBytes);
-    },
-    limits,
-    logger,
-    observer: {
-      named: (record) => {
-        known.add(record);
-        const { name, digest, warnings } = record;
-        if (warnings.length > 0) logger.warn({ adapter: name, digest, warnings }, "An adapter has warnings");
-      },
-      unwanted: (digest) => {
-        known.delete(digest);
-        for (const each of [digest, ...mixtures.forget(digest)]) cache.forget(each);
-      },
-    },
-  });
-  const closeChecks = async (): Promise<void> => {
-    await validator.close();
-    await base[Symbol.asyncDispose]();
-  };
-  const store = await opening.catch(async (error: unknown) => {
-    await closeChecks();
-    throw error;
-  });
-  const close = async (): Promise<void> => {
-    await store.close();
-    await closeChecks();
-  };
-  return { store, cache, mixtures, [Symbol.asyncDispose]: close };
+  return { cache, mixtures, known };
 }
 
 /** Increased whenever the checks change, so that stored adapters are checked again. */
@@ -147,7 +122,7 @@ function tooLargeToRun(bytes: number, allowed: number): LorikeetError {
 }
 
 /** Sizes and alphas of all versions that may still be requested, by the digest of their weights. */
-class KnownAdapters implements AdapterSizes {
+export class KnownAdapters implements AdapterSizes {
   readonly #known = new Map<string, Pick<AdapterRecord, "bytes" | "alphas">>();
   readonly #mixtures: Mixtures;
 

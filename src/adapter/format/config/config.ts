@@ -37,7 +37,8 @@ export async function readConfig(
   return readPeft(fields, faults, features, warnings, options);
 }
 
-async function readFields(path: string, maxBytes: number, faults: Faults): Promise<Fields | null> {
+/** null, with a fault, if it is not readable JSON. */
+export async function readFields(path: string, maxBytes: number, faults: Faults): Promise<Fields | null> {
   let bytes: Buffer;
   try {
     bytes = await readBounded(path, maxBytes + 1);
