@@ -19,7 +19,7 @@ import type { LoadedTokenizer } from "../text/types.js";
 import { usableThreads } from "./machine.js";
 import { formatBytes } from "./options/units.js";
 import { noAdapters } from "./serve/no-adapters.js";
-import { openTaskAdapterTier, type TaskAdapterTier } from "./serve/task-adapter-tier.js";
+import { joinTask, type TaskAdapterTier } from "./serve/task-adapter-tier.js";
 import { isStopped, type TaskStackOptions, tooSlow } from "./task-stack.js";
 import { UsageError } from "./usage.js";
 import { readVersion } from "./version.js";
@@ -74,6 +74,7 @@ export async function openSeq2SeqStack(options: TaskStackOptions, model: TaskMod
     isStarted = true;
     closers.push(() => started.engine.close());
     const { vocabSize } = graphs.probes;
+    const { own, cache, mixtures } = adapters ?? noAdapters();
     const gateway = createGateway({
       engine: started.engine,
       tokenizer,
@@ -86,7 +87,7 @@ export async function openSeq2SeqStack(options: TaskStackOptions, model: TaskMod
         generationDefaults: rules.defaults,
         source: { task: model.task, maxTokens: Math.min(rules.maxTokens ?? limits.maxGenerated, limits.maxGenerated) },
       },
-      ...(adapters ?? noAdapters()),
+      ...{ store: own, cache, mixtures },
       options: options.gateway,
       ...(options.uploads && { uploads: options.uploads }),
       logger: options.logger,
@@ -136,22 +137,16 @@ function checkMemory(
 }
 
 async function openAdapters(
-  { adapters, settings, logger }: TaskStackOptions,
+  { adapters, settings }: TaskStackOptions,
   { modules, names }: TaskModel,
   graphs: OpenedGraphs,
   name: string,
 ): Promise<TaskAdapterTier | null> {
   if (adapters === null) return null;
-  const targets = taskTargetsOf(modules, refusalsOf(modules, graphs));
-  return await openTaskAdapterTier({
-    ...adapters,
-    // A head of another size would give another vocabulary.
-    ...{ modules, names, targets: targets.map((target) => ({ ...target, isOutput: false })) },
-    reserved: [name],
-    cacheBytes: settings.adapterCacheBytes,
-    activeBytes: settings.activeAdapterBytes,
-    logger,
-  });
+  const budget = { cacheBytes: settings.adapterCacheBytes, activeBytes: settings.activeAdapterBytes };
+  // A head of another size would give another vocabulary.
+  const targets = taskTargetsOf(modules, refusalsOf(modules, graphs)).map((target) => ({ ...target, isOutput: false }));
+  return await joinTask(adapters, name, { names, modules, targets }, budget);
 }
 
 /** A hash of the files and of the options that affect answers. */

@@ -47,6 +47,8 @@ export interface StackOptions {
   readonly pooling?: PoolingMode | null;
   /** Maximum tokens of a sequence. Slots need not be larger, even if the model allows more. */
   readonly neededContext?: number;
+  /** Of several bases: what this one's KV cache may take of the host's memory without --kv-bytes. */
+  readonly kvShare?: number;
   readonly logger: Logger;
   readonly progress: Progress;
 }
@@ -76,8 +78,16 @@ export interface Stack extends AsyncDisposable {
   readonly gateway: Gateway;
 }
 
+type PlanOptions = Omit<StackOptions, "logger" | "progress">;
+
 /** Checks the settings against disk, model, device and memory. Throws a UsageError, `device_unavailable`, or what opening the model throws. */
-export async function planStack(options: Omit<StackOptions, "logger" | "progress">): Promise<StackPlan> {
+export async function planStack(options: PlanOptions): Promise<StackPlan> {
+  const survey = await surveyStack(options);
+  return { ...survey, kv: planSlots(options, survey) };
+}
+
+/** The plan without the slots, which depend on the memory that other bases leave. */
+export async function surveyStack(options: PlanOptions): Promise<Omit<StackPlan, "kv">> {
   const { settings } = options;
   if (settings.model === null) throw new UsageError(["--model <model> is required (or LORIKEET_MODEL)."]);
   await requireFolder("--model", settings.model);
@@ -89,13 +99,16 @@ export async function planStack(options: Omit<StackOptions, "logger" | "progress
   const precision = choosePrecision(checkpoint.parameterCount, settings);
   const device = await chooseFor(settings);
   const halves = chooseHalves(settings, device, precision.dtype);
-  const kv = planSlots(options, { checkpoint, precision, device, halves });
-  return { name: options.servedName ?? checkpoint.names[0], checkpoint, precision, kv, halves, device };
+  return { name: options.servedName ?? checkpoint.names[0], checkpoint, precision, halves, device };
 }
 
 /** Throws a UsageError. */
-function planSlots(
-  { settings, neededContext = Number.POSITIVE_INFINITY }: Pick<StackOptions, "settings" | "neededContext">,
+export function planSlots(
+  {
+    settings,
+    neededContext = Number.POSITIVE_INFINITY,
+    kvShare,
+  }: Pick<StackOptions, "settings" | "neededContext" | "kvShare">,
   { checkpoint: { config }, precision, device, halves }: Omit<StackPlan, "name" | "kv">,
 ): KvPlan {
   const shape = cacheShape(config, halves);
@@ -108,7 +121,10 @@ function planSlots(
     {
       ...settings,
       neededContext,
-      memoryBytes: memoryFor(device, settings.activeAdapterBytes),
+      memoryBytes:
+        kvShare !== undefined && device.kind === "cpu"
+          ? precision.bytes + 2 * kvShare
+          : memoryFor(device, settings.activeAdapterBytes),
       weightBytes: precision.bytes,
     },
   );

@@ -1,7 +1,7 @@
 /** The use cases of adapters: listing them with their tiers, storing, pinning, deleting, reading back. Knows no HTTP. */
 import type { AdapterCache } from "../adapter/cache/cache.js";
 import { type AdapterCard, readCard } from "../adapter/card.js";
-import type { AdapterStore } from "../adapter/store/store.js";
+import type { AdapterStore, PutOptions } from "../adapter/store/store.js";
 import type { AdapterRecord } from "../adapter/types.js";
 import { packTar, type UploadBody, type Uploads } from "../adapter/upload/upload.js";
 import { LorikeetError } from "../base/errors.js";
@@ -32,6 +32,8 @@ export interface AdapterInfo extends AdapterRecord {
 /** An incoming adapter. */
 export interface Upload extends UploadBody {
   readonly name: string;
+  /** The base that it belongs to; null: the one that it names or fits. */
+  readonly base?: string | null;
   /** Throw `precondition_failed` if the name exists. */
   readonly onlyNew: boolean;
 }
@@ -58,6 +60,8 @@ export interface AdaptersDeps {
   readonly store: StorePort;
   /** The holder of an adapter: its base's. */
   holderOf(record: Pick<AdapterRecord, "base">): AdapterHolder;
+  /** The served names of the bases. */
+  readonly baseNames: readonly string[];
   readonly uploads: Uploads;
   readonly observer: GatewayObserver;
   readonly logger: Logger;
@@ -103,8 +107,11 @@ export class Adapters {
   async upload(upload: Upload, signal: AbortSignal): Promise<Stored> {
     const { store, uploads, observer } = this.#deps;
     try {
-      if (upload.onlyNew && this.has(upload.name)) throw nameTaken(upload.name);
-      const keep = (staged: string): Promise<Stored> => this.store(upload.name, staged, upload.onlyNew, upload.client);
+      const { name, onlyNew, client, base = null } = upload;
+      this.#checkBase(base);
+      if (onlyNew && this.has(name)) throw nameTaken(name);
+      const keep = (staged: string): Promise<Stored> =>
+        this.store(name, staged, onlyNew, { ...(client !== undefined && { client }), base });
       const stored = await uploads.receive(upload, store, keep, signal);
       observer.uploaded?.(stored.outcome);
       return stored;
@@ -115,13 +122,18 @@ export class Adapters {
   }
 
   /** Points a name at a staged folder. A pin belongs to the name: it moves to the new version if there is room. */
-  async store(name: string, staged: string, onlyNew: boolean, client?: string): Promise<Stored> {
+  async store(
+    name: string,
+    staged: string,
+    onlyNew: boolean,
+    { client = "unknown", base = null }: Pick<PutOptions, "client" | "base"> = {},
+  ): Promise<Stored> {
     const { store, holderOf } = this.#deps;
     const before = store.resolve(name);
     const wasPinned = before !== null && holderOf(before).cache.state(before.weightsDigest).pinned;
     const { record, outcome } = await store.put(name, staged, {
       ...(onlyNew ? { ifNoneMatch: "*" } : {}),
-      client: client ?? "unknown",
+      ...{ client, base },
     });
     if (before && (before.weightsDigest !== record.weightsDigest || before.base !== record.base)) {
       this.#giveUp(before);
@@ -134,17 +146,18 @@ export class Adapters {
 
   /**
    * Stores a copy of a local folder below the one that the operator allowed. Throws LorikeetError `route_not_found` if none is allowed,
-   * `adapter_not_found` for a folder outside it, `precondition_failed` if `onlyNew` is set and the name exists, or what storing throws.
+   * `adapter_not_found` for a folder outside it, `invalid_value` for an unknown base, `precondition_failed` if `onlyNew` is set and the name exists, or what storing throws.
    */
-  async copyFolder(name: string, path: string, onlyNew: boolean): Promise<Stored> {
+  async copyFolder(name: string, path: string, onlyNew: boolean, base: string | null = null): Promise<Stored> {
     const { store, copyRoot } = this.#deps;
     if (copyRoot === null) {
       const message = "Loading adapters by path is off; the operator turns it on with `--lora-path-root <dir>`.";
       throw new LorikeetError("route_not_found", message);
     }
+    this.#checkBase(base);
     if (onlyNew && this.has(name)) throw nameTaken(name);
     const { root, folder } = await folderBelow(copyRoot, path);
-    return this.store(name, await store.stageCopy(folder, { within: root }), onlyNew);
+    return this.store(name, await store.stageCopy(folder, { within: root }), onlyNew, { base });
   }
 
   /** Pins or unpins. Throws LorikeetError `adapter_not_found`, `conflict` or what loading throws. */
@@ -197,6 +210,14 @@ export class Adapters {
       release();
       throw error;
     }
+  }
+
+  #checkBase(base: string | null): void {
+    const { baseNames } = this.#deps;
+    if (base === null || baseNames.includes(base)) return;
+    const known = baseNames.map((name) => `"${name}"`).join(", ");
+    const message = `\`base\` is ${JSON.stringify(base.slice(0, 200))}; ${known} ${baseNames.length === 1 ? "is" : "are"} allowed.`;
+    throw new LorikeetError("invalid_value", message, { param: "base", allowed: baseNames });
   }
 
   /** Drops a removed name's weights from its base's memory, unless another name of the base points at them. */

@@ -18,6 +18,8 @@ export interface Faces {
   readonly task: TaskGateway | null;
   /** Answers Hugging Face's pipelines. */
   readonly pipeline: Gateway | TaskGateway | null;
+  /** The same, of bases that take texts. */
+  readonly textTask: TaskGateway | null;
 }
 
 export type Face = keyof Faces;
@@ -38,6 +40,7 @@ const deeds: Readonly<Record<Face, string>> = {
   text: "generates no text",
   task: "is not a task model",
   pipeline: "has no pipeline",
+  textTask: "takes no texts",
 };
 
 export class Bases {
@@ -121,11 +124,16 @@ export function basesOf(name: string, gateway: Gateway | TaskGateway): Bases {
   return new Bases([baseOf(name, gateway)]);
 }
 
+const taskFacesOf = (task: TaskGateway | null): Pick<Faces, "task" | "textTask"> => ({
+  task,
+  textTask: task?.texts.hasTokenizer ? task : null,
+});
+
 export function baseOf(name: string, gateway: Gateway | TaskGateway): Base {
   const shared = { name, models: gateway };
-  if (!("complete" in gateway)) return { ...shared, text: null, task: gateway, pipeline: gateway };
+  if (!("complete" in gateway)) return { ...shared, text: null, pipeline: gateway, ...taskFacesOf(gateway) };
   const { tasks, sourceTask } = gateway;
-  return { ...shared, text: gateway, task: tasks, pipeline: sourceTask === null ? tasks : gateway };
+  return { ...shared, text: gateway, pipeline: sourceTask === null ? tasks : gateway, ...taskFacesOf(tasks) };
 }
 
 /** The holder of each adapter, by the name of its base. */
@@ -149,7 +157,7 @@ function unnamed(able: readonly Base[], param: string): LorikeetError {
 
 function unable(name: string, base: Base, face: Face, able: readonly Base[], param: string): LorikeetError {
   const which = name === base.name ? `\`${name}\`` : `The base \`${base.name}\` of \`${name}\``;
-  const message = `${which} ${deeds[face]}; on this route, ${listed(able)} and their adapters answer.`;
+  const message = `${which} ${deeds[face]}; on this route, ${listed(able)} and ${able.length === 1 ? "its" : "their"} adapters answer.`;
   return new LorikeetError("model_unsupported", message, {
     param,
     found: name,

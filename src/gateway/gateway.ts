@@ -138,6 +138,7 @@ export function createGateway(parts: GatewayParts): Gateway {
   const adapters = new Adapters({
     ...{ store, observer, logger },
     holderOf: () => holder,
+    baseNames: [model.names[0]],
     uploads: new Uploads(parts.uploads),
     copyRoot: options.loraPathRoot,
   });

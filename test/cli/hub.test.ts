@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { resolveSettings } from "../../src/cli/options/settings.js";
+import { basesOfModels } from "../../src/cli/serve/base-settings.js";
 import { serveOptions } from "../../src/cli/serve/options.js";
 import { privateFoldersOf } from "../../src/cli/serve/private-folders.js";
 import { LoopbackHub, repositoryOf } from "../support/hub.js";
@@ -155,8 +156,9 @@ test("a model given by name is served under it, with an adapter from the hub", a
 });
 
 test("a server's answers name neither the snapshot of its model nor the cache around it", () => {
-  const settings = resolveSettings(serveOptions, { flags: {}, environment: {}, file: {} });
-  const folders = privateFoldersOf({ ...settings, model: "/data/hub/models--org--tiny/snapshots/0123abcd" });
+  const flags = { model: "/data/hub/models--org--tiny/snapshots/0123abcd" };
+  const settings = resolveSettings(serveOptions, { flags, environment: {}, file: {} });
+  const folders = privateFoldersOf(settings, basesOfModels(settings));
   for (const path of ["/data/hub/models--org--tiny/snapshots/0123abcd", "/data/hub"]) assert.ok(folders.includes(path));
 });
 

@@ -1,11 +1,19 @@
 /** The parts of the command: KV plan, banner, progress, tables, faults and signals. */
 
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { describe, test } from "node:test";
 import { LorikeetError } from "../../src/base/errors.js";
 import { planKvCache } from "../../src/cli/kv-plan.js";
 import { progressLine, tickingLine } from "../../src/cli/progress.js";
-import { addressOf, type BannerFacts, formatBanner } from "../../src/cli/serve/banner.js";
+import {
+  addressOf,
+  type BannerFacts,
+  type DecoderFacts,
+  formatBanner,
+  type ServerFacts,
+  type TaskFacts,
+} from "../../src/cli/serve/banner.js";
+import { planMemory } from "../../src/cli/serve/memory-plan.js";
 import { listenForShutdown } from "../../src/cli/serve/shutdown.js";
 import { formatTable } from "../../src/cli/table.js";
 import type { Terminal } from "../../src/cli/terminal.js";
@@ -83,8 +91,8 @@ test("a context past the model's own is refused with both numbers", () => {
   assert.throws(() => planKvCache(shape, { ...request, maxContext: 2048 }), /2048 is more than the 1024 tokens/);
 });
 
-const facts: BannerFacts = {
-  version: "1.2.3",
+const decoder: DecoderFacts = {
+  kind: "decoder",
   model: { name: "bookworm", directory: "models/bookworm", family: "llama", parameters: 7_344_384 },
   weights: { dtype: "fp32", headDtype: "fp32", why: "auto: up to 200 M parameters", residentBytes: 28 * MiB },
   device: {
@@ -103,12 +111,15 @@ const facts: BannerFacts = {
   },
   threads: 2,
   slots: { count: 16, context: 1024, kvBytes: 128 * MiB },
-  adapters: { folder: "adapters", found: ["plays"], refused: [{ name: "odd", reasons: ["no weights", "rank 0"] }] },
   notes: ["The self-test found a difference."],
-  host: "127.0.0.1",
-  port: 8080,
-  keys: 0,
 };
+const server: ServerFacts = {
+  ...{ version: "1.2.3", host: "127.0.0.1", port: 8080, keys: 0 },
+  adapters: { folder: "adapters", found: ["plays"], refused: [{ name: "odd", reasons: ["no weights", "rank 0"] }] },
+};
+const facts: BannerFacts = { server, bases: [decoder], memory: null };
+const bannerOf = (changed: Partial<ServerFacts>): string =>
+  formatBanner({ ...facts, server: { ...server, ...changed } });
 
 test("the banner shows the model, weights, slots, adapters found and refused, and the address's reach", () => {
   assert.equal(
@@ -123,9 +134,62 @@ refused   odd: no weights; rank 0
 note      The self-test found a difference.
 address   http://127.0.0.1:8080 (listening on loopback only, without keys; use --host 0.0.0.0 to open it to the network)`,
   );
-  assert.match(formatBanner({ ...facts, host: "0.0.0.0" }), /open to the network, without keys/);
-  assert.match(formatBanner({ ...facts, host: "0.0.0.0", keys: 2 }), /open to the network, with 2 keys\)/);
-  assert.match(formatBanner({ ...facts, adapters: null }), /adapters {2}none/);
+  assert.match(bannerOf({ host: "0.0.0.0" }), /open to the network, without keys/);
+  assert.match(bannerOf({ host: "0.0.0.0", keys: 2 }), /open to the network, with 2 keys\)/);
+  assert.match(bannerOf({ adapters: null }), /adapters {2}none/);
+});
+
+test("the banner of several bases shows each, what they share, and whose a note is", () => {
+  const policy: TaskFacts = {
+    ...{ kind: "task", threads: 2, maxBatch: 16, notes: [] },
+    model: {
+      ...{ name: "policy", folder: "models/policy", task: "tensors", architecture: null, file: "model.onnx" },
+      ...{ inputs: ["observation (float32 [batch, 4])"], outputs: ["logits (float32 [batch, 2])"] },
+    },
+  };
+  const share = { kvBytes: 512 * MiB, cacheBytes: 256 * MiB, activeBytes: 128 * MiB };
+  const memory = { memoryBytes: 4096 * MiB, weightBytes: 28 * MiB, shares: [share, { ...share, kvBytes: 0 }] };
+  const banner = formatBanner({ server, bases: [decoder, policy], memory });
+  assert.match(banner, /^model +bookworm .*\n(.*\n)*model +policy \(tensors\) from models\/policy, model\.onnx$/m);
+  const planned =
+    "28 MiB of weights, 128 MiB of KV caches, up to 512 MiB of cached and 256 MiB of active adapters, of 4 GiB";
+  assert.ok(banner.includes(planned), banner);
+  assert.match(banner, /^note +bookworm: The self-test found a difference\.$/m);
+});
+
+describe("memory of several bases", () => {
+  const decoderNeed = { weightBytes: 100, kvBytes: null, cacheBytes: null, activeBytes: null };
+  const taskNeed = { ...decoderNeed, kvBytes: 0 };
+  const totals = { kvBytes: null, cacheBytes: 60, activeBytes: 1000 };
+  const sumOf = ({ weightBytes, shares }: ReturnType<typeof planMemory>): number =>
+    shares.reduce((sum, { kvBytes, cacheBytes, activeBytes }) => sum + kvBytes + cacheBytes + activeBytes, weightBytes);
+
+  test("decoders share half of what the weights leave, all bases share the server's memory for adapters", () => {
+    const plan = planMemory(700, [decoderNeed, decoderNeed, taskNeed], totals);
+    const share = { kvBytes: 100, cacheBytes: 20, activeBytes: 33 };
+    assert.deepEqual(plan.shares, [share, share, { ...share, kvBytes: 0 }]);
+    assert.ok(sumOf(plan) <= 700);
+  });
+
+  test("a base's own sizes and --kv-bytes count against what the others share", () => {
+    const own = { ...decoderNeed, kvBytes: 200, cacheBytes: 50 };
+    const plan = planMemory(700, [own, decoderNeed], { ...totals, kvBytes: 120 });
+    assert.deepEqual(
+      plan.shares.map(({ kvBytes, cacheBytes }) => [kvBytes, cacheBytes]),
+      [
+        [200, 50],
+        [120, 60],
+      ],
+    );
+    assert.ok(sumOf(plan) <= 700);
+  });
+
+  test("what cannot fit is refused with both numbers", () => {
+    assert.throws(() => planMemory(250, [decoderNeed, { ...decoderNeed, kvBytes: 100 }], totals), {
+      code: "out_of_memory",
+      message: /need 200 B for weights and 100 B as their options say, more than the 250 B/,
+    });
+  });
 });
 
 test("addresses", () => {

@@ -5,6 +5,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Logger, silent } from "../../src/base/log.js";
 import { resolveSettings } from "../../src/cli/options/settings.js";
+import { basesOfModels } from "../../src/cli/serve/base-settings.js";
+import type { BaseStack } from "../../src/cli/serve/opened-bases.js";
 import { serveOptions } from "../../src/cli/serve/options.js";
 import { openService as open, type Service } from "../../src/cli/serve/service.js";
 import { until } from "./rig.js";
@@ -23,17 +25,21 @@ export interface RunningService extends Service {
 
 /** Flags of `serve` by their names in the table of options. Default: fp32, one thread and 64 tokens of context. */
 export async function openService(
-  flags: Readonly<Record<string, string>>,
+  flags: Readonly<Record<string, string | readonly string[]>>,
   logger: Logger = silent,
 ): Promise<RunningService> {
   const given = { ...testDevice, dtype: "fp32", threads: "1", maxContext: "64", port: "0", ...flags };
   const settings = resolveSettings(serveOptions, { flags: given, environment: {}, file: {} });
-  const service = await open(settings, logger, () => {});
+  const service = await open(settings, basesOfModels(settings), logger, () => {});
   const port = service.open();
   return { ...service, url: `http://127.0.0.1:${port}`, assertIdle: () => assertIdle(service) };
 }
 
-async function assertIdle({ stack }: Service): Promise<void> {
+async function assertIdle({ stacks }: Service): Promise<void> {
+  for (const stack of stacks) await assertStackIdle(stack);
+}
+
+async function assertStackIdle(stack: BaseStack): Promise<void> {
   const { engine } = stack.started;
   const isIdle = (): boolean => {
     const { engine: counts, cache } = stack.gateway.stats();

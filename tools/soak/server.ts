@@ -3,6 +3,7 @@ import { readdirSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { silent } from "../../src/base/log.js";
 import { resolveSettings } from "../../src/cli/options/settings.js";
+import { basesOfModels } from "../../src/cli/serve/base-settings.js";
 import { serveOptions } from "../../src/cli/serve/options.js";
 import { openService } from "../../src/cli/serve/service.js";
 
@@ -29,11 +30,8 @@ export interface SoakReport {
 }
 
 const flags: Record<string, string> = JSON.parse(process.argv[2] ?? "{}");
-const service = await openService(
-  resolveSettings(serveOptions, { flags, environment: {}, file: {} }),
-  silent,
-  () => {},
-);
+const settings = resolveSettings(serveOptions, { flags, environment: {}, file: {} });
+const service = await openService(settings, basesOfModels(settings), silent, () => {});
 const port = service.open();
 let crashes = 0;
 process.on("uncaughtException", (error) => {

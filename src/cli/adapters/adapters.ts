@@ -20,6 +20,8 @@ interface Where {
   readonly apiKeyFile?: string;
   readonly adapters?: string;
   readonly model?: string;
+  /** Of `add`: the base that the adapter belongs to, on a server with several. */
+  readonly base?: string;
   readonly json: boolean;
 }
 
@@ -40,12 +42,15 @@ export function addAdapters(program: Command, terminal: Terminal): void {
   add("list", "list the adapters, including those that cannot be served").action((where: Where) =>
     list(where, terminal),
   );
-  add("add <name> <folder>", "check a PEFT folder, or hf://org/name on the hub, and store it under a name").action(
-    async (name: string, text: string, where: Where) => {
+  add("add <name> <folder>", "check a PEFT folder, or hf://org/name on the hub, and store it under a name")
+    .option("--base <name>", "the adapter's base on a server with several (default: the one that it names or fits)")
+    .action(async (name: string, text: string, where: Where) => {
+      if (where.base !== undefined && where.url === undefined) {
+        throw new UsageError(["--base names a base of the server at --url; without one, --model is the base."]);
+      }
       await using source = await openAdapterSource(text, terminal);
       await put(name, source.folder, where, terminal);
-    },
-  );
+    });
   add("remove <name>", "remove an adapter").action((name: string, where: Where) => remove(name, where, terminal));
   add("verify", "read every adapter and compare it with its digest").action((where: Where) => verify(where, terminal));
 }
@@ -93,7 +98,7 @@ function showRemoteList(answer: unknown, json: boolean, terminal: Terminal): voi
     printResponse(terminal.stdout, answer);
     return;
   }
-  const columns = ["name", "tier", "rank", "modules", "bytes", "digest"];
+  const columns = ["name", "base", "tier", "rank", "modules", "bytes", "digest"];
   const rows = entriesOf(answer).map((entry) => columns.map((column) => cellOf(column, entry[column])));
   printLine(terminal.stdout, formatTable(columns, rows));
 }
@@ -119,7 +124,7 @@ function cellOf(column: string, value: unknown): string {
 async function put(name: string, folder: string, where: Where, terminal: Terminal): Promise<void> {
   if (where.url !== undefined) {
     await requireWeights(folder);
-    const answer = await serverAt(where.url, where, terminal).put(name, folder);
+    const answer = await serverAt(where.url, where, terminal).put(name, folder, where.base);
     const { outcome, warnings } = replyOf(answer);
     const line = outcome === "identical" ? "is already stored" : `was ${outcome}`;
     report(`${name} ${line} on ${where.url}.`, answer, where, terminal);

@@ -8,8 +8,8 @@ import { RemoteError, UsageError } from "../usage.js";
 export interface RemoteServer {
   /** Resolves with the response's JSON. Rejects with a RemoteError. */
   list(): Promise<unknown>;
-  /** Uploads a PEFT folder, except files that a store ignores. */
-  put(name: string, folder: string): Promise<unknown>;
+  /** Uploads a PEFT folder, except files that a store ignores. Without a base, the server finds it. */
+  put(name: string, folder: string, base?: string): Promise<unknown>;
   remove(name: string): Promise<unknown>;
   /** Downloads the adapter's folder as a tar. */
   download(name: string): Promise<Readable>;
@@ -23,8 +23,8 @@ export function remoteServer(url: string, key: string | null): RemoteServer {
   return {
     list: () => ask(new URL("v1/adapters", base), { headers }),
     remove: (name) => ask(at(name), { method: "DELETE", headers }),
-    put: (name, folder) =>
-      ask(at(name), {
+    put: (name, folder, ofBase) =>
+      ask(ofBase === undefined ? at(name) : new URL(`?base=${encodeURIComponent(ofBase)}`, at(name)), {
         method: "PUT",
         headers: { ...headers, "content-type": "application/x-tar" },
         body: ReadableStream.from(packTar(folder)),

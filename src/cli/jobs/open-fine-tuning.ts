@@ -4,6 +4,7 @@ import { Uploads } from "../../adapter/upload/upload.js";
 import { LorikeetError } from "../../base/errors.js";
 import type { Logger } from "../../base/log.js";
 import type { BaseDtype } from "../../engine/start.js";
+import type { Bases } from "../../gateway/bases.js";
 import { FineTuning } from "../../gateway/fine-tuning/fine-tuning.js";
 import { type FineTuningFolder, openFineTuningFolder } from "../../jobs/folder.js";
 import { Jobs } from "../../jobs/jobs.js";
@@ -14,7 +15,8 @@ import { freeMemory, usableMemory } from "../machine.js";
 import { requireNoFile } from "../options/paths.js";
 import { formatBytes } from "../options/units.js";
 import { fileBoundsOf, jobBoundsOf, uploadLimitsOf } from "../serve/mapping.js";
-import type { ServeSettings } from "../serve/options.js";
+import { isDecoderStack, type OpenedBases } from "../serve/opened-bases.js";
+import type { BaseSettings, ServeSettings } from "../serve/options.js";
 import { privateFoldersOf } from "../serve/private-folders.js";
 import type { Stack } from "../stack.js";
 import type { TrainingBase } from "./messages.js";
@@ -38,15 +40,19 @@ export async function openTuningFolder(settings: ServeSettings): Promise<FineTun
 
 export function openFineTuning(
   folder: FineTuningFolder,
-  stacks: readonly Stack[],
+  { stacks, bases }: Pick<OpenedBases, "stacks" | "bases">,
   settings: ServeSettings,
+  ofBases: readonly BaseSettings[],
   logger: Logger,
 ): OpenFineTuning {
-  const privateFolders = privateFoldersOf(settings);
+  const privateFolders = privateFoldersOf(settings, ofBases);
+  const trainable = stacks.flatMap((stack, index) =>
+    isDecoderStack(stack) ? [trainableBaseOf(stack, bases, ofBases[index] ?? settings, settings)] : [],
+  );
   const jobs = new Jobs({
     jobs: folder.jobs,
     files: folder.files,
-    bases: stacks.map((stack) => trainableBaseOf(stack, settings)),
+    bases: trainable,
     bounds: jobBoundsOf(settings),
     load: () => stacks.reduce((sum, { gateway }) => sum + loadOf(gateway.stats().engine), 0),
     publicText: (text) => hidePaths(text, privateFolders),
@@ -70,14 +76,18 @@ const loadOf = ({ running, waiting }: { readonly running: number; readonly waiti
   running + waiting;
 
 /** A base that a server runs, as jobs train it: over the same weights where training knows their type. */
-function trainableBaseOf(stack: Stack, settings: ServeSettings): TrainableBase {
-  const { checkpoint, precision, gateway, adapters, name } = stack;
+function trainableBaseOf(
+  stack: Stack,
+  { adapters: published, all }: Bases,
+  { chatTemplate, cacheDir }: Pick<BaseSettings, "chatTemplate" | "cacheDir">,
+  settings: ServeSettings,
+): TrainableBase {
+  const { checkpoint, precision, adapters, name } = stack;
   const dtype: BaseDtype = precision.dtype === "int8" || precision.dtype === "int4" ? precision.dtype : "fp32";
   const base: TrainingBase = {
     folder: checkpoint.directory,
     dtype,
-    chatTemplate: settings.chatTemplate,
-    cacheDir: settings.cacheDir,
+    ...{ chatTemplate, cacheDir },
     threads: settings.trainingThreads ?? Math.max(1, Math.floor(stack.threads / 2)),
     nice: settings.trainingNice,
     maxTimeMs: settings.maxTrainingTime,
@@ -88,7 +98,7 @@ function trainableBaseOf(stack: Stack, settings: ServeSettings): TrainableBase {
     publish: async (adapter, folder) => {
       const staged = await adapters?.store.stageCopy(folder);
       if (staged === undefined) throw new LorikeetError("internal", "There is no store for the adapters of jobs.");
-      await gateway.adapters.store(adapter, staged, false);
+      await published.store(adapter, staged, false, { base: all.length > 1 ? name : null });
     },
     memoryFault: () => memoryFaultOf(checkpoint.parameterCount, dtype),
   };

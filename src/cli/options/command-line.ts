@@ -19,7 +19,8 @@ export function addOptions(command: Command, table: OptionTable): Command {
     const key = flagName(name);
     const value = option.placeholder === undefined ? "" : ` <${option.placeholder}>`;
     const described = `${option.help} (default: ${option.shown})`;
-    command.addOption(new CommandOption(`--${key}${value}`, described).helpGroup(`${option.group}:`));
+    const flag = new CommandOption(`--${key}${value}`, described).helpGroup(`${option.group}:`);
+    command.addOption(option.repeats ? flag.argParser((one, others: string[] = []) => [...others, one]) : flag);
     // commander reads --no-auth as the opposite of --auth; flagsOf undoes that.
     // The hidden one is in the same group: groups are shown in the order in which their first options were added.
     if (value === "" && !isNegative(name)) {
@@ -34,30 +35,52 @@ export function addOptions(command: Command, table: OptionTable): Command {
     .addHelpText("after", footerOf(Object.keys(table).at(0) ?? ""));
 }
 
+type Environment = Readonly<Record<string, string | undefined>>;
+
 /** The settings of a command that `addOptions` prepared. Throws a UsageError. */
 export function readOptions<const Table extends OptionTable>(
   command: Command,
   table: Table,
-  environment: Readonly<Record<string, string | undefined>>,
+  environment: Environment,
 ): Settings<Table> {
+  return readOptionsAndBases(command, table, environment).settings;
+}
+
+/** What a config file lists under `models`, and where. */
+export interface FileBases {
+  readonly value: unknown;
+  readonly filePath: string;
+}
+
+/** A key of config files that holds more than one value: no flag has its name. */
+const basesKey = "models";
+
+/** The settings, and the bases that the config file lists; null if there is no such list. Throws a UsageError. */
+export function readOptionsAndBases<const Table extends OptionTable>(
+  command: Command,
+  table: Table,
+  environment: Environment,
+): { readonly settings: Settings<Table>; readonly bases: FileBases | null } {
   const flags = flagsOf(command, table);
   const named = flags.config ?? environment.LORIKEET_CONFIG;
   const filePath = typeof named === "string" && named !== "" ? named : null;
-  if (filePath === null) return resolveSettings(table, { flags, environment, file: {} });
+  if (filePath === null) return { settings: resolveSettings(table, { flags, environment, file: {} }), bases: null };
   const commands = commandsWithConfig(rootOf(command));
   const sections = commands.map(pathOf);
   const { shared, section } = splitSections(readConfigFile(filePath), pathOf(command), sections, filePath);
+  const { [basesKey]: value = shared[basesKey], ...own } = section;
   const optionKeys = commands.flatMap(({ options }) =>
     options.flatMap(({ long, hidden }) => (long && !hidden && long !== "--config" ? [long.slice("--".length)] : [])),
   );
-  return resolveSettings(table, {
+  const settings = resolveSettings(table, {
     flags,
     environment,
     file: shared,
-    section,
+    section: own,
     filePath,
-    knownKeys: [...optionKeys, ...sections],
+    knownKeys: [...optionKeys, ...sections, basesKey],
   });
+  return { settings, bases: value === undefined ? null : { value, filePath } };
 }
 
 const rootOf = (command: Command): Command => (command.parent === null ? command : rootOf(command.parent));

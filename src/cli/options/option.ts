@@ -12,6 +12,8 @@ export interface Option<T> {
   readonly shown: string;
   readonly help: string;
   readonly group: Group;
+  /** May be given several times; a file may hold a list, and the environment variable separates values by commas. */
+  readonly repeats?: true;
 }
 
 type Group =
@@ -31,6 +33,19 @@ export function given<T>(group: Group, fallback: T, row: Row<T>): Option<T> & { 
 /** An option without a fixed default: computed later, or off. */
 export function open<T>(group: Group, shown: string, row: Row<T>): Option<T> & { readonly fallback: T | null } {
   return { ...row, fallback: null, shown, group };
+}
+
+/** Joins the values of an option that repeats. No value contains it. */
+export const valueSeparator = "\n";
+
+/** An option that may be given several times, without a default. */
+export function several<T>(
+  group: Group,
+  shown: string,
+  row: Row<T>,
+): Option<readonly T[]> & { readonly fallback: readonly T[] | null } {
+  const parse: Parser<readonly T[]> = (text) => text.split(valueSeparator).map(row.parse);
+  return { ...row, parse, fallback: null, shown, group, repeats: true };
 }
 
 /** A number of bytes. */

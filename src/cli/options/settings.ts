@@ -5,7 +5,7 @@ import { UsageError } from "../usage.js";
 import { commonFlag } from "./common-names.js";
 import { renamedVariables, successorsOf } from "./former-names.js";
 import { environmentName, flagName } from "./names.js";
-import type { OptionTable, Settings } from "./option.js";
+import { type Option, type OptionTable, type Settings, valueSeparator } from "./option.js";
 import { hosts, list, networks, origins } from "./units.js";
 
 export interface Sources {
@@ -37,11 +37,13 @@ export function resolveSettings<const Table extends OptionTable>(table: Table, s
   ];
   const settings: Record<string, unknown> = {};
   for (const [name, option] of Object.entries(table)) {
-    const found = lookUp(name, sources);
+    const found = lookUp(name, option, sources);
     settings[name] = option.fallback;
     if (!found) continue;
     try {
-      settings[name] = option.parse(asText(found.value, isList(option.parse)));
+      settings[name] = option.parse(
+        asText(found.value, option.repeats ? valueSeparator : isList(option.parse) ? "," : null),
+      );
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
       faults.push(`${found.where} ${message}, not ${JSON.stringify(found.value)}.`);
@@ -66,14 +68,19 @@ export function requireGiven<const Table extends OptionTable, Name extends keyof
   throw new UsageError([`${shown.join(", ")} ${missing.length === 1 ? "is" : "are"} required.`]);
 }
 
-function lookUp(name: string, sources: Sources): Found | null {
+function lookUp(name: string, { repeats }: Option<unknown>, sources: Sources): Found | null {
   const key = flagName(name);
   const fromFlag = sources.flags[name];
   if (fromFlag !== undefined) return { value: fromFlag, where: `--${key}` };
   const variable = environmentName(name);
   const fromEnvironment = sources.environment[variable];
   // In compose files and shells an empty variable means "not set".
-  if (fromEnvironment !== undefined && fromEnvironment !== "") return { value: fromEnvironment, where: variable };
+  if (fromEnvironment !== undefined && fromEnvironment !== "") {
+    return {
+      value: repeats ? fromEnvironment.split(",").map((word) => word.trim()) : fromEnvironment,
+      where: variable,
+    };
+  }
   const fromFile = keyValue(sources.section ?? {}, key) ?? keyValue(sources.file, key);
   if (fromFile !== null) return { value: fromFile, where: `"${key}" in ${sources.filePath ?? "the file"}` };
   return null;
@@ -104,9 +111,9 @@ function unknownKeys(
 const isList = (parse: unknown): boolean =>
   parse === list || parse === origins || parse === hosts || parse === networks;
 
-/** A file may hold a list in place of words separated by commas. */
-function asText(value: unknown, many: boolean): string {
-  if (many && Array.isArray(value)) return value.map((word) => asText(word, false)).join(",");
+/** A file may hold a list in place of words joined by a separator; null: it may not. */
+function asText(value: unknown, separator: string | null): string {
+  if (separator !== null && Array.isArray(value)) return value.map((word) => asText(word, null)).join(separator);
   if (typeof value === "string") return value;
   if (typeof value === "number" || typeof value === "boolean") return String(value);
   throw new Error("must be a string, a number or a boolean");

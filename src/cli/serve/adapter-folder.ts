@@ -4,17 +4,25 @@
  */
 
 import type { Cacheable } from "../../adapter/cache/cache.js";
-import type { CheckedAdapter } from "../../adapter/format.js";
 import { readBaseName } from "../../adapter/format/config/base-name.js";
+import type { CheckedAdapter } from "../../adapter/format.js";
 import type { CheckRequest } from "../../adapter/store/check.js";
 import { AdapterStore, type StoreLimits } from "../../adapter/store/store.js";
 import { Validator } from "../../adapter/worker/validator.js";
 import { assert } from "../../base/errors.js";
 import type { Logger } from "../../base/log.js";
 import { tryLockFile } from "../../runtime/file-lock.js";
-import { ambiguousBase, isMisfit, namedBy, nearestMisfit, unknownBase } from "./base-choice.js";
 import { BaseAdapters } from "./base-adapters.js";
-import { admit, openCache, type Tier, type TierBase, type TierBudget, type TierMember, type ValidationSettings } from "./tier.js";
+import { ambiguousBase, isMisfit, type Misfit, namedBy, nearestMisfit } from "./base-choice.js";
+import {
+  admit,
+  openCache,
+  type Tier,
+  type TierBase,
+  type TierBudget,
+  type TierMember,
+  type ValidationSettings,
+} from "./tier.js";
 
 export interface AdapterFolderOptions {
   readonly directory: string;
@@ -120,29 +128,27 @@ export class AdapterFolder implements AsyncDisposable {
     const [first, ...others] = await this.#candidates(folder, base);
     if (first && others.length === 0) return await this.#checkAgainst(first, folder, client);
     const fitting: TierMember[] = [];
-    const misfits: unknown[] = [];
+    const misfits: Misfit[] = [];
     for (const member of [...(first ? [first] : []), ...others]) {
       try {
         await this.#checkFormat(member, folder, client);
         fitting.push(member);
       } catch (error) {
         if (!isMisfit(error)) throw error;
-        misfits.push(error);
+        misfits.push({ name: member.name, error });
       }
     }
     const [own, ...rivals] = fitting;
-    if (!own) throw nearestMisfit(misfits);
+    const [misfit, ...more] = misfits;
+    if (!own && misfit) throw nearestMisfit([misfit, ...more]);
+    assert(own, "an adapter fits a base or not");
     if (rivals.length > 0) throw ambiguousBase(fitting.map(({ name }) => name));
     return await this.#checkAgainst(own, folder, client);
   }
 
   async #candidates(folder: string, asked: string | null): Promise<readonly TierMember[]> {
     const members = [...this.#members.values()];
-    if (asked !== null) {
-      const member = this.#members.get(asked);
-      if (!member) throw unknownBase(asked, [...this.#members.keys()]);
-      return [member];
-    }
+    if (asked !== null) return [this.#member(asked)];
     if (members.length === 1) return members;
     const { adapterLimits } = this.validation;
     const named = namedBy(await readBaseName(folder, adapterLimits?.maxConfigBytes), members);

@@ -25,16 +25,20 @@ export async function joinDecoder(
   const loader = new AdapterWorker();
   const norms = new WeightNorms(checkpoint, { threads: 1 }); // steps use the other threads
   const gains = new GainCheck(modules, norms, checkLimitsOf(folder.validation));
-  return await folder.join<HostAdapter>(name, {
-    modules,
-    names,
-    checkKey: checkKeyOf(checkpoint.fingerprint, names),
-    checkFurther: (path, { summary }) => gains.check(path, summary),
-    load: async (path, loading, label) => foldMagnitudes(await loader.load(path, modules, loading), norms, label),
-    compose: composeMixture,
-    [Symbol.asyncDispose]: async () => {
-      await Promise.all([loader.close(), gains.close()]);
-      await norms[Symbol.asyncDispose]();
+  return await folder.join<HostAdapter>(
+    name,
+    {
+      modules,
+      names,
+      checkKey: checkKeyOf(checkpoint.fingerprint, names),
+      checkFurther: (path, { summary }) => gains.check(path, summary),
+      load: async (path, loading, label) => foldMagnitudes(await loader.load(path, modules, loading), norms, label),
+      compose: composeMixture,
+      [Symbol.asyncDispose]: async () => {
+        await Promise.all([loader.close(), gains.close()]);
+        await norms[Symbol.asyncDispose]();
+      },
     },
-  }, budget);
+    budget,
+  );
 }

@@ -4,25 +4,25 @@ import { isLoopback } from "../../server/access/loopback.js";
 import { type DeviceFacts, formatDevice } from "../device.js";
 import { formatBytes, formatCount } from "../options/units.js";
 import { formatFields } from "../table.js";
+import type { MemoryPlan } from "./memory-plan.js";
 
-/** What the banner of every model says. */
+/** What a banner says of the server. */
 export interface ServerFacts {
   readonly version: string;
+  readonly host: string;
+  readonly port: number;
+  /** Number of API keys; 0: anyone can use the server. */
+  readonly keys: number;
   /** null: no adapters folder. */
   readonly adapters: {
     readonly folder: string;
     readonly found: readonly string[];
     readonly refused: readonly { readonly name: string; readonly reasons: readonly string[] }[];
   } | null;
-  /** Further remarks, one sentence each. */
-  readonly notes: readonly string[];
-  readonly host: string;
-  readonly port: number;
-  /** Number of API keys; 0: anyone can use the server. */
-  readonly keys: number;
 }
 
-export interface BannerFacts extends ServerFacts {
+export interface DecoderFacts {
+  readonly kind: "decoder";
   readonly model: {
     readonly name: string;
     readonly directory: string;
@@ -38,10 +38,12 @@ export interface BannerFacts extends ServerFacts {
   readonly device: DeviceFacts;
   readonly threads: number;
   readonly slots: { readonly count: number; readonly context: number; readonly kvBytes: number };
+  /** Further remarks, one sentence each. */
+  readonly notes: readonly string[];
 }
 
-/** Of a task model. */
-export interface TaskBannerFacts extends ServerFacts {
+export interface TaskFacts {
+  readonly kind: "task";
   readonly model: {
     readonly name: string;
     readonly folder: string;
@@ -54,10 +56,11 @@ export interface TaskBannerFacts extends ServerFacts {
   readonly threads: number;
   /** Rows of one run; null: requests run one at a time. */
   readonly maxBatch: number | null;
+  readonly notes: readonly string[];
 }
 
-/** Of an encoder-decoder. */
-export interface Seq2SeqBannerFacts extends ServerFacts {
+export interface Seq2SeqFacts {
+  readonly kind: "seq2seq";
   readonly model: {
     readonly name: string;
     readonly folder: string;
@@ -72,64 +75,100 @@ export interface Seq2SeqBannerFacts extends ServerFacts {
     readonly generated: number;
     readonly kvBytes: number;
   };
+  readonly notes: readonly string[];
 }
+
+export type BaseFacts = DecoderFacts | TaskFacts | Seq2SeqFacts;
+
+export interface BannerFacts {
+  readonly server: ServerFacts;
+  readonly bases: readonly BaseFacts[];
+  /** Of several bases; null for one. */
+  readonly memory: MemoryPlan | null;
+}
+
+type Line = [label: string, value: string];
 
 const mostNames = 12;
 
-export function formatBanner(facts: BannerFacts): string {
-  const { model, weights, slots } = facts;
-  const lines: [string, string][] = [
+export function formatBanner({ server, bases, memory }: BannerFacts): string {
+  const lines = [
+    ...bases.flatMap(linesOf),
+    ...(memory === null ? [] : sharedLines(memory, bases)),
+    ...adapterLines(server.adapters),
+    ...bases.flatMap(({ model, notes }) => notes.map((note) => noteLine(note, bases.length > 1 ? model.name : null))),
+    ["address", `${addressOf(server.host, server.port)}${reachNote(server)}`] satisfies Line,
+  ];
+  return `Lorikeet ${server.version}\n${formatFields(lines)}`;
+}
+
+function linesOf(base: BaseFacts): Line[] {
+  switch (base.kind) {
+    case "decoder":
+      return decoderLines(base);
+    case "task":
+      return taskLines(base);
+    case "seq2seq":
+      return seq2seqLines(base);
+  }
+}
+
+function decoderLines({ model, weights, device, threads, slots }: DecoderFacts): Line[] {
+  return [
     ["model", `${model.name} (${model.family}, ${formatCount(model.parameters)} parameters) from ${model.directory}`],
     [
       "weights",
       `${weights.dtype}, head ${weights.headDtype} (${weights.why}), ${formatBytes(weights.residentBytes)} resident`,
     ],
-    ["device", `${formatDevice(facts.device)}, ${plural(facts.threads, "thread")} (${facts.device.why})`],
+    ["device", `${formatDevice(device)}, ${plural(threads, "thread")} (${device.why})`],
     [
       "slots",
       `${slots.count} of ${slots.context.toLocaleString("en-US")} tokens, KV cache ${formatBytes(slots.kvBytes)} when full`,
     ],
-    ...serverLines(facts),
   ];
-  return `Lorikeet ${facts.version}\n${formatFields(lines)}`;
 }
 
-export function formatTaskBanner(facts: TaskBannerFacts): string {
-  const { model, threads, maxBatch } = facts;
+function taskLines({ model, threads, maxBatch }: TaskFacts): Line[] {
   const what = [model.task, ...(model.architecture === null ? [] : [model.architecture])].join(", ");
-  const lines: [string, string][] = [
+  return [
     ["model", `${model.name} (${what}) from ${model.folder}, ${model.file}`],
     ["inputs", model.inputs.join(", ")],
     ["outputs", model.outputs.join(", ")],
     ["device", `cpu, ${plural(threads, "thread")}`],
     ["batch", maxBatch === null ? "one request at a time" : `up to ${plural(maxBatch, "row")} of one shape`],
-    ...serverLines(facts),
   ];
-  return `Lorikeet ${facts.version}\n${formatFields(lines)}`;
 }
 
-export function formatSeq2SeqBanner(facts: Seq2SeqBannerFacts): string {
-  const { model, threads, slots } = facts;
+function seq2seqLines({ model, threads, slots }: Seq2SeqFacts): Line[] {
   const what = [model.task, ...(model.architecture === null ? [] : [model.architecture])].join(", ");
-  const lines: [string, string][] = [
+  return [
     ["model", `${model.name} (${what}) from ${model.folder}, ${model.files.join(", ")}`],
     ["device", `cpu, ${plural(threads, "thread")}`],
     [
       "slots",
       `${slots.count} of ${slots.source} source and ${slots.generated} generated tokens, keys and values ${formatBytes(slots.kvBytes)} when full`,
     ],
-    ...serverLines(facts),
   ];
-  return `Lorikeet ${facts.version}\n${formatFields(lines)}`;
 }
 
-function serverLines(facts: ServerFacts): [string, string][] {
+/** What bases share: memory that all of them plan to use, and the CPUs. */
+function sharedLines({ memoryBytes, weightBytes, shares }: MemoryPlan, bases: readonly BaseFacts[]): Line[] {
+  const total = (sizes: readonly number[]): string => formatBytes(sizes.reduce((sum, size) => sum + size, 0));
+  const caches = total(bases.map((base) => (base.kind === "task" ? 0 : base.slots.kvBytes)));
+  const [kept, active] = [
+    total(shares.map((share) => share.cacheBytes)),
+    total(shares.map((share) => share.activeBytes)),
+  ];
   return [
-    ...adapterLines(facts.adapters),
-    ...facts.notes.map((note): [string, string] => ["note", note]),
-    ["address", `${addressOf(facts.host, facts.port)}${reachNote(facts)}`],
+    [
+      "memory",
+      `${formatBytes(weightBytes)} of weights, ${caches} of KV caches, up to ${kept} of cached and ${active} of active adapters, of ${formatBytes(memoryBytes)}`,
+    ],
+    ["sharing", "each base may use all its threads at once; bases that compute at the same time share the CPUs"],
   ];
 }
+
+const noteLine = (note: string, base: string | null): Line => ["note", base === null ? note : `${base}: ${note}`];
 
 /** `http://127.0.0.1:8080`; an IPv6 address in brackets. */
 export function addressOf(host: string, port: number): string {

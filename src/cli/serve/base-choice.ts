@@ -23,21 +23,25 @@ const lastSegment = (name: string): string => /[^/\\]*$/.exec(name.replace(/[/\\
 export const isMisfit = (error: unknown): error is LorikeetError =>
   error instanceof LorikeetError && (error.code === "adapter_invalid" || error.code === "adapter_unsupported");
 
-/** The refusal with the fewest faults. */
-export function nearestMisfit(misfits: readonly unknown[]): unknown {
-  const faultsOf = (error: unknown): number =>
-    isMisfit(error) && typeof error.found === "number" ? error.found : Number.POSITIVE_INFINITY;
-  return misfits.reduce((nearest, error) => (faultsOf(error) < faultsOf(nearest) ? error : nearest));
+/** A base that an adapter does not fit, and why. */
+export interface Misfit {
+  readonly name: string;
+  readonly error: LorikeetError;
+}
+
+/** The refusal with the fewest faults, and whose it is. */
+export function nearestMisfit(misfits: readonly [Misfit, ...Misfit[]]): LorikeetError {
+  const faultsOf = ({ error }: Misfit): number => (typeof error.found === "number" ? error.found : 0);
+  const { name, error } = misfits.reduce((nearest, each) => (faultsOf(each) < faultsOf(nearest) ? each : nearest));
+  const { code, message, found, allowed, faults } = error;
+  const bases = quoted(misfits.map((each) => each.name));
+  const whole = `${message} It fits none of the bases ${bases}; "${name}" is the nearest.`;
+  return new LorikeetError(code, whole, { found, allowed, faults, cause: error });
 }
 
 export function ambiguousBase(names: readonly string[]): LorikeetError {
   const message = `The adapter fits several bases: ${quoted(names)}. Name its base with ?base=, or as base_model_name_or_path in adapter_config.json.`;
   return new LorikeetError("adapter_invalid", message, { param: "base", found: names, allowed: "one base" });
-}
-
-export function unknownBase(asked: string, names: readonly string[]): LorikeetError {
-  const message = `\`base\` is ${JSON.stringify(asked.slice(0, 200))}; the bases are ${quoted(names)}.`;
-  return new LorikeetError("invalid_value", message, { param: "base", found: asked, allowed: names });
 }
 
 const quoted = (names: readonly string[]): string => names.map((name) => `"${name}"`).join(", ");

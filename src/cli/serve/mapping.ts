@@ -11,7 +11,7 @@ import type { FileBounds } from "../../jobs/file-store.js";
 import type { JobBounds } from "../../jobs/jobs.js";
 import type { RecordBounds } from "../../records/store.js";
 import { type ServerOptions, serverDefaults } from "../../server/options.js";
-import type { ServeSettings } from "./options.js";
+import type { BaseSettings, ServeSettings } from "./options.js";
 import { privateFoldersOf } from "./private-folders.js";
 
 export function storeLimitsOf(settings: ServeSettings): StoreLimits {
@@ -52,7 +52,7 @@ export function uploadLimitsOf(settings: ServeSettings): UploadLimits {
   };
 }
 
-export function gatewayOptionsOf(settings: ServeSettings): GatewayOptions {
+export function gatewayOptionsOf(settings: BaseSettings): GatewayOptions {
   return {
     ...settings,
     queueTimeoutMs: settings.queueTimeout,
@@ -85,10 +85,13 @@ export function jobBoundsOf(settings: ServeSettings): JobBounds {
   return { ...bounds, jobTtlMs: settings.jobTtl, stopMs: settings.drainTimeout };
 }
 
-export function serverOptionsOf(settings: ServeSettings): ServerOptions & ResponsesOptions {
+export function serverOptionsOf(
+  settings: ServeSettings,
+  bases: readonly BaseSettings[],
+): ServerOptions & ResponsesOptions {
   return {
     ...settings,
-    privateFolders: privateFoldersOf(settings),
+    privateFolders: privateFoldersOf(settings, bases),
     // The host to listen on is a valid name of the server.
     allowedHosts: [...(settings.allowedHosts ?? serverDefaults.allowedHosts), settings.host],
     allowedOrigins: settings.allowedOrigins ?? serverDefaults.allowedOrigins,

@@ -16,7 +16,7 @@ import { defaultRenderLimits } from "../../text/jinja/budget.js";
 import { callFormatNames } from "../../text/tools/formats/registry.js";
 import { reasoningFormatNames } from "../../text/tools/reasoning.js";
 import { engineOptions } from "../options/engine-options.js";
-import { age, count, given, type OptionTable, open, type Settings, size, time } from "../options/option.js";
+import { age, count, given, type OptionTable, open, type Settings, several, size, time } from "../options/option.js";
 import { bytes, flag, formatBytes, hosts, integer, networks, oneOf, origins, text } from "../options/units.js";
 
 const serviceOptions = {
@@ -30,10 +30,15 @@ const serviceOptions = {
     parse: oneOf(...askablePoolings),
     help: "how a text becomes one vector: last (its last token's) or mean (of all its tokens)",
   }),
-  servedModelName: open("Server", "the model folder's name, or org/name in a Hugging Face cache", {
+  model: several("Model", "required", {
+    placeholder: "model",
+    parse: text,
+    help: `${engineOptions.model.help}; give it several times for several bases`,
+  }),
+  servedModelName: several("Server", "the model folder's name, or org/name in a Hugging Face cache", {
     placeholder: "name",
     parse: text,
-    help: "name of the base model in requests and listings",
+    help: "name of the base model in requests and listings; of several bases, one for each, in their order",
   }),
   host: given("Server", "127.0.0.1", {
     placeholder: "address",
@@ -399,3 +404,21 @@ const serviceOptions = {
 export const serveOptions = { ...engineOptions, ...serviceOptions } as const;
 
 export type ServeSettings = Settings<typeof serveOptions>;
+
+const { model } = engineOptions;
+const { toolCallParser, reasoningParser, pooling } = serviceOptions;
+
+/** What each base of a config file's `models` may have for itself. */
+export const baseOptions = {
+  ...engineOptions,
+  ...{ model, toolCallParser, reasoningParser, pooling },
+  servedModelName: open("Server", "the model folder's name", {
+    placeholder: "name",
+    parse: text,
+    help: "name of the base in requests and listings",
+  }),
+} as const satisfies OptionTable;
+
+/** The settings of one base: what it has for itself, and what the server has for all. */
+export type BaseSettings = Omit<ServeSettings, keyof typeof baseOptions> &
+  Settings<typeof baseOptions> & { readonly model: string };

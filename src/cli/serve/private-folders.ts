@@ -4,16 +4,16 @@ import { realpathSync } from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import { dirname, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
-import type { ServeSettings } from "./options.js";
+import type { BaseSettings, ServeSettings } from "./options.js";
 
 /** As given in the settings, as absolute paths, and with links resolved. */
-export function privateFoldersOf(settings: ServeSettings): readonly string[] {
-  const { model, adapters, cacheDir, loraPathRoot, responseStore, fineTuning, chatTemplate, apiKeyFile } = settings;
-  const cache = model === null ? null : cacheOf(resolve(model));
-  const named = [model, cache, adapters, cacheDir, loraPathRoot, responseStore, fineTuning].filter(
-    (path) => path !== null,
-  );
-  const files = [chatTemplate, apiKeyFile].filter((path) => path !== null).map((path) => dirname(resolve(path)));
+export function privateFoldersOf(settings: ServeSettings, bases: readonly BaseSettings[]): readonly string[] {
+  const { adapters, loraPathRoot, responseStore, fineTuning, apiKeyFile } = settings;
+  const ofBases = bases.flatMap(({ model, cacheDir }) => [model, cacheOf(resolve(model)), cacheDir]);
+  const ofServer = [adapters, loraPathRoot, responseStore, fineTuning];
+  const named = [...new Set([...ofBases, ...ofServer])].filter((path) => path !== null);
+  const templates = bases.map(({ chatTemplate }) => chatTemplate);
+  const files = [...templates, apiKeyFile].filter((path) => path !== null).map((path) => dirname(resolve(path)));
   const program = fileURLToPath(new URL("../../../..", import.meta.url));
   const absolute = [...named.map((path) => resolve(path)), ...files, tmpdir(), homedir(), process.cwd(), program];
   const folders = absolute.filter((path) => dirname(path) !== path);

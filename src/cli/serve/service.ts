@@ -1,10 +1,7 @@
-/** Opens the service of `serve`: the stack, its metrics, and the server in front. */
+/** Opens the service of `serve`: the bases, their metrics, and the server in front. */
 
 import type { Logger, Progress } from "../../base/log.js";
-import { basesOf } from "../../gateway/bases.js";
 import type { FineTuningFolder } from "../../jobs/folder.js";
-import { isEncoderDecoder } from "../../model/task/encoder-decoder.js";
-import { isTaskModel } from "../../model/task/folder.js";
 import { openLevelStore } from "../../records/level-store.js";
 import { memoryStore } from "../../records/memory-store.js";
 import type { RecordStore } from "../../records/store.js";
@@ -12,24 +9,19 @@ import { type BaseDevice, Metrics } from "../../server/metrics/metrics.js";
 import { createServer, type LorikeetServer } from "../../server/server.js";
 import { openFineTuning, openTuningFolder } from "../jobs/open-fine-tuning.js";
 import { requireNoFile } from "../options/paths.js";
-import { openSeq2SeqStack, type Seq2SeqStack } from "../seq2seq-stack.js";
-import { openStack, planStack, type Stack, type StackOptions } from "../stack.js";
-import { openTaskStack, planTaskStack, type TaskStack } from "../task-stack.js";
+import type { Stack } from "../stack.js";
 import { UsageError } from "../usage.js";
-import {
-  gatewayOptionsOf,
-  imageLimitsOf,
-  recordBoundsOf,
-  serverOptionsOf,
-  storeLimitsOf,
-  uploadLimitsOf,
-  validationOf,
-} from "./mapping.js";
-import type { ServeSettings } from "./options.js";
+import { recordBoundsOf, serverOptionsOf } from "./mapping.js";
+import { type BaseStack, isDecoderStack, type OpenedBases, planBases } from "./opened-bases.js";
+import type { BaseSettings, ServeSettings } from "./options.js";
 
-/** Disposing of it stops listening, stops the engine and closes everything else. */
+/** Disposing of it stops listening, stops the engines and closes everything else. */
 export interface Service extends AsyncDisposable {
-  readonly stack: AnyStack;
+  readonly stacks: OpenedBases["stacks"];
+  /** The first. */
+  readonly stack: BaseStack;
+  /** Of several bases; null for one. */
+  readonly memory: OpenedBases["memory"];
   readonly server: LorikeetServer;
   readonly metrics: Metrics;
   /** Starts serving requests and scanning for adapters. Returns the port. */
@@ -38,43 +30,33 @@ export interface Service extends AsyncDisposable {
   stopJobs(): Promise<void>;
 }
 
-/** Checks the settings, starts listening (alive, not ready) and loads the model. Throws what listening, `planStack` and `openStack` throw. */
+/** Checks the settings, starts listening (alive, not ready) and loads the bases. Throws what listening and opening the bases throw. */
 export async function openService(
   settings: ServeSettings,
+  bases: readonly BaseSettings[],
   logger: Logger,
   progress: Progress,
   apiKeys: readonly string[] = [],
 ): Promise<Service> {
-  const options = serverOptionsOf(settings);
-  const metrics = new Metrics(options);
+  const options = serverOptionsOf(settings, bases);
+  const metrics = new Metrics({ ...options, namesBases: bases.length > 1 });
   const server = createServer({ logger, options, metrics, apiKeys });
-  const stackOptions: StackOptions = {
-    settings,
-    servedName: settings.servedModelName,
-    adapters: adaptersOf(settings, metrics),
-    gateway: gatewayOptionsOf(settings),
-    maxTemplateSteps: settings.maxTemplateSteps,
-    pooling: settings.pooling,
-    uploads: uploadLimitsOf(settings),
-    observerOf: metrics.engineObserverOf,
-    logger,
-    progress,
-  };
   let records: RecordStore | null = null;
   let folder: FineTuningFolder | null = null;
   const opening = async () => {
-    const open = await planFor(settings, stackOptions);
+    const open = await planBases({ settings, bases, metrics, logger, progress });
     checkTogether(settings);
     records = await openRecords(settings);
     folder = await openTuningFolder(settings);
     const { port } = await listen(server, settings);
-    logger.info({ model: settings.model, host: settings.host, port }, "loading");
-    return { port, records, folder, stack: await open() };
+    const [model, ...others] = bases.map((base) => base.model);
+    logger.info({ model: others.length === 0 ? model : [model, ...others], host: settings.host, port }, "loading");
+    return { port, records, folder, opened: await open() };
   };
   const {
     port,
-    stack,
-    records: opened,
+    opened,
+    records: kept,
     folder: tuningFolder,
   } = await opening().catch(async (error: unknown) => {
     await server.close();
@@ -82,15 +64,14 @@ export async function openService(
     await folder?.[Symbol.asyncDispose]();
     throw error;
   });
-  const tuning = tuningFolder && isDecoderStack(stack) ? openFineTuning(tuningFolder, [stack], settings, logger) : null;
+  const { stacks, folder: adapters, memory } = opened;
+  const tuning = tuningFolder && openFineTuning(tuningFolder, opened, settings, bases, logger);
   return {
-    stack,
-    server,
-    metrics,
+    ...{ stacks, stack: stacks[0], memory, server, metrics },
     open: () => {
-      if (isDecoderStack(stack)) metrics.describeDevices([deviceOf(stack)]);
-      server.open(basesOf(stack.name, stack.gateway), opened, tuning?.fineTuning);
-      stack.adapters?.store.start();
+      metrics.describeDevices(stacks.flatMap((stack) => (isDecoderStack(stack) ? [deviceOf(stack)] : [])));
+      server.open(opened.bases, kept, tuning?.fineTuning);
+      adapters?.store.start();
       tuning?.start().catch((error: unknown) => logger.error({ err: error }, "Fine-tuning jobs cannot be started"));
       return port;
     },
@@ -98,8 +79,8 @@ export async function openService(
     [Symbol.asyncDispose]: async () => {
       await server.close();
       await tuning?.[Symbol.asyncDispose]();
-      await stack[Symbol.asyncDispose]();
       await opened[Symbol.asyncDispose]();
+      await kept[Symbol.asyncDispose]();
     },
   };
 }
@@ -109,29 +90,6 @@ const deviceOf = ({ name, device, deviceFacts }: Stack): BaseDevice => ({
   labels: deviceFacts,
   allocated: () => device.allocatedBytes,
 });
-
-/** Of a decoder, an encoder-decoder, or a model of one graph. */
-export type AnyStack = Stack | Seq2SeqStack | TaskStack;
-
-export const isTaskStack = (stack: AnyStack): stack is TaskStack => "signature" in stack.gateway;
-
-export const isDecoderStack = (stack: AnyStack): stack is Stack => "checkpoint" in stack;
-
-/** Checks the settings against the model, of either kind, and returns what opens it. */
-async function planFor(settings: ServeSettings, options: StackOptions): Promise<() => Promise<AnyStack>> {
-  if (settings.model !== null && (await isTaskModel(settings.model))) {
-    if (settings.fineTuning !== null) {
-      throw new UsageError([
-        "--fine-tuning is for decoders that generate text; no other model can be trained by jobs.",
-      ]);
-    }
-    const model = await planTaskStack(options);
-    const opening = { ...options, images: imageLimitsOf(settings), trialTimeoutMs: settings.modelTrialTimeout };
-    return () => (isEncoderDecoder(model) ? openSeq2SeqStack(opening, model) : openTaskStack(opening, model));
-  }
-  const plan = await planStack(options);
-  return () => openStack(options, plan);
-}
 
 /** Throws a UsageError for options that contradict each other. */
 function checkTogether(settings: ServeSettings): void {
@@ -157,12 +115,6 @@ async function openRecords(settings: ServeSettings): Promise<RecordStore> {
   if (folder === null) return memoryStore(bounds);
   await requireNoFile("--response-store", folder);
   return openLevelStore(folder, bounds);
-}
-
-function adaptersOf(settings: ServeSettings, metrics: Metrics): StackOptions["adapters"] {
-  if (settings.adapters === null) return null;
-  const validation = { ...validationOf(settings), observe: metrics.validated };
-  return { directory: settings.adapters, limits: storeLimitsOf(settings), validation };
 }
 
 /** An invalid host is a usage error; a port in use is not. */

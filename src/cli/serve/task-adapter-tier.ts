@@ -35,22 +35,26 @@ export async function joinTask(
   const trial = new AdapterWorker({ atOnce: 1, deadlineMs: timeoutMs });
   /** One adapter in memory at a time. */
   const turn = new Semaphore(1);
-  return await folder.join<HostTaskAdapter>(name, {
-    modules: { targets },
-    names,
-    checkKey: checkKeyOf(taskTargetsKey(targets), names),
-    // Folds it with the base as the engine does, and discards the result: a bad adapter is refused at upload, not at first use.
-    checkFurther: (path, { summary: { alphas } }) =>
-      turn.run(async () => {
-        const loaded = await trial.loadTask(path, targets, { limits, ...(alphas && { alphas }) });
-        await foldAdapter(loaded, modules);
-      }),
-    load: (path, loading) => loader.loadTask(path, targets, loading),
-    compose: async () => {
-      throw new LorikeetError("adapter_unsupported", "Adapters of task models are not mixed; name one adapter.");
+  return await folder.join<HostTaskAdapter>(
+    name,
+    {
+      modules: { targets },
+      names,
+      checkKey: checkKeyOf(taskTargetsKey(targets), names),
+      // Folds it with the base as the engine does, and discards the result: a bad adapter is refused at upload, not at first use.
+      checkFurther: (path, { summary: { alphas } }) =>
+        turn.run(async () => {
+          const loaded = await trial.loadTask(path, targets, { limits, ...(alphas && { alphas }) });
+          await foldAdapter(loaded, modules);
+        }),
+      load: (path, loading) => loader.loadTask(path, targets, loading),
+      compose: async () => {
+        throw new LorikeetError("adapter_unsupported", "Adapters of task models are not mixed; name one adapter.");
+      },
+      [Symbol.asyncDispose]: async () => {
+        await Promise.all([loader.close(), trial.close()]);
+      },
     },
-    [Symbol.asyncDispose]: async () => {
-      await Promise.all([loader.close(), trial.close()]);
-    },
-  }, budget);
+    budget,
+  );
 }

@@ -9,6 +9,8 @@ import { type BodyFormat, parse } from "../body/parse.js";
 export interface AdapterObject {
   readonly name: string;
   readonly object: "adapter";
+  /** The served name of its base. */
+  readonly base: string | null;
   readonly digest: string;
   readonly weights_digest: string;
   readonly rank: number;
@@ -33,6 +35,7 @@ export function adapterObject(info: AdapterInfo): AdapterObject {
   return {
     name: info.name,
     object: "adapter",
+    base: info.base,
     digest: info.digest,
     weights_digest: info.weightsDigest,
     rank: info.rank,

@@ -90,6 +90,7 @@ export function createTaskGateway(parts: TaskGatewayParts): TaskGateway {
   const adapters = new Adapters({
     ...{ store, observer, logger },
     holderOf: () => holder,
+    baseNames: [names[0]],
     uploads: new Uploads(parts.uploads),
     copyRoot: options.loraPathRoot,
   });

@@ -98,6 +98,11 @@ export class TextTasks {
     this.#parts = parts;
   }
 
+  /** Without one, the base takes tensors or pictures only. */
+  get hasTokenizer(): boolean {
+    return this.#parts.tokenizer !== null;
+  }
+
   /** Each pair as one row for a model with one label, which says how well two texts fit; else each text by itself, equal ones once. */
   async compare({ pairs, ...asked }: ComparedRequest, signal: AbortSignal): Promise<TokenizedRequest> {
     const { signatureOf, signature, head } = this.#parts;

@@ -36,11 +36,11 @@ export class AdapterCalls {
     this.#adapters = adapters;
   }
 
-  /** Stores a copy of a folder under a name; returns vLLM's line. Throws LorikeetError `already_loaded`, `adapter_not_found`, `route_not_found`, or what storing throws. */
-  async load(body: unknown): Promise<string> {
+  /** Stores a copy of a folder under a name, of the base that is given or found; returns vLLM's line. Throws LorikeetError `already_loaded`, `adapter_not_found`, `route_not_found`, or what storing throws. */
+  async load(body: unknown, base: string | null = null): Promise<string> {
     const { lora_name, lora_path, load_inplace } = parse(loadFormat, body);
     try {
-      await this.#adapters.copyFolder(lora_name, lora_path, !load_inplace);
+      await this.#adapters.copyFolder(lora_name, lora_path, !load_inplace, base);
     } catch (error) {
       throw asLoadFault(error, lora_name);
     }

@@ -27,6 +27,7 @@ export function adapterHandlers({ adapters }: Pick<Bases, "adapters">, bounds: R
       const sending = adapters.upload(
         {
           name: nameOf(req),
+          base: baseOf(req),
           body: req,
           contentType: req.headers["content-type"] ?? null,
           contentLength: lengthOf(req),
@@ -65,7 +66,7 @@ export function adapterHandlers({ adapters }: Pick<Bases, "adapters">, bounds: R
       await sendPieces(res, tar, bounds);
     },
     load: async (req: Request, res: Response): Promise<void> => {
-      res.type("text/plain").send(await calls.load(req.body));
+      res.type("text/plain").send(await calls.load(req.body, baseOf(req)));
     },
     unload: async (req: Request, res: Response): Promise<void> => {
       res.type("text/plain").send(await calls.unload(req.body));
@@ -76,6 +77,12 @@ export function adapterHandlers({ adapters }: Pick<Bases, "adapters">, bounds: R
 function nameOf(req: Request): string {
   const { name } = req.params;
   return typeof name === "string" ? name : "";
+}
+
+/** `?base=`, the served name of the adapter's base. */
+function baseOf(req: Request): string | null {
+  const at = req.url.indexOf("?");
+  return at < 0 ? null : new URLSearchParams(req.url.slice(at + 1)).get("base");
 }
 
 function headerOf(req: Request, name: string): string | null {

@@ -120,7 +120,7 @@ function createBare(parts: BareParts, bases: Bases | null, root: Handlers = {}):
   addErrorForms(app);
   app.use(roomMiddleware(parts.connections));
   app.use(sourceMiddleware(parts.access));
-  addProbes(app, parts);
+  addProbes(app, parts, bases);
   if (parts.page) {
     const page = pageHandlers(parts.page);
     app.use(page.index);
@@ -142,10 +142,12 @@ function closeRoutes(app: Express, parts: BareParts): Express {
 }
 
 /** Need no key, so that supervisors can probe them. */
-function addProbes(app: Express, { gate }: Pick<AppParts, "gate">): void {
+function addProbes(app: Express, { gate }: Pick<AppParts, "gate">, bases: Bases | null): void {
   const ready = gateMiddleware(gate);
+  const names = bases?.all.map(({ name }) => name) ?? [];
+  const models = names.length > 1 ? { models: names } : {};
   route(app, "/health", { get: [(_req, res) => void res.json({ status: "ok" })] });
-  route(app, "/ready", { get: [ready, (_req, res) => void res.json({ status: "ready" })] });
+  route(app, "/ready", { get: [ready, (_req, res) => void res.json({ status: "ready", ...models })] });
   route(app, "/v2/health/live", { get: [(_req, res) => void res.json({ live: true })] });
   route(app, "/v2/health/ready", { get: [ready, (_req, res) => void res.json({ ready: true })] });
 }
@@ -224,7 +226,7 @@ function addTaskApi(app: Express, { bases, options, json }: ApiParts): void {
     routed(bases, "task", (gateway) => kserveHandlers(gateway, options)[name], asked);
   const api = apiOf(app);
   const task = (name: "classify" | "pooling" | "score" | "rerank" | "embeddings"): RequestHandler =>
-    routed(bases, "task", (gateway) => taskHandlers(gateway, options)[name], { route: name });
+    routed(bases, faceOfTexts(bases), (gateway) => taskHandlers(gateway, options)[name], { route: name });
   const tei = teiOf({ bases, options, json });
   const ranked = { post: [json, teiIfHas("texts", tei("rerank", "rerank"), task("rerank"))] };
   api("/classify", { post: [json, task("classify")] });
@@ -249,17 +251,21 @@ function addTaskApi(app: Express, { bases, options, json }: ApiParts): void {
   }
 }
 
+/** Of bases that take texts; where none does, each says what it takes. */
+const faceOfTexts = (bases: Bases): "textTask" | "task" => (bases.with("textTask").length > 0 ? "textTask" : "task");
+
 /** The handlers of text-embeddings-inference. */
 const teiOf =
   ({ bases, options }: ApiParts) =>
   (name: keyof ReturnType<typeof teiHandlers>, counted: Route | null): RequestHandler =>
-    routed(bases, "task", (gateway) => teiHandlers(gateway, options)[name], { route: counted });
+    routed(bases, faceOfTexts(bases), (gateway) => teiHandlers(gateway, options)[name], { route: counted });
 
 /** Calls about tokens, which differ between models that generate text, whose calls know chats, and others. */
 function addTokenApi(app: Express, { bases, options, json }: ApiParts): void {
   const calls = (name: "tokenize" | "detokenize"): RequestHandler => {
     const text = routed(bases, "text", (gateway) => tokenizeHandlers(gateway, options)[name], { route: name });
-    const task = routed(bases, "task", (gateway) => textTokenHandlers(gateway, options)[name], { route: name });
+    const build = (gateway: TaskGateway) => textTokenHandlers(gateway, options)[name];
+    const task = routed(bases, faceOfTexts(bases), build, { route: name });
     return (req, res, next) => (bases.has("text", modelInBody(req.body)) ? text : task)(req, res, next);
   };
   const tei = teiOf({ bases, options, json })("tokenize", "tokenize");

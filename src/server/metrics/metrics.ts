@@ -163,6 +163,7 @@ export class Metrics {
 
   /** Adds what runs each model. */
   describeDevices(devices: readonly BaseDevice[]): void {
+    if (devices.length === 0) return;
     const registers = [this.registry];
     const known = devices.flatMap(({ base, labels: { memoryBytes }, allocated }) =>
       memoryBytes === null ? [] : [{ base: this.#labelsOf(base), memoryBytes, allocated }],

@@ -1,0 +1,285 @@
+/** Opens the bases of a server, each with a stack of its own. What they plan to use fits the machine together; if one fails, none opens. */
+
+import { Uploads } from "../../adapter/upload/upload.js";
+import { LorikeetError } from "../../base/errors.js";
+import type { Logger, Progress } from "../../base/log.js";
+import { Adapters } from "../../gateway/adapters.js";
+import { Bases, baseOf, holdersOf } from "../../gateway/bases.js";
+import { isEncoderDecoder } from "../../model/task/encoder-decoder.js";
+import { isTaskModel } from "../../model/task/folder.js";
+import type { TaskModel } from "../../model/task/open.js";
+import { taskWeightBytes } from "../../model/task/weight-bytes.js";
+import type { Metrics } from "../../server/metrics/metrics.js";
+import { usableMemory } from "../machine.js";
+import { openSeq2SeqStack, type Seq2SeqStack } from "../seq2seq-stack.js";
+import {
+  openStack,
+  planSlots,
+  planStack,
+  type Stack,
+  type StackOptions,
+  type StackPlan,
+  surveyStack,
+} from "../stack.js";
+import { openTaskStack, planTaskStack, type TaskStack } from "../task-stack.js";
+import { UsageError } from "../usage.js";
+import { AdapterFolder } from "./adapter-folder.js";
+import { gatewayOptionsOf, imageLimitsOf, storeLimitsOf, uploadLimitsOf, validationOf } from "./mapping.js";
+import { type MemoryPlan, planMemory } from "./memory-plan.js";
+import { noAdapters } from "./no-adapters.js";
+import type { BaseSettings, ServeSettings } from "./options.js";
+
+/** Of a decoder, an encoder-decoder, or a model of one graph. */
+export type BaseStack = Stack | Seq2SeqStack | TaskStack;
+
+export interface OpenedBases extends AsyncDisposable {
+  readonly stacks: readonly [BaseStack, ...BaseStack[]];
+  readonly bases: Bases;
+  /** null: no adapters. */
+  readonly folder: AdapterFolder | null;
+  /** Of several bases; null for one. */
+  readonly memory: MemoryPlan | null;
+}
+
+export interface OpeningParts {
+  readonly settings: ServeSettings;
+  readonly bases: readonly BaseSettings[];
+  readonly metrics: Metrics;
+  readonly logger: Logger;
+  readonly progress: Progress;
+}
+
+/** A base that was looked at and not opened yet. */
+type Surveyed = { readonly settings: BaseSettings } & (
+  | { readonly kind: "decoder"; readonly survey: Omit<StackPlan, "kv"> }
+  | { readonly kind: "task"; readonly model: TaskModel }
+);
+
+type Opener = (settings: BaseSettings, folder: AdapterFolder | null) => Promise<BaseStack>;
+
+export const isTaskStack = (stack: BaseStack): stack is TaskStack => "signature" in stack.gateway;
+
+export const isDecoderStack = (stack: BaseStack): stack is Stack => "checkpoint" in stack;
+
+/** Checks the settings of all bases against their models, and returns what opens them. Throws a UsageError or a LorikeetError that names the base. */
+export async function planBases(parts: OpeningParts): Promise<() => Promise<OpenedBases>> {
+  const { settings, metrics, logger } = parts;
+  const folder =
+    settings.adapters === null
+      ? null
+      : new AdapterFolder(
+          {
+            ...{ directory: settings.adapters, logger, limits: storeLimitsOf(settings) },
+            validation: { ...validationOf(settings), observe: metrics.validated },
+          },
+          parts.bases.length,
+        );
+  const [only, ...others] = parts.bases;
+  if (only && others.length === 0) {
+    const open = await planOnly(only, folder, parts);
+    return () => openAll([[only, open]], folder, null, parts);
+  }
+  const surveyed: Surveyed[] = [];
+  for (const base of parts.bases) {
+    surveyed.push(await naming(base, () => survey(base, folder, surveyed, parts)));
+  }
+  refuseEqualNames(surveyed);
+  checkTraining(
+    settings,
+    surveyed.some(({ kind }) => kind === "decoder"),
+  );
+  const memory = memoryOf(surveyed, settings);
+  const openers = await Promise.all(
+    surveyed.map(async (each, index): Promise<[BaseSettings, Opener]> => {
+      const share = memory.shares[index] ?? { kvBytes: 0, cacheBytes: 0, activeBytes: 0 };
+      const own = {
+        ...each.settings,
+        ...{ adapterCacheBytes: share.cacheBytes, activeAdapterBytes: share.activeBytes },
+        kvBytes: each.settings.kvBytes === null ? null : share.kvBytes,
+      };
+      if (each.kind === "task") return [own, (base, shared) => openTask(base, each.model, shared, parts)];
+      const kvShare = { kvShare: share.kvBytes };
+      const options = { ...stackOptionsOf(own, folder, parts), ...kvShare };
+      const plan = await naming(own, async () => ({ ...each.survey, kv: planSlots(options, each.survey) }));
+      return [own, (base, shared) => openStack({ ...stackOptionsOf(base, shared, parts), ...kvShare }, plan)];
+    }),
+  );
+  return () => openAll(openers, folder, memory, parts);
+}
+
+async function planOnly(base: BaseSettings, folder: AdapterFolder | null, parts: OpeningParts): Promise<Opener> {
+  if (await isTaskModel(base.model)) {
+    checkTraining(parts.settings, false);
+    const model = await planTaskStack({ settings: base });
+    return (own, shared) => openTask(own, model, shared, parts);
+  }
+  const plan = await planStack(stackOptionsOf(base, folder, parts));
+  return (own, shared) => openStack(stackOptionsOf(own, shared, parts), plan);
+}
+
+async function survey(
+  settings: BaseSettings,
+  folder: AdapterFolder | null,
+  before: readonly Surveyed[],
+  parts: OpeningParts,
+): Promise<Surveyed> {
+  if (await isTaskModel(settings.model)) {
+    return { kind: "task", settings, model: await planTaskStack({ settings }) };
+  }
+  const found = await surveyStack(stackOptionsOf(settings, folder, parts));
+  const onCard = before.find((each) => each.kind === "decoder" && each.survey.device.kind !== "cpu");
+  if (found.device.kind === "cpu" || !onCard) return { kind: "decoder", settings, survey: found };
+  if (settings.device !== "auto") {
+    throw new UsageError([
+      `--device ${settings.device} runs one base, which is ${onCard.settings.model}; give the others \`device: cpu\` in the config file's \`models\`.`,
+    ]);
+  }
+  const onCpu = { ...settings, device: "cpu" as const };
+  return { kind: "decoder", settings: onCpu, survey: await surveyStack(stackOptionsOf(onCpu, folder, parts)) };
+}
+
+function stackOptionsOf(
+  base: BaseSettings,
+  adapters: AdapterFolder | null,
+  { settings, metrics, logger, progress }: OpeningParts,
+): StackOptions {
+  return {
+    ...{ settings: base, servedName: base.servedModelName, adapters, logger, progress },
+    gateway: gatewayOptionsOf(base),
+    maxTemplateSteps: settings.maxTemplateSteps,
+    pooling: base.pooling,
+    uploads: uploadLimitsOf(settings),
+    observerOf: metrics.engineObserverOf,
+  };
+}
+
+function openTask(
+  base: BaseSettings,
+  model: TaskModel,
+  adapters: AdapterFolder | null,
+  { settings, metrics, logger, progress }: OpeningParts,
+): Promise<TaskStack | Seq2SeqStack> {
+  const options = {
+    ...{ settings: base, servedName: base.servedModelName, adapters, logger, progress },
+    gateway: gatewayOptionsOf(base),
+    uploads: uploadLimitsOf(settings),
+    images: imageLimitsOf(settings),
+    pooling: base.pooling,
+    maxTemplateSteps: settings.maxTemplateSteps,
+    trialTimeoutMs: settings.modelTrialTimeout,
+    observerOf: metrics.engineObserverOf,
+  };
+  return isEncoderDecoder(model) ? openSeq2SeqStack(options, model) : openTaskStack(options, model);
+}
+
+/** Throws a UsageError unless there is a model that jobs can train. */
+function checkTraining({ fineTuning }: ServeSettings, hasDecoder: boolean): void {
+  if (fineTuning === null || hasDecoder) return;
+  throw new UsageError(["--fine-tuning is for decoders that generate text; no other model can be trained by jobs."]);
+}
+
+/** One after another: each takes the memory that it needs before the next one begins. */
+async function openAll(
+  openers: readonly (readonly [BaseSettings, Opener])[],
+  folder: AdapterFolder | null,
+  memory: MemoryPlan | null,
+  parts: OpeningParts,
+): Promise<OpenedBases> {
+  const opened: BaseStack[] = [];
+  const close = async (): Promise<void> => {
+    await folder?.[Symbol.asyncDispose]();
+    for (const stack of opened.splice(0).reverse()) await stack[Symbol.asyncDispose]();
+  };
+  try {
+    for (const [base, open] of openers) {
+      const opening = () => open(base, folder);
+      opened.push(await (openers.length === 1 ? opening() : naming(base, opening)));
+    }
+    const [first, ...others] = opened;
+    if (!first) throw new UsageError(["--model <model> is required (or LORIKEET_MODEL)."]);
+    const stacks = [first, ...others] as const;
+    return { stacks: [...stacks], bases: basesOf(stacks, folder, parts), folder, memory, [Symbol.asyncDispose]: close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+function basesOf(
+  [first, ...others]: readonly [BaseStack, ...BaseStack[]],
+  folder: AdapterFolder | null,
+  { settings, logger }: OpeningParts,
+): Bases {
+  const ofStack = ({ name, gateway }: BaseStack) => baseOf(name, gateway);
+  const all = [ofStack(first), ...others.map(ofStack)] as const;
+  if (others.length === 0) return new Bases(all);
+  return new Bases(
+    all,
+    (observer) =>
+      new Adapters({
+        ...{ observer, logger },
+        store: folder?.store ?? noAdapters().own,
+        baseNames: all.map(({ name }) => name),
+        holderOf: holdersOf(all),
+        uploads: new Uploads(uploadLimitsOf(settings)),
+        copyRoot: settings.loraPathRoot,
+      }),
+  );
+}
+
+function memoryOf(surveyed: readonly Surveyed[], settings: ServeSettings): MemoryPlan {
+  const needs = surveyed.map((each) => {
+    const own = each.settings;
+    // What all bases have is the server's; only what differs is a base's own.
+    const ownSize = (name: "kvBytes" | "adapterCacheBytes" | "activeAdapterBytes"): number | null =>
+      own[name] === settings[name] ? null : own[name];
+    const adapters = { cacheBytes: ownSize("adapterCacheBytes"), activeBytes: ownSize("activeAdapterBytes") };
+    if (each.kind === "task") return { weightBytes: taskWeightBytes(each.model), kvBytes: 0, ...adapters };
+    const onCpu = each.survey.device.kind === "cpu";
+    return {
+      weightBytes: onCpu ? each.survey.precision.bytes : 0,
+      kvBytes: onCpu ? ownSize("kvBytes") : 0,
+      ...adapters,
+    };
+  });
+  return planMemory(usableMemory(), needs, {
+    kvBytes: settings.kvBytes,
+    cacheBytes: settings.adapterCacheBytes,
+    activeBytes: settings.activeAdapterBytes,
+  });
+}
+
+const nameOf = (each: Surveyed): string =>
+  each.kind === "task" ? (each.settings.servedModelName ?? each.model.names[0]) : each.survey.name;
+
+/** Throws a UsageError for two bases with one name, which no request could tell apart. */
+function refuseEqualNames(surveyed: readonly Surveyed[]): void {
+  const seen = new Map<string, string>();
+  const faults = surveyed.flatMap((each) => {
+    const name = nameOf(each);
+    const { model } = each.settings;
+    const other = seen.get(name.toLowerCase());
+    seen.set(name.toLowerCase(), model);
+    if (other === undefined) return [];
+    const which = other === model ? `${model} is given twice` : `${other} and ${model} have the same name`;
+    return [`${which}: two bases would be called "${name}"; give each its own --served-model-name.`];
+  });
+  if (faults.length > 0) throw new UsageError(faults);
+}
+
+/** Adds the base to what its opening throws. */
+async function naming<T>({ servedModelName, model }: BaseSettings, open: () => Promise<T>): Promise<T> {
+  try {
+    return await open();
+  } catch (error) {
+    const name = servedModelName === null ? model : `${servedModelName} (${model})`;
+    if (error instanceof UsageError) throw new UsageError([`The base ${name} cannot be opened: ${error.message}`]);
+    if (!(error instanceof LorikeetError)) throw error;
+    const { code, message, param, found, allowed, faults, operator } = error;
+    throw new LorikeetError(code, `The base ${name} cannot be opened: ${message}`, {
+      ...{ found, allowed, faults, cause: error },
+      ...(param !== undefined && { param }),
+      ...(operator !== undefined && { operator }),
+    });
+  }
+}
