@@ -4,6 +4,7 @@ import { describe, test } from "node:test";
 import fc from "fast-check";
 import { LorikeetError } from "../../src/base/errors.js";
 import { countFormat, messagesFormat, parseCount, parseMessages } from "../../src/gateway/anthropic/messages-input.js";
+import { parseJob } from "../../src/gateway/fine-tuning/job-input.js";
 import { completionFormat, parseCompletion } from "../../src/gateway/openai/completion-input.js";
 import { gatewayDefaults } from "../../src/gateway/options.js";
 import { generateFormat, parseGenerate } from "../../src/gateway/tgi/generate-input.js";
@@ -100,7 +101,57 @@ const parameters = fc.oneof(
 );
 const generateBody = fc.record({ inputs: text, parameters: fc.oneof(parameters, anything) }, { requiredKeys: [] });
 
+const settings = fc.oneof(
+  fc.record(
+    Object.fromEntries(
+      ["n_epochs", "batch_size", "learning_rate_multiplier", "beta"].map((name) => [
+        name,
+        fc.oneof(fc.constant("auto"), fc.integer({ min: 0, max: 60 }), fc.double(), anything),
+      ]),
+    ),
+    { requiredKeys: [] },
+  ),
+  anything,
+);
+const methodBody = fc.oneof(
+  fc.record(
+    {
+      type: fc.oneof(fc.constantFrom("supervised", "dpo", "reinforcement"), anything),
+      supervised: fc.oneof(fc.record({ hyperparameters: settings }, { requiredKeys: [] }), anything),
+      dpo: fc.oneof(fc.record({ hyperparameters: settings }, { requiredKeys: [] }), anything),
+    },
+    { requiredKeys: [] },
+  ),
+  anything,
+);
+const jobBody = fc.record(
+  {
+    model: text,
+    training_file: fc.oneof(fc.constant("file-0123"), text),
+    validation_file: fc.oneof(fc.constant("file-0123"), text),
+    suffix: fc.oneof(fc.constant("mine"), text),
+    seed: fc.oneof(fc.integer(), anything),
+    metadata: fc.oneof(fc.dictionary(fc.string(), fc.string()), anything),
+    hyperparameters: settings,
+    method: methodBody,
+    integrations: anything,
+  },
+  { requiredKeys: ["model", "training_file"] },
+);
+
 describe("any body", () => {
+  test("of a fine-tuning job is read or refused", () => {
+    const check = (body: unknown): void => {
+      const job = readOrRefuse(() => parseJob(body));
+      if (job === null) return;
+      assert.match(job.trainingFile, /^file-[A-Za-z0-9]+$/);
+      assert.ok(job.suffix === null || /^[A-Za-z0-9_-]{1,64}$/.test(job.suffix));
+      for (const number of Object.values(job.hyperparameters)) assert.ok(number === null || number > 0);
+    };
+    fc.assert(fc.property(jobBody, check), runs);
+    fc.assert(fc.property(anything, check), runs);
+  });
+
   test("of messages is read or refused", () => {
     const [whole, count] = [messagesFormat(bounds), countFormat(bounds)];
     const check = (body: unknown): void => {

@@ -1,11 +1,17 @@
 /** Files and fine-tuning jobs over HTTP: the `openai` client unchanged, OpenAI's schemas, keys, and bodies that are wrong. */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
+import { Readable } from "node:stream";
 import { after, before, describe, test } from "node:test";
 import { Ajv2020 } from "ajv/dist/2020.js";
+import fc from "fast-check";
 import OpenAI, { toFile } from "openai";
-import { Uploads } from "../../src/adapter/upload/upload.js";
+import { Uploads, uploadDefaults } from "../../src/adapter/upload/upload.js";
+import { LorikeetError } from "../../src/base/errors.js";
 import { FineTuning } from "../../src/gateway/fine-tuning/fine-tuning.js";
+import { receiveFile } from "../../src/gateway/fine-tuning/receive-file.js";
 import { fakeTrainer, openTuning, type Tuning } from "../support/fake-trainer.js";
 import { openServerRig, type ServerRig, until } from "../support/rig.js";
 
@@ -122,6 +128,39 @@ describe("files", () => {
     }
     assert.deepEqual((await client.files.list()).data, []);
   });
+});
+
+test("any form is stored whole or refused as the client's fault, and leaves no draft", async () => {
+  await using own = await openTuning();
+  const line = fc.constantFrom(
+    ...["--x", "--x--", "", "--y", "abc", '{"a":1}', "fine-tune", "7200"],
+    ...["file", "purpose", "expires_after[seconds]", "config", "\u0000"].map(
+      (name) => `content-disposition: form-data; name="${name}"; filename="../a"`,
+    ),
+  );
+  const bytes = fc.oneof(
+    fc.array(line, { maxLength: 24 }).map((lines) => Buffer.from(`--x\r\n${lines.join("\r\n")}\r\n--x--\r\n`)),
+    fc.uint8Array({ maxLength: 200 }).map((each) => Buffer.from(each)),
+  );
+  const contentType = fc.constantFrom(
+    "multipart/form-data; boundary=x",
+    'multipart/form-data; boundary="x"',
+    "multipart/form-data",
+  );
+  const never = new AbortController().signal;
+  const check = async (body: Buffer, type: string): Promise<void> => {
+    const upload = {
+      body: Readable.from([body.subarray(0, 9), body.subarray(9)].filter(({ length }) => length > 0)),
+      contentType: type,
+    };
+    const kept = await receiveFile(own.files, "me", upload, uploadDefaults, never).catch((error: unknown) => {
+      assert.ok(error instanceof LorikeetError && error.status >= 400 && error.status < 500, String(error));
+      return null;
+    });
+    if (kept !== null) assert.match(kept.filename, /^[^/\\]+$/);
+    assert.deepEqual(await readdir(join(own.path, "files", "drafts")), []);
+  };
+  await fc.assert(fc.asyncProperty(bytes, contentType, check), { numRuns: 60 });
 });
 
 describe("jobs", () => {
