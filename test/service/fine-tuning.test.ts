@@ -1,13 +1,16 @@
 /** A fine-tuning job of the real service: a process trains over a small base, and its adapter answers under its alias. */
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { execFile, spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, readFileSync } from "node:fs";
 import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
+import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import OpenAI, { toFile } from "openai";
+import { until } from "../support/rig.js";
 import { adaptersFolder, openService } from "../support/service.js";
 import { writeTinyModel } from "../support/tiny-model.js";
 
@@ -121,4 +124,22 @@ test("the example of the documents runs, and a job whose data is wrong says wher
   assert.deepEqual([error?.code, error?.param], ["data_invalid", "training_file"]);
   assert.match(error?.message ?? "", /train\.jsonl:2: .*train\.jsonl:3: /);
   assert.ok(!error?.message.includes(folder), error?.message);
+});
+
+test("the process of a job ends with a server that is killed, even while it is stopped", async () => {
+  if (process.platform !== "linux") return;
+  const entry = fileURLToPath(new URL("../../src/cli/jobs/train-child.js", import.meta.url));
+  const script = `
+    const child = require("node:child_process").fork(${JSON.stringify(entry)});
+    child.once("message", () => { child.kill("SIGSTOP"); console.log(child.pid); });`;
+  const server = spawn(process.execPath, ["-e", script], { stdio: ["ignore", "pipe", "inherit"] });
+  const [line] = await once(server.stdout, "data");
+  const pid = Number(String(line));
+  const stateOf = (): string => {
+    const stat = existsSync(`/proc/${pid}/stat`) ? readFileSync(`/proc/${pid}/stat`, "latin1") : ") gone";
+    return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[0] ?? "";
+  };
+  await until(() => stateOf() === "T", "a stopped process");
+  server.kill("SIGKILL");
+  await until(() => ["gone", "Z", "X"].includes(stateOf()), "the end of the process");
 });

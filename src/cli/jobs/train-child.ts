@@ -2,6 +2,7 @@
 import { readdirSync, writeFileSync } from "node:fs";
 import { setPriority } from "node:os";
 import { exitAtOnce } from "../../runtime/exit.js";
+import { endWithParent } from "../../runtime/parent-death.js";
 import type { FromProcess, ToProcess } from "./messages.js";
 import { train } from "./train-run.js";
 
@@ -42,6 +43,7 @@ function send(message: FromProcess): Promise<void> {
 }
 
 volunteerForMemory();
+endWithParent();
 process.on("SIGINT", () => {}); // a terminal sends it to the server too, which decides
 process.on("SIGTERM", stop);
 process.on("disconnect", stop); // the server is gone
