@@ -27,7 +27,7 @@ export interface BatchEvaluation {
   readonly loss: number;
   /** DPO: how much the reward of the chosen answer exceeds that of the rejected one. */
   readonly margin?: number;
-  /** DPO: the share of pairs whose chosen answer has the higher reward. */
+  /** The share of labels that are the likeliest token, if they are counted; DPO: of pairs whose chosen answer has the higher reward. */
   readonly accuracy?: number;
 }
 
@@ -37,8 +37,9 @@ export const nextToken: Objective = {
   count: (batch) => labelledPlaces(batch).places.length,
   feed: async (_stepper, _batch, total) => ({ labelWeight: 1 / Math.max(total, 1) }),
   async evaluate(stepper, batch, total, signal) {
-    const { tokenLosses } = await stepper.evaluate(batch, { signal });
-    return { loss: tokenLosses.reduce((sum, loss) => sum + loss, 0) / Math.max(total, 1) };
+    const { tokenLosses, tokenHits } = await stepper.evaluate(batch, { signal });
+    const mean = (values: Float32Array): number => values.reduce((sum, value) => sum + value, 0) / Math.max(total, 1);
+    return { loss: mean(tokenLosses), ...(tokenHits ? { accuracy: mean(tokenHits) } : {}) };
   },
 };
 

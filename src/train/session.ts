@@ -92,6 +92,7 @@ export async function openSession(options: SessionOptions): Promise<TrainSession
     chunks: headChunks(plan.largest(), config.vocabSize, logitBytes(settings.dtype)),
     threads,
     loss: objective.loss,
+    countsHits: settings.tokenAccuracy,
     gradientCheckpointing: settings.gradientCheckpointing,
     ...(options.runtime ? { session: options.runtime } : {}),
   });

@@ -58,6 +58,8 @@ export interface TrainSettings {
   readonly loadBestModelAtEnd: boolean;
   readonly validationSplit: number;
   readonly maxEvalSamples: number;
+  /** Whether validations also give the share of labels that are the likeliest token. */
+  readonly tokenAccuracy: boolean;
   readonly labelTemplate: string;
   /** Of DPO: higher stays closer to the reference. */
   readonly beta: number;
@@ -105,6 +107,7 @@ export const trainDefaults = {
   loadBestModelAtEnd: false,
   validationSplit: 0.1,
   maxEvalSamples: 500,
+  tokenAccuracy: false,
   labelTemplate: "{text}\nlabel: {label}",
   beta: 0.1,
   task: null,

@@ -66,6 +66,8 @@ export interface StepResult {
   readonly loss: number;
   /** -log p of each label, in the order of `labelledPlaces`. */
   readonly tokenLosses: Float32Array;
+  /** Of an evaluation with `countsHits`: 1 where the label is the likeliest token, else 0. */
+  readonly tokenHits: Float32Array | null;
   readonly labelled: Labelled;
 }
 
@@ -183,7 +185,9 @@ export class TrainStep implements Disposable {
     const binding = session.bind();
     const loss = Tensor.zeros("float32", []);
     binding.output("loss", loss);
-    const runnable = { session, binding, loss, inputs: new Map(graph.inputs.map(({ name, shape }) => [name, shape])) };
+    const inputs = new Map(graph.inputs.map(({ name, shape }) => [name, shape]));
+    const countsHits = graph.outputs.some((output) => output.name === "token_hits");
+    const runnable = { session, binding, loss, inputs, countsHits };
     this.#bindParameters(runnable, "trained");
     if (training) {
       for (const [name, { gradient }] of this.#bound) binding.output(gradientName(name), gradient);
@@ -212,8 +216,15 @@ export class TrainStep implements Disposable {
     }
     binding.input("chunk_sizes", int64([this.#options.chunks], chunkSizes(computed, this.#options.chunks)));
     binding.output("token_losses", tokenLosses);
+    const tokenHits = runnable.countsHits ? Tensor.zeros("float32", [computed]) : null;
+    if (tokenHits) binding.output("token_hits", tokenHits);
     await session.run(binding, options.signal);
-    return { loss: float32At(loss.data, 0), tokenLosses: tokenLosses.data.subarray(0, count), labelled };
+    return {
+      loss: float32At(loss.data, 0),
+      tokenLosses: tokenLosses.data.subarray(0, count),
+      tokenHits: tokenHits?.data.subarray(0, count) ?? null,
+      labelled,
+    };
   }
 
   #feeds(batch: TokenBatch, labelled: Labelled, options: RunOptions): Map<string, Tensor> {
@@ -254,6 +265,7 @@ interface Runnable {
   readonly binding: Binding;
   readonly loss: Tensor<"float32">;
   readonly inputs: ReadonlyMap<string, Shape>;
+  readonly countsHits: boolean;
 }
 
 /** Whether the base model multiplies integers. */
@@ -275,7 +287,7 @@ const gradientName = (name: string): string => `gradient.${name}`;
 /** The training graph, and the same forward pass without dropout. */
 function buildGraphs(options: StepOptions): { graphs: StepGraphs; parameters: readonly Value[] } {
   const { loss: lossOf = weightedSum } = options;
-  const { builder, tokenLosses, parameters, custom, costly } = buildTrainingGraph(options);
+  const { builder, tokenLosses, parameters, custom, costly } = buildTrainingGraph({ ...options, countsHits: false });
   const op = new Ops(builder);
   const loss = lossOf(op, tokenLosses);
   name(op, loss, "loss");
@@ -305,10 +317,11 @@ function layerFinder({ layers }: DecoderConfig): (node: string) => string | null
 
 /** Its loss is always the weighted sum. The loss of preferences can be computed from the token losses. */
 function evaluationGraph(options: StepOptions): Graph {
-  const { builder, tokenLosses } = buildTrainingGraph({ ...options, dropout: 0 });
+  const { builder, tokenLosses, tokenHits } = buildTrainingGraph({ ...options, dropout: 0 });
   const op = new Ops(builder);
   name(op, weightedSum(op, tokenLosses), "loss");
   name(op, tokenLosses, "token_losses");
+  if (tokenHits) name(op, tokenHits, "token_hits");
   return pruneGraph(builder.build());
 }
 

@@ -102,6 +102,8 @@ test("a job trains beside the server, goes on in the next one, and its adapter a
   const checkpoints = await allOf(client.fineTuning.jobs.checkpoints.list(id));
   for (const { fine_tuned_model_checkpoint: name } of checkpoints) await client.models.retrieve(name);
   assert.ok(checkpoints.length > 1);
+  const share = checkpoints[0]?.metrics.valid_mean_token_accuracy ?? -1;
+  assert.ok(share >= 0 && share <= 1, `${share} of the tokens`);
   assert.deepEqual((await readdir(join(folder, "jobs", id))).sort(), ["events.jsonl", "job.json"]);
 });
 

@@ -296,3 +296,19 @@ test("dropout masks are inputs: a mask that keeps all scales the product, and ev
   fill(plain, 3);
   assert.ok(Math.abs((await step.evaluate(batch)).loss - (await plain.evaluate(batch)).loss) < 1e-6);
 });
+
+test("an evaluation that counts hits finds the one token of a vocabulary that is likeliest, trained head or not", async () => {
+  const vocabulary = 320;
+  for (const choose of [(path: string) => !/head/.test(path), (path: string) => /head/.test(path)]) {
+    using step = await stepOf("qwen3", { countsHits: true }, choose);
+    const ids = Int32Array.from({ length: 3 * vocabulary }, (_, at) => [7, 9, Math.floor(at / 3)][at % 3] as number);
+    const labels = ids.map((id, at) => (at % 3 === 2 ? id : noLabel));
+    const { tokenHits, tokenLosses } = await step.evaluate({ rows: vocabulary, length: 3, ids, labels });
+    const likeliest = tokenLosses.indexOf(Math.min(...tokenLosses));
+    assert.deepEqual(
+      [...(tokenHits ?? [])].flatMap((hit, token) => (hit === 1 ? [token] : [])),
+      [likeliest],
+    );
+    assert.equal((await step.run({ rows: vocabulary, length: 3, ids, labels })).tokenHits, null);
+  }
+});

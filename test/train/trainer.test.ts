@@ -44,6 +44,7 @@ function quadratic(values = new Float32Array(4)): Stepper & { runs: number } {
       return {
         loss,
         tokenLosses: new Float32Array(),
+        tokenHits: null,
         labelled: { places: new Int32Array(), labels: new Int32Array() },
       };
     },
@@ -51,7 +52,12 @@ function quadratic(values = new Float32Array(4)): Stepper & { runs: number } {
       const tokenLosses = Float32Array.from(labelsOf(batch), (label) =>
         values.reduce((sum, value) => sum + (value - label * 0.1) ** 2, 0),
       );
-      return { loss: 0, tokenLosses, labelled: { places: new Int32Array(), labels: new Int32Array() } };
+      return {
+        loss: 0,
+        tokenLosses,
+        tokenHits: null,
+        labelled: { places: new Int32Array(), labels: new Int32Array() },
+      };
     },
   };
 }

@@ -169,6 +169,7 @@ function optionsOf(base: TrainingBase, run: TrainingRun, rate: number): Readonly
     ...(beta === null ? {} : { beta }),
     "max-time": `${base.maxTimeMs}ms`,
     "save-total-limit": keptCheckpoints,
+    ...(run.method === "supervised" ? { "token-accuracy": true } : {}),
   };
 }
 

@@ -137,6 +137,9 @@ function requireMethod(flags: TrainFlags): void {
   if (flags.method === "dpo" && flags.packing) {
     throw new UsageError(["--packing does not work with --method dpo."]);
   }
+  if (flags.method === "dpo" && flags.tokenAccuracy) {
+    throw new UsageError(["--token-accuracy does not work with --method dpo, which counts pairs."]);
+  }
   if (flags.method === "dpo" && flags.trainOn !== "answers") {
     throw new UsageError([`--train-on ${flags.trainOn} does not work with --method dpo, which compares answers only.`]);
   }

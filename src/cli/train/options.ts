@@ -248,6 +248,10 @@ export const trainOptions = {
     parse: integer(1),
     help: "steps between validations; each also saves a checkpoint",
   }),
+  tokenAccuracy: given("Run", d.tokenAccuracy as boolean, {
+    parse: flag,
+    help: "also measure in validations how many of the tokens that count are the likeliest ones",
+  }),
   earlyStoppingPatience: open("Run", "off", {
     placeholder: "n",
     parse: integer(1),
@@ -335,6 +339,7 @@ export function settingsOf(
     loadBestModelAtEnd: flags.loadBestModelAtEnd || flags.earlyStoppingPatience !== null,
     validationSplit: flags.validationSplit,
     maxEvalSamples: flags.maxEvalSamples,
+    tokenAccuracy: flags.tokenAccuracy,
     labelTemplate: labelTemplate.replaceAll("\\n", "\n"),
     beta: flags.beta,
     task: flags.task,

@@ -22,6 +22,7 @@ const free: readonly string[] = [
   "saveTotalLimit",
   "reportTo",
   "sampleEvery",
+  "tokenAccuracy",
   "loadBestModelAtEnd",
   "maxSteps",
   "epochs",

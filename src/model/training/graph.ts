@@ -42,6 +42,8 @@ export interface TrainingGraph {
   readonly builder: GraphBuilder;
   /** Negative log-likelihood of each label: [labelled]. */
   readonly tokenLosses: Value;
+  /** With `countsHits`: 1 where the label is the likeliest token, else 0: [labelled]. */
+  readonly tokenHits: Value | null;
   /** The trained parameters, graph inputs in the order of the forward pass. */
   readonly parameters: readonly Value[];
   /** For `backward`. */
@@ -62,8 +64,8 @@ export function buildTrainingGraph(options: TrainingOptions): TrainingGraph {
   const builder = new GraphBuilder("training");
   const lowering = new TrainingLowering(builder, options);
   const tokenLosses = buildDecoder(lowering, options.config);
-  const { custom, costly } = lowering;
-  return { builder, tokenLosses, parameters: lowering.parameters.list, custom, costly };
+  const { custom, costly, tokenHits } = lowering;
+  return { builder, tokenLosses, tokenHits, parameters: lowering.parameters.list, custom, costly };
 }
 
 class TrainingLowering implements Lowering {
@@ -71,6 +73,7 @@ class TrainingLowering implements Lowering {
   readonly parameters: Parameters;
   readonly custom: CustomGradient[] = [];
   readonly costly = new Set<string>();
+  tokenHits: Value | null = null;
   readonly #options: TrainingOptions;
   readonly #config: DecoderConfig;
   readonly #inputs: Record<"ids" | "positions" | "segments" | "rows" | "labels" | "chunks", Value>;
@@ -289,6 +292,11 @@ class TrainingLowering implements Lowering {
       parameters,
       linears: this.#linears,
       custom: this.custom,
+      keepHits: this.#options.countsHits
+        ? (hits) => {
+            this.tokenHits = hits;
+          }
+        : undefined,
     });
   }
 

@@ -18,6 +18,8 @@ interface HeadContext {
   readonly parameters: Parameters;
   readonly linears: TrainingLinears;
   readonly custom: CustomGradient[];
+  /** Called with 1 for each row whose label is the likeliest token and 0 for the others, [labelled]; absent: they are not computed. */
+  readonly keepHits?: ((hits: Value) => void) | undefined;
 }
 
 /** -log p(label) for each row of x: [labelled, hidden] to [labelled]. */
@@ -27,10 +29,15 @@ export function buildTokenLosses(op: Ops, options: TrainingOptions, head: Head, 
   const name = `${part.path}.weight`;
   const rows = parts(op, x, context.chunks, chunks);
   const labels = parts(op, context.labels, context.chunks, chunks).map((label) => op.unsqueeze(label, -1));
+  const hits: Value[] | null = context.keepHits ? [] : null;
+  const keep = (losses: Value): Value => {
+    if (hits) context.keepHits?.(joined(op, hits));
+    return losses;
+  };
   const isFixed = !context.parameters.trained(name) && (tied || !context.linears.module(part));
   if (isFixed) {
     const fixed = fixedHead(op, weights, head);
-    const results = zip(rows, labels).map(([row, label]) => fixedChunk(op, row, label, fixed, head));
+    const results = zip(rows, labels).map(([row, label]) => fixedChunk(op, row, label, fixed, head, hits));
     const losses = joined(
       op,
       results.map(({ losses }) => losses),
@@ -44,7 +51,7 @@ export function buildTokenLosses(op: Ops, options: TrainingOptions, head: Head, 
       outputs: [losses],
       vjp: (by, [g]) => [g ? by.mul(slopes, by.unsqueeze(g, -1)) : null],
     });
-    return losses;
+    return keep(losses);
   }
   const drops = !isFixed && context.linears.module(part) !== null && (options.dropout ?? 0) > 0;
   const masks = drops ? parts(op, context.linears.mask(part, "labelled"), context.chunks, chunks) : [];
@@ -54,9 +61,9 @@ export function buildTokenLosses(op: Ops, options: TrainingOptions, head: Head, 
   const shifted = (logits: Value): Value => (bias ? op.add(logits, bias) : logits);
   const losses = zip(rows, labels).map(([row, label], c) => {
     const logits = only(context.linears.apply([part], row, { mask: drops ? at(masks, c) : null }));
-    return crossEntropy(op, bent(op, shifted(logits), head).logits, label, context.custom);
+    return crossEntropy(op, bent(op, shifted(logits), head).logits, label, context.custom, hits);
   });
-  return joined(op, losses);
+  return keep(joined(op, losses));
 }
 
 /** Splits [labelled, ...] into consecutive parts of the given sizes. */
@@ -83,11 +90,12 @@ function bent(
   return { logits: op.scale(tanh, cap), slope: op.sub(op.like(tanh, 1), op.mul(tanh, tanh)) };
 }
 
-/** p, and max z - log max p - z[label]. */
-function likelihood(op: Ops, logits: Value, label: Value): { p: Value; losses: Value } {
+/** p, and max z - log max p - z[label]. Adds to `hits` whether the label's logit is the largest. */
+function likelihood(op: Ops, logits: Value, label: Value, hits: Value[] | null): { p: Value; losses: Value } {
   const p = op.softmax(logits);
   const atLabel = op.one("GatherElements", [logits, label], logits.type, label.shape, { axis: 1 });
   const largest = op.reduce("ReduceMax", logits, [1]);
+  hits?.push(op.squeeze(op.cast(op.compare("GreaterOrEqual", atLabel, largest), "float32"), 1));
   const all = op.sub(largest, op.log(op.reduce("ReduceMax", p, [1]))); // log Σ e^z
   return { p, losses: op.squeeze(op.sub(all, atLabel), 1) };
 }
@@ -136,16 +144,23 @@ function fixedHead(op: Ops, weights: WeightSource, { path, linear: part, bias: b
 const zeroAfter = (op: Ops, losses: Value): Value => op.unsqueeze(op.scale(losses, 0), 1);
 
 /** For a frozen head: the losses, and the gradient of each over its row. No logits are kept. */
-function fixedChunk(op: Ops, x: Value, label: Value, fixed: FixedHead, head: Head): { losses: Value; slopes: Value } {
+function fixedChunk(
+  op: Ops,
+  x: Value,
+  label: Value,
+  fixed: FixedHead,
+  head: Head,
+  hits: Value[] | null,
+): { losses: Value; slopes: Value } {
   const { logits, slope } = bent(op, fixed.logits(x), head);
-  const { p, losses } = likelihood(op, logits, label);
+  const { p, losses } = likelihood(op, logits, label, hits);
   const back = fixed.passBack(p, label, slope);
   return { losses, slopes: op.add(head.scale === 1 ? back : op.scale(back, head.scale), zeroAfter(op, losses)) };
 }
 
 /** For logits that need a gradient: dz = g (p - 1[label]). */
-function crossEntropy(op: Ops, logits: Value, label: Value, custom: CustomGradient[]): Value {
-  const { p, losses } = likelihood(op, logits, label);
+function crossEntropy(op: Ops, logits: Value, label: Value, custom: CustomGradient[], hits: Value[] | null): Value {
+  const { p, losses } = likelihood(op, logits, label, hits);
   custom.push({
     inputs: [logits],
     outputs: [losses],

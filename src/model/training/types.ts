@@ -24,6 +24,8 @@ export interface TrainingOptions {
   readonly dropout?: number;
   /** Number of positions in the rotary tables. */
   readonly maxLength: number;
+  /** Whether the graph says which labels are the likeliest tokens (`tokenHits`). */
+  readonly countsHits?: boolean;
   /** The number of chunks of labelled rows in the head: only one chunk's logits are held at a time. */
   readonly chunks: number;
 }
