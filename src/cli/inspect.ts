@@ -6,7 +6,7 @@ import { type AdapterDescription, configFile, describeAdapter, methodOf, weightF
 import { type CheckpointDescription, describeCheckpoint } from "../model/checkpoint/describe.js";
 import { hintAtModel } from "../model/checkpoint/files.js";
 import { openCheckpoint } from "../model/checkpoint/open.js";
-import { isTaskModel } from "../model/task/folder.js";
+import { isTaskModel, openTaskFolder } from "../model/task/folder.js";
 import type { DecoderConfig } from "../model/types.js";
 import { type CheckBase, openCheckBase } from "./check-base.js";
 import { chooseFor, describeDevice, formatDevice } from "./device.js";
@@ -42,7 +42,13 @@ export function addInspect(program: Command, terminal: Terminal): void {
     .action(async (name: string, { model, text, pair, ...others }: InspectOptions) => {
       if (pair !== undefined && text === undefined)
         throw new UsageError(["--pair needs --text, the first text of the pair."]);
-      if (name.endsWith(".onnx")) return inspectTaskModel(name, others.json, terminal);
+      if (name.endsWith(".onnx")) {
+        if (text === undefined) return inspectTaskModel(name, others.json, terminal);
+        return inspectText((await openTaskFolder(name)).folder, { text, pair }, others.json, terminal);
+      }
+      if (text !== undefined && isPicture(name)) {
+        throw new UsageError([`--text shows the tokens of a task model; ${name} is a picture.`]);
+      }
       if (isPicture(name)) return inspectPicture(name, model, others.json, terminal);
       const folder = await locate(name, { option: "<model>", kind: null }, terminal);
       if (text !== undefined) return inspectText(folder, { text, pair }, others.json, terminal);

@@ -67,7 +67,8 @@ function bytesOf(proto: TensorProto, type: ElementType, extent: Extent, what: st
   const { rawData } = proto;
   const { shape, count, byteLength } = extent;
   if (rawData.length > 0) {
-    if (rawData.length === byteLength) return rawData;
+    // A copy is aligned, and does not keep the whole file in memory.
+    if (rawData.length === byteLength) return Uint8Array.from(rawData);
     throw fault.invalid(
       `gives ${what} the sizes [${shape.join(", ")}], which take ${byteLength} bytes as ${type}, and ${rawData.length} bytes of data`,
     );

@@ -1,18 +1,15 @@
 /** Files that are no pictures, or not the pictures they claim to be. FUZZ_RUNS sets how many damaged ones are tried. */
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
 import { describe, test } from "node:test";
 import { crc32, deflateSync } from "node:zlib";
 import { LorikeetError } from "../../src/base/errors.js";
 import { decodeImage, readImageHeader } from "../../src/image/decode.js";
 import { loadImagePreprocessor } from "../../src/image/preprocessor.js";
+import { damagedPicture, pictures, random } from "../support/damaged-pictures.js";
 
 const maxPixels = 1_000_000;
-const { files }: { files: Record<string, { bytes: string }> } = JSON.parse(
-  readFileSync("test/fixtures/images/pictures.json", "utf8"),
-);
-const fileOf = (name: string): Buffer => Buffer.from(files[name]?.bytes ?? "", "base64");
+const fileOf = (name: string): Buffer => Buffer.from(pictures[name] ?? []);
 
 function chunk(name: string, content: Uint8Array): Buffer {
   const body = Buffer.concat([Buffer.from(name), content]);
@@ -124,47 +121,14 @@ test("a JPEG with too many scans is refused before it is decoded", () => {
   assert.throws(() => readImageHeader(many, maxPixels), /more than 64 scans/);
 });
 
-/** Numbers from 0 to 1 that repeat for a seed. */
-function random(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
-    return state / 2 ** 32;
-  };
-}
-
-function damaged(bytes: Buffer, next: () => number): Buffer {
-  const copy = Buffer.from(bytes);
-  const below = (count: number): number => Math.floor(next() * count);
-  const kind = below(4);
-  if (kind === 0) return copy.subarray(0, below(copy.length));
-  const begin = below(copy.length);
-  if (kind === 1) return Buffer.concat([copy.subarray(0, begin), copy.subarray(begin + 1 + below(30))]);
-  for (let i = 0; i < (kind === 2 ? 1 : 8); i++) copy[below(copy.length)] = below(256);
-  return isPng(copy) ? withChecksums(copy) : copy;
-}
-
-const isPng = (bytes: Buffer): boolean => bytes.subarray(1, 4).toString("latin1") === "PNG";
-
-/** With wrong checksums no damage would get behind them. */
-function withChecksums(bytes: Buffer): Buffer {
-  for (let at = 8; at + 12 <= bytes.length; ) {
-    const end = at + 8 + bytes.readUInt32BE(at);
-    if (end + 4 > bytes.length) break;
-    bytes.writeUInt32BE(crc32(bytes.subarray(at + 4, end)), end);
-    at = end + 4;
-  }
-  return bytes;
-}
-
 test("damaged pictures are decoded or refused, and the decoder still works behind each", async () => {
   const runs = Number(process.env.FUZZ_RUNS ?? 300);
   const next = random(Number(process.env.FUZZ_SEED ?? 1));
-  const seeds = Object.keys(files).map(fileOf);
+  const seeds = Object.values(pictures);
   const outcomes = { decoded: 0, refused: 0 };
   for (let run = 0; run < runs; run++) {
     const seed = seeds[Math.floor(next() * seeds.length)] ?? Buffer.alloc(0);
-    const bytes = damaged(seed, next);
+    const bytes = damagedPicture(seed, next);
     try {
       const { width, height, data } = await decodeImage(bytes, maxPixels);
       assert.equal(data.length, width * height * 3);

@@ -44,6 +44,8 @@ export class BatchingEngine implements TaskEngine {
   /** Jobs that may run, in order. */
   #ready: Job[] = [];
   #running: readonly Job[] = [];
+  /** Stops the run in progress, once nobody waits for any of its rows. */
+  #stop = new AbortController();
   readonly #logger: Logger;
   readonly #now: () => number;
   readonly #idle = new Set<() => void>();
@@ -115,6 +117,7 @@ export class BatchingEngine implements TaskEngine {
         continue;
       }
       this.#running = batch;
+      this.#stop = new AbortController();
       await this.#runBatch(batch).catch((cause: unknown) => this.#fail(batch, cause));
       this.#running = [];
       // Sockets and timers get their turn between two runs.
@@ -220,7 +223,7 @@ export class BatchingEngine implements TaskEngine {
   ): Promise<readonly (ReadonlyMap<string, TaskTensor> | Error)[]> {
     const { runner } = this.#parts;
     try {
-      return await runner.run(rows, stacks);
+      return await runner.run(rows, stacks, this.#stop.signal);
     } catch (error) {
       if (!(error instanceof LorikeetError) || error.code !== "runtime_failed") throw error;
       if (rows.length === 1) return [refusedInputs(error)];
@@ -242,7 +245,10 @@ export class BatchingEngine implements TaskEngine {
   #finish(job: Job, ending: Error | ReadonlyMap<string, TaskTensor>): void {
     if (!job.settle(ending)) return;
     this.#ready = this.#ready.filter((other) => other !== job);
-    this.#running = this.#running.filter((other) => other !== job);
+    if (this.#running.includes(job)) {
+      this.#running = this.#running.filter((other) => other !== job);
+      if (this.#running.length === 0) this.#stop.abort();
+    }
     // A job that still loads returns its lease once it has it.
     if (this.#loading.get(job.request.adapter ?? "") !== job) job.release();
     this.#alarm.ring();

@@ -19,7 +19,7 @@ export class GraphWeights implements Disposable {
       if (type !== "float32" || bytes < leastSharedBytes || this.#names.has(name)) continue;
       const shape = value.shape.map(Number);
       if (data.kind === "external") this.shared.add(name, type, shape, data);
-      else this.shared.hold(name, Tensor.over(type, shape, Uint8Array.from(data.bytes).buffer));
+      else this.shared.hold(name, floatsOver(shape, data.bytes));
       this.#names.add(name);
     }
   }
@@ -33,4 +33,11 @@ export class GraphWeights implements Disposable {
   [Symbol.dispose](): void {
     this.shared[Symbol.dispose]();
   }
+}
+
+/** A tensor over bytes as they are; over a copy if they are not aligned. */
+function floatsOver(shape: readonly number[], bytes: Uint8Array): Tensor {
+  const isAligned = bytes.byteOffset % Float32Array.BYTES_PER_ELEMENT === 0;
+  const { buffer, byteOffset } = isAligned ? bytes : Uint8Array.from(bytes);
+  return Tensor.over("float32", shape, buffer, byteOffset);
 }

@@ -5,7 +5,7 @@ import { LorikeetError } from "../../base/errors.js";
 import type { Logger, Progress } from "../../base/log.js";
 import type { Graph } from "../../graph/types.js";
 import type { RowLayout } from "../../model/task/adapted-node.js";
-import { outputsBehind } from "../../model/task/head-outputs.js";
+import { HeadReader } from "../../model/task/head-outputs.js";
 import type { TaskModel } from "../../model/task/open.js";
 import type { TaskModule } from "../../model/task/target-modules.js";
 import type { WeightedNode } from "../../model/task/weighted-nodes.js";
@@ -88,7 +88,8 @@ export async function startTaskEngine(options: TaskStartOptions, probe: RowProbe
     await runner.open();
     progress?.("building sessions", 1, 1);
     const independent = await testRows(runner, probe, maxBatch, options);
-    const heads = new Map(model.modules.map((module) => [module.path, headOf(graph, module)]));
+    const reader = new HeadReader(graph);
+    const heads = new Map(model.modules.map((module) => [module.path, headOf(reader, module)]));
     const engine = new BatchingEngine({
       runner,
       bank: new TaskBank({ modules: model.modules, maxPlaces: maxBatch, maxBytes: options.activeAdapterBytes }),
@@ -130,8 +131,8 @@ interface Head {
   readonly outputs: readonly string[];
 }
 
-function headOf(graph: Graph, { uses, outFeatures }: TaskModule): Head {
-  return { width: outFeatures, outputs: uses.flatMap(({ target }) => outputsBehind(graph, target.node)) };
+function headOf(reader: HeadReader, { uses, outFeatures }: TaskModule): Head {
+  return { width: outFeatures, outputs: uses.flatMap(({ target }) => reader.outputsOf(target.node).names) };
 }
 
 /** The number of values of each output that a head decides: the adapter's own, or the base's. */

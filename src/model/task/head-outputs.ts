@@ -1,24 +1,58 @@
-/** Which outputs of a graph a layer decides by itself. */
+/** Which outputs of a graph a layer decides by itself: only its bias and an activation lie between. */
 
 import type { Graph, Node } from "../../graph/types.js";
 
 /** Operators that keep each value of a layer's outputs apart, or a softmax over them. */
 const passing: ReadonlySet<string> = new Set(["Identity", "Cast", "Softmax", "LogSoftmax", "Sigmoid", "Relu", "Tanh"]);
 
-/** Names of the graph's outputs that are a layer's own outputs, but for its bias and an activation. */
-export function outputsBehind(graph: Graph, layer: Node): string[] {
-  const outputs = new Set(graph.outputs.map(({ name }) => name));
-  const constants = new Set(graph.initializers.map(({ value }) => value.name));
-  const passes = ({ op, domain, inputs }: Node): boolean =>
-    domain === "" && (passing.has(op) || (op === "Add" && inputs.some((input) => constants.has(input?.name ?? ""))));
-  const found: string[] = [];
-  const names = layer.outputs.map(({ name }) => name);
-  for (let name = names.pop(); name !== undefined; name = names.pop()) {
-    if (outputs.has(name)) found.push(name);
-    for (const node of graph.nodes) {
-      if (!node.inputs.some((input) => input?.name === name) || !passes(node)) continue;
-      names.push(...node.outputs.map((output) => output.name));
+export interface HeadOutputs {
+  readonly names: readonly string[];
+  /** Whether nothing else reads the layer, so that another number of outputs breaks no shape behind it. */
+  readonly isWhole: boolean;
+}
+
+export class HeadReader {
+  readonly #outputs: ReadonlySet<string>;
+  readonly #constants: ReadonlySet<string>;
+  readonly #readers = new Map<string, Node[]>();
+
+  constructor({ outputs, initializers, nodes }: Graph) {
+    this.#outputs = new Set(outputs.map(({ name }) => name));
+    this.#constants = new Set(initializers.map(({ value }) => value.name));
+    for (const node of nodes) {
+      for (const input of node.inputs) {
+        if (!input) continue;
+        const readers = this.#readers.get(input.name);
+        if (readers) readers.push(node);
+        else this.#readers.set(input.name, [node]);
+      }
     }
   }
-  return found;
+
+  outputsOf(layer: Node): HeadOutputs {
+    const found: string[] = [];
+    let isWhole = true;
+    const names = layer.outputs.map(({ name }) => name);
+    for (let name = names.pop(); name !== undefined; name = names.pop()) {
+      if (this.#outputs.has(name)) found.push(name);
+      for (const reader of this.#readers.get(name) ?? []) {
+        if (this.#passes(reader)) names.push(...reader.outputs.map((output) => output.name));
+        else isWhole = false;
+      }
+    }
+    return { names: found, isWhole: isWhole && found.length > 0 };
+  }
+
+  /** Whether a constant is added to a layer's outputs. */
+  addsConstant(layer: Node): boolean {
+    return (this.#readers.get(layer.outputs[0]?.name ?? "") ?? []).some((reader) => this.#isSum(reader));
+  }
+
+  #passes(node: Node): boolean {
+    return node.domain === "" && (passing.has(node.op) || this.#isSum(node));
+  }
+
+  #isSum({ op, inputs }: Node): boolean {
+    return op === "Add" && inputs.some((input) => this.#constants.has(input?.name ?? ""));
+  }
 }

@@ -7,6 +7,9 @@ import { loadTaskAdapter } from "../../../src/adapter/format.js";
 import type { AdapterLease, HostTaskAdapter } from "../../../src/adapter/types.js";
 import { type Deferred, deferred } from "../../../src/base/async.js";
 import { LorikeetError } from "../../../src/base/errors.js";
+import { TaskBank } from "../../../src/engine/task/bank.js";
+import { BatchingEngine } from "../../../src/engine/task/engine.js";
+import type { TaskRunner } from "../../../src/engine/task/runner.js";
 import { probeModel, startTaskEngine } from "../../../src/engine/task/start.js";
 import type { TaskJob, TaskTensor } from "../../../src/engine/task/types.js";
 import { taskTargetsOf } from "../../../src/model/task/adapter-targets.js";
@@ -170,5 +173,32 @@ test("inputs that a node refuses end with its name, without ONNX Runtime's own t
     );
     return true;
   });
+  await engine.close();
+});
+
+test("a run is stopped when nobody waits for any of its rows, and not before", async () => {
+  const runs: { readonly signal: AbortSignal; readonly begun: number }[] = [];
+  const runner = {
+    run: (rows: readonly unknown[], _: null, signal: AbortSignal) => {
+      runs.push({ signal, begun: rows.length });
+      return new Promise((_resolve, reject) => {
+        signal.addEventListener("abort", () => reject(new LorikeetError("cancelled", "The run was stopped.")));
+      });
+    },
+  };
+  const engine = new BatchingEngine({
+    ...{ runner: runner as unknown as TaskRunner, bank: new TaskBank({ modules: [], maxPlaces: 2, maxBytes: 1 }) },
+    ...{ adapters: null, signature: { inputs: [], outputs: [], isBatched: true } },
+    ...{ limits: { maxBatch: 2, maxQueue: 8, maxAdapterQueue: 8 }, widthsOf: () => new Map() },
+  });
+  const leaving = [new AbortController(), new AbortController()];
+  const jobs = leaving.map(({ signal }) => engine.submit({ inputs: observation(1), adapter: null, signal }));
+  await Promise.all(jobs.map(({ admitted }) => admitted));
+  await turn();
+  leaving[0]?.abort();
+  assert.deepEqual([runs.length, runs[0]?.begun, runs[0]?.signal.aborted], [1, 2, false]);
+  leaving[1]?.abort();
+  assert.equal(runs[0]?.signal.aborted, true);
+  assert.deepEqual(await Promise.all(jobs.map(codeOf)), ["cancelled", "cancelled"]);
   await engine.close();
 });
