@@ -47,6 +47,10 @@ test("inspect shows the tokenizer of a text model, and with --text the tokens th
   assert.match(shown.out, /^\[CLS\] +2 +0$/m);
   assert.match(shown.out, /^the +54 +0 +1 +0-3 +0 +"The"$/m);
   assert.match(shown.out, /^a +8 +1 +2 +0-1 +0 +"a"$/m);
+  const file = await run(["inspect", join(folder, "onnx", "model.onnx"), "--text", "The film!", "--pair", "a dull"]);
+  assert.equal(file.out, shown.out, "a file has the tokens of its folder");
+  const picture = await run(["inspect", "photo.jpg", "--text", "a"]);
+  assert.match(picture.err, /--text shows the tokens of a task model; photo.jpg is a picture/);
   const json = JSON.parse((await run(["inspect", folder, "--text", "The film", "--json"])).out);
   assert.deepEqual(json.input_ids.slice(0, 2), [2, 54]);
   assert.deepEqual(json.spans.at(-2).at(-1), 8);

@@ -6,7 +6,7 @@ import { last } from "../../base/list.js";
 import { pruneGraph } from "../../graph/prune.js";
 import type { Graph } from "../../graph/types.js";
 import type { TaskTarget } from "../../model/task/adapter-targets.js";
-import { outputsBehind } from "../../model/task/head-outputs.js";
+import { HeadReader } from "../../model/task/head-outputs.js";
 import type { TaskModule } from "../../model/task/target-modules.js";
 import type { LoraForm, TrainedTarget } from "../../model/task/trained-modules.js";
 import { allLinear, type LoraShape } from "../lora.js";
@@ -69,7 +69,8 @@ function reachedModules({ graph, base, outputs }: ChooseOptions): BaseModuleFact
 
 /** Whether a layer gives one of the outputs itself. */
 export function isHead(graph: Graph, { uses }: TaskModule, outputs: readonly string[]): boolean {
-  return uses.some(({ target }) => outputsBehind(graph, target.node).some((name) => outputs.includes(name)));
+  const reader = new HeadReader(graph);
+  return uses.some(({ target }) => reader.outputsOf(target.node).names.some((name) => outputs.includes(name)));
 }
 
 /** Why a module takes no adapter of these options: a clause; null if it does. */
