@@ -4,7 +4,9 @@ import { missingRules } from "../autodiff/missing-rules.js";
 import { LorikeetError } from "../base/errors.js";
 import { onnxOpset } from "../graph/serialize.js";
 import { describeValue, type Value } from "../graph/types.js";
+import { isEncoderDecoder } from "../model/task/encoder-decoder.js";
 import { isTaskModel } from "../model/task/folder.js";
+import { type GenerationRules, readGenerationRules } from "../model/task/generation-rules.js";
 import { type OpenedFile, openTaskModel, type TaskModel } from "../model/task/open.js";
 import type { FoldedNorm, TaskModule } from "../model/task/target-modules.js";
 import { locate } from "./hub/model-folder.js";
@@ -28,7 +30,7 @@ export async function locateDecoder(model: string, terminal: Terminal, signal?: 
 
 async function refuseTaskModel(path: string): Promise<void> {
   if (!(await isTaskModel(path))) return;
-  const message = `${path} is a task model, which generates no text: lorikeet serve ${path} serves it.`;
+  const message = `${path} is a task model, and this command runs decoders: lorikeet serve ${path} serves it.`;
   throw new LorikeetError("model_unsupported", message, { param: path });
 }
 
@@ -36,8 +38,9 @@ async function refuseTaskModel(path: string): Promise<void> {
 export async function inspectTaskModel(path: string, json: boolean, terminal: Terminal): Promise<void> {
   const model = await openTaskModel(path);
   const inputs = await describeInputs(model.folder);
-  if (json) return printJson(terminal.stdout, { ...jsonOf(model), ...inputs });
-  printLine(terminal.stdout, formatFields(fieldsOf(model, inputs)));
+  const generation = isEncoderDecoder(model) ? await generationOf(model) : null;
+  if (json) return printJson(terminal.stdout, { ...jsonOf(model), ...inputs, ...(generation && { generation }) });
+  printLine(terminal.stdout, formatFields(fieldsOf(model, inputs, generation)));
   if (model.modules.length === 0) return;
   const header = ["target module", "kind", "shape", "named by", "folded norm"];
   const rows = model.modules.map((module) => [
@@ -50,7 +53,7 @@ export async function inspectTaskModel(path: string, json: boolean, terminal: Te
   printLine(terminal.stdout, `\n${formatTable(header, rows)}`);
 }
 
-function fieldsOf(model: TaskModel, inputs: TaskInputs): [string, string][] {
+function fieldsOf(model: TaskModel, inputs: TaskInputs, generation: Generation | null): [string, string][] {
   const { folder, task, architecture, opened, otherFiles, weights, modules } = model;
   const unknown = modules.filter(({ foldedNorm }) => foldedNorm.kind === "unknown").length;
   return [
@@ -59,6 +62,7 @@ function fieldsOf(model: TaskModel, inputs: TaskInputs): [string, string][] {
     ["class", architecture ?? "not stated"],
     ...opened.flatMap(fileFieldsOf),
     ...inputFields(inputs),
+    ...(generation ? [["generation", shownGeneration(generation)] as [string, string]] : []),
     ["other files", otherFiles.join(", ") || "none"],
     ["checkpoint", weights.map(({ label }) => label).join(", ") || "none: module names come from the ONNX files alone"],
     ["target modules", countsOf(modules)],
@@ -66,6 +70,31 @@ function fieldsOf(model: TaskModel, inputs: TaskInputs): [string, string][] {
     ["adapters", "LoRA, rsLoRA, DoRA and heads; lorikeet inspect ADAPTER --model checks one"],
     ["training", trainingOf(model)],
   ];
+}
+
+/** How it generates, or why that is not known. */
+type Generation = GenerationRules | { readonly refusal: string };
+
+async function generationOf({ folder }: TaskModel): Promise<Generation> {
+  try {
+    return await readGenerationRules(folder);
+  } catch (error) {
+    if (error instanceof LorikeetError) return { refusal: error.message };
+    throw error;
+  }
+}
+
+function shownGeneration(generation: Generation): string {
+  if ("refusal" in generation) return `not possible: ${generation.refusal}`;
+  const { startId, endIds, firstId, maxTokens, maxTarget, ignored } = generation;
+  const most = maxTarget ?? maxTokens;
+  return [
+    `starts with token ${startId}`,
+    ...(firstId === null ? [] : [`then ${firstId}`]),
+    endIds.length === 0 ? "ends by length alone" : `ends with ${endIds.join(" or ")}`,
+    ...(most === null ? [] : [`at most ${most} tokens`]),
+    ...(ignored.length === 0 ? [] : [`not applied: ${ignored.join(", ")}`]),
+  ].join(", ");
 }
 
 function fileFieldsOf({ label, role, opset, producer, graphs }: OpenedFile): [string, string][] {

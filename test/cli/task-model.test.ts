@@ -87,10 +87,11 @@ test("inspect shows how a model prepares pictures, and with a picture what the m
   assert.match(policy.err, /does not say how pictures are prepared/);
 });
 
-test("inspect shows both graphs of a merged decoder", async () => {
+test("inspect shows both graphs of a merged decoder, and how its text begins and ends", async () => {
   const { code, out } = await run(["inspect", join(taskRoot, "marian")]);
   assert.equal(code, 0);
   assert.match(out, /^task +translation$/m);
+  assert.match(out, /^generation +starts with token 2, ends with 0, at most 48 tokens$/m);
   assert.match(out, /^graph +onnx\/decoder_model_merged\.onnx with use_cache_branch false$/m);
   assert.match(out, /^graph +onnx\/decoder_model_merged\.onnx with use_cache_branch true$/m);
 });
@@ -139,7 +140,7 @@ test("commands for decoders refuse a task model in one line", async () => {
     ]) {
       const refused = await run([...command, "--model", model]);
       assert.equal(refused.code, 3, command[0]);
-      assert.match(refused.err, /is a task model, which generates no text: lorikeet serve .* serves it\.\n$/);
+      assert.match(refused.err, /is a task model, and this command runs decoders: lorikeet serve .* serves it\.\n$/);
     }
   }
 });

@@ -86,6 +86,9 @@ test("Hugging Face's pipelines answer each text by its own, by the base and by a
   assert.deepEqual(await other.json(), [{ summary_text: both[0]?.translation_text }]);
   const text = await post(url, "/models/marian/pipeline/text2text-generation", { inputs: first, parameters });
   assert.deepEqual(await text.json(), [{ generated_text: both[0]?.translation_text }]);
+  const streamed = await (await post(url, "/models/marian", { inputs: first, parameters, stream: true })).text();
+  const parts = [...streamed.matchAll(/^data: (\{.*\})$/gm)].map(([, data = ""]) => JSON.parse(data));
+  assert.equal(parts.map((part) => part.translation_text).join(""), both[0]?.translation_text);
   await service.assertIdle();
 });
 
@@ -147,6 +150,10 @@ test("bodies that do not fit the model are refused with what is allowed", async 
     assert.deepEqual([response.status, found.code], [status, code], `${path} ${JSON.stringify(body).slice(0, 80)}`);
     assert.match(found.message, message);
   }
+  const headers = { "content-type": "image/png" };
+  const picture = await fetch(`${url}/models/marian`, { method: "POST", headers, body: "pixels" });
+  assert.equal(picture.status, 415);
+  assert.match(((await picture.json()) as { error: string }).error, /The body must be JSON/);
   const truncated = await translate(service, "/models/marian", { inputs: long, parameters: { truncation: true } });
   assert.equal(truncated.length, 1);
   await service.assertIdle();

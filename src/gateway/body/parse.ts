@@ -36,6 +36,11 @@ export const maxDepth = 64;
 
 /** Throws one LorikeetError that names every fault: `unsupported_parameter` or `invalid_value`, after the first of them. */
 export function parse<S extends v.GenericSchema>(format: BodyFormat<S>, input: unknown): v.InferOutput<S> {
+  if (input instanceof Uint8Array) {
+    // Of a route that takes pictures as well.
+    const message = "The body must be JSON, sent with `content-type: application/json`.";
+    throw new LorikeetError("unsupported_media_type", message, { allowed: "application/json" });
+  }
   if (!isObject(input)) {
     throw new LorikeetError("invalid_value", `The body must be a JSON object; found ${describe(input)}.`);
   }
