@@ -10,11 +10,11 @@ import type { AdapterBase } from "./format/base.js";
 import type { CanonicalConfig } from "./format/config/config.js";
 import type { Visitor } from "./format/content.js";
 import { type ExamineOptions, examine } from "./format/examine.js";
-import { hostModule, widen } from "./format/layout.js";
+import { hostModule, hostTable, widen } from "./format/layout.js";
 import type { ModulePlan, SavedPlan, ScaledModule } from "./format/module-plan.js";
 import { TaskHost } from "./format/task-host.js";
 import { asVersion } from "./store/version-digest.js";
-import type { AdapterSummary, HostAdapter, HostModule, HostTaskAdapter, HostWhole } from "./types.js";
+import type { AdapterSummary, HostAdapter, HostModule, HostTable, HostTaskAdapter, HostWhole } from "./types.js";
 
 export type { AdapterBase, TaskBase } from "./format/base.js";
 export type { CanonicalConfig } from "./format/config/config.js";
@@ -95,7 +95,14 @@ export async function loadAdapter(
   const loaded = new Map<string, HostModule>();
   let bytes = 0;
   let hasShifts = false;
+  const tables: HostTable[] = [];
   const adapted: Visitor["adapted"] = (module, elements) => {
+    if (module.kind === "table") {
+      const table = hostTable(module, elements);
+      bytes += table.a.byteLength + table.b.byteLength;
+      tables.push(table);
+      return;
+    }
     const host = hostModule(module, elements);
     bytes += host.a.byteLength + host.b.byteLength + (host.magnitude?.byteLength ?? 0) + (host.shift?.byteLength ?? 0);
     hasShifts ||= host.shift !== undefined;
@@ -118,9 +125,10 @@ export async function loadAdapter(
     const module = loaded.get(path);
     if (module) ordered.set(path, module);
   }
-  const { digest, rank, dora } = summary;
-  const [head] = heads;
-  const found = { digest, rank, hasGains: dora || hasShifts, bytes, modules: ordered };
+  const { digest, dora } = summary;
+  const rank = [...ordered.values()].reduce((most, module) => Math.max(most, module.rank), 1);
+  const [[head], [embedding]] = [heads, tables];
+  const found = { digest, rank, hasGains: dora || hasShifts, bytes, modules: ordered, ...(embedding && { embedding }) };
   return head ? { ...found, head: { ...head, labels } } : found;
 }
 

@@ -30,8 +30,19 @@ export interface HostAdapter {
   readonly hasGains: boolean;
   /** Keyed by the path of the base's target module. */
   readonly modules: ReadonlyMap<string, HostModule>;
+  /** LoRA on the token embeddings; absent if they are the base's. */
+  readonly embedding?: HostTable;
   /** A layer of labels, [labels, hidden], that classifies texts by their last token; absent if it has none. */
   readonly head?: HostHead;
+}
+
+/** What LoRA adds to the rows of a table: row t gets A[t] B. */
+export interface HostTable {
+  readonly rank: number;
+  /** [rows, rank]: PEFT's lora_embedding_A transposed. */
+  readonly a: Float32Array;
+  /** [rank, dim], times the scale. */
+  readonly b: Float32Array;
 }
 
 export interface HostHead extends HostWhole {

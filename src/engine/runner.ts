@@ -1,8 +1,8 @@
 /** Runs prefill chunks and decode steps: fills the inputs, binds what changed, calls the session. Knows no request. */
 
-import type { HostAdapter } from "../adapter/types.js";
+import type { HostAdapter, HostTable } from "../adapter/types.js";
 import { assert } from "../base/errors.js";
-import { at } from "../base/list.js";
+import { at, float32At } from "../base/list.js";
 import { serializeGraph } from "../graph/serialize.js";
 import type { Graph } from "../graph/types.js";
 import { filterReach, hasMemory } from "../model/modules.js";
@@ -13,7 +13,7 @@ import {
   indexNames,
   type ModuleGroup,
 } from "../model/serving/adapters.js";
-import { buildServingGraph, hiddenName, logitsName } from "../model/serving/graph.js";
+import { buildServingGraph, embeddingDelta, hiddenName, logitsName } from "../model/serving/graph.js";
 import { oneSum, paddedRank, tileColumns } from "../model/serving/rank-tiles.js";
 import { rotationFactor } from "../model/serving/rotary.js";
 import { stackedInputs } from "../model/serving/stacked-adapters.js";
@@ -136,12 +136,26 @@ interface Special {
   readonly gains: boolean;
   /** Rows whose rank is more than one sum. */
   readonly inBlocks: boolean;
+  /** Rows have other embeddings than the base's. */
+  readonly embeds: boolean;
 }
 
 /** What of an adapter decides which sessions its rows need. */
-type AdapterKind = Pick<HostAdapter, "hasGains" | "rank">;
+type AdapterKind = Pick<HostAdapter, "hasGains" | "rank" | "embedding">;
 
-const specialKey = (mode: AdapterMode, { gains, inBlocks }: Special): string => `${mode} ${gains} ${inBlocks}`;
+const specialKey = (mode: AdapterMode, { gains, inBlocks, embeds }: Special): string =>
+  `${mode} ${gains} ${inBlocks} ${embeds}`;
+
+/** The rows of all combinations of what adapters so far have needed. */
+const combinations = (had: Special): Special[] =>
+  [false, true].flatMap((gains) =>
+    [false, true].flatMap((inBlocks) =>
+      [false, true].flatMap((embeds) => {
+        const isNeeded = (had.gains || !gains) && (had.inBlocks || !inBlocks) && (had.embeds || !embeds);
+        return isNeeded && (gains || inBlocks || embeds) ? [{ gains, inBlocks, embeds }] : [];
+      }),
+    ),
+  );
 
 export class Runner {
   readonly #options: RunnerOptions;
@@ -154,8 +168,7 @@ export class Runner {
   readonly #cards = new Map<string, Card>();
   #replays = true;
   /** What adapters so far have needed. */
-  #hadGains = false;
-  #hadBlocks = false;
+  #had: Special = { gains: false, inBlocks: false, embeds: false };
   #opening: Promise<void> = Promise.resolve();
   readonly #shared: SharedWeights | null;
   readonly #buffers = new Map<string, Tensor>();
@@ -253,26 +266,31 @@ export class Runner {
 
   /** Any adapter fits a rank class, so these need no graphs for one adapter of few ranks. */
   #hiddenForm(adapter: AdapterKind | null): { readonly mode: AdapterMode; readonly special: Special } {
-    if (!adapter) return { mode: "none", special: { gains: false, inBlocks: false } };
+    if (!adapter) return { mode: "none", special: { gains: false, inBlocks: false, embeds: false } };
     const { hostMemory } = this.#device.capabilities;
     const inBlocks = hostMemory && this.#needsBlocks(adapter.rank);
-    return { mode: hostMemory ? 1 : "picked", special: { gains: adapter.hasGains, inBlocks } };
+    const special = { gains: adapter.hasGains, inBlocks, embeds: hostMemory && adapter.embedding !== undefined };
+    return { mode: hostMemory ? 1 : "picked", special };
   }
 
-  #prepareSpecial({ hasGains: gains, rank }: AdapterKind): Promise<void> {
+  #prepareSpecial(adapter: AdapterKind): Promise<void> {
+    const { hasGains: gains, rank } = adapter;
     if (!this.#device.capabilities.hostMemory) return this.#prepareStacked(gains);
-    const inBlocks = this.#needsBlocks(rank);
-    if (!gains && !inBlocks) return Promise.resolve();
-    this.#hadGains ||= gains;
-    this.#hadBlocks ||= inBlocks;
+    const own: Special = { gains, inBlocks: this.#needsBlocks(rank), embeds: adapter.embedding !== undefined };
+    const { inBlocks, embeds } = own;
+    if (!gains && !inBlocks && !embeds) return Promise.resolve();
+    const had = this.#had;
+    this.#had = {
+      gains: had.gains || gains,
+      inBlocks: had.inBlocks || inBlocks,
+      embeds: had.embeds || embeds,
+    };
     const alone = paddedRank(rank) <= tileColumns ? "single" : "tiled";
     const opened = this.#opening.then(async () => {
-      if (gains && !inBlocks) await this.#openSpecial(alone, { gains, inBlocks });
+      if (gains && !inBlocks && !embeds) await this.#openSpecial(alone, own);
       // Rows of all kinds meet in a step.
       for (const mode of modes.filter((each) => typeof each === "number")) {
-        if (this.#hadGains) await this.#openSpecial(mode, { gains: true, inBlocks: false });
-        if (this.#hadBlocks) await this.#openSpecial(mode, { gains: false, inBlocks: true });
-        if (this.#hadGains && this.#hadBlocks) await this.#openSpecial(mode, { gains: true, inBlocks: true });
+        for (const special of combinations(this.#had)) await this.#openSpecial(mode, special);
       }
     });
     this.#opening = opened.catch(() => undefined);
@@ -293,7 +311,7 @@ export class Runner {
   #prepareStacked(gains: boolean): Promise<void> {
     if (!gains) return Promise.resolve();
     const opened = this.#opening.then(async () => {
-      await this.#openSpecial("picked", { gains, inBlocks: false });
+      await this.#openSpecial("picked", { gains, inBlocks: false, embeds: false });
       await this.#openCard("masked", gains);
     });
     this.#opening = opened.catch(() => undefined);
@@ -341,6 +359,7 @@ export class Runner {
     const bound = this.#bound(variant, "decode");
     await this.#bindRows(bound, variant.inputs, rows);
     bound.cache(await cache.rows(count));
+    this.#bindEmbeddings(bound, variant, adapters, (row) => at(rows, row).token);
     this.#bindAdapters(bound, bank, step, adapters, count);
     return this.#run(variant, bound, "logits", count);
   }
@@ -418,13 +437,14 @@ export class Runner {
     );
     this.#bindStates(bound, [1, count], () => real);
     bound.cache(await cache.enter(chunk.slot, chunk.start));
+    this.#bindEmbeddings(bound, variant, adapters, (i) => at(chunk.tokens, Math.min(i, real - 1)));
     this.#bindAdapters(bound, bank, step, adapters, logitRows);
     const found = await this.#run(variant, bound, output, logitRows);
     return chunk.allRows ? found.subarray(0, (found.length / logitRows) * real) : found;
   }
 
   #hiddenVariant(hold: BankHold | null): StepVariant {
-    const { mode, special } = this.#hiddenForm(hold && { rank: hold.rank, hasGains: hold.gain !== null });
+    const { mode, special } = this.#hiddenForm(hold && kindOf(hold));
     const variant = this.#hidden.get(specialKey(mode, special));
     assert(variant, "hidden states are prepared before a chunk asks for them");
     return { mode, variant, classes: hold ? [hold.rankClass] : [], inBlocks: special.inBlocks };
@@ -443,15 +463,15 @@ export class Runner {
       // A lone row would take another kernel: where bits matter it runs as a group of two. In a sum of several parts Gemm's C would be the first.
       if (!exact || (adapters.length > 1 && rank <= oneSum)) mode = rank <= tileColumns ? "single" : "tiled";
     }
-    const gains = hasGains(adapters);
-    if (!gains && !inBlocks) {
+    const special = { gains: hasGains(adapters), inBlocks, embeds: adapters.some((hold) => hold?.embedding) };
+    if (!special.gains && !inBlocks && !special.embeds) {
       const variant = this.#variants.get(mode);
       assert(variant, `there is a session for the mode ${mode}`);
       return { mode, variant, classes, inBlocks };
     }
     // A small adapter in a class of larger ones may lack the session for one adapter of that rank: a class does as well.
-    if (!this.#special.has(specialKey(mode, { gains, inBlocks }))) mode = classes.length;
-    const variant = this.#special.get(specialKey(mode, { gains, inBlocks }));
+    if (!this.#special.has(specialKey(mode, special))) mode = classes.length;
+    const variant = this.#special.get(specialKey(mode, special));
     assert(variant, "an adapter is prepared before rows have it");
     return { mode, variant, classes, inBlocks };
   }
@@ -459,7 +479,9 @@ export class Runner {
   #stackedVariant(adapters: readonly (BankHold | null)[]): StepVariant {
     const mode = adapters.some((hold) => hold !== null) ? "picked" : "none";
     const gains = hasGains(adapters);
-    const variant = gains ? this.#special.get(specialKey(mode, { gains, inBlocks: false })) : this.#variants.get(mode);
+    const variant = gains
+      ? this.#special.get(specialKey(mode, { gains, inBlocks: false, embeds: false }))
+      : this.#variants.get(mode);
     assert(variant, `there is a session for the mode ${mode}, and an adapter is prepared before rows have it`);
     return { mode, variant, classes: [], inBlocks: false };
   }
@@ -501,6 +523,24 @@ export class Runner {
     const flags = this.#buffer("taken", "float32", [rows * length, 1]);
     for (let i = 0; i < rows * length; i++) flags.data[i] = i % length < taken(Math.floor(i / length)) ? 1 : 0;
     bound.input("taken", flags);
+  }
+
+  /** What adapters add to the embedding of each token: few numbers, so they are computed here, and no table is copied into the graph. */
+  #bindEmbeddings(
+    bound: BoundInputs,
+    { inputs }: Variant,
+    adapters: readonly (BankHold | null)[],
+    tokenOf: (row: number) => number,
+  ): void {
+    if (!inputs.has(embeddingDelta)) return;
+    const { hiddenSize } = this.#options.config;
+    const delta = this.#buffer("embeddings", "float32", [adapters.length, hiddenSize]);
+    delta.data.fill(0);
+    for (const [row, hold] of adapters.entries()) {
+      if (hold?.embedding)
+        addRow(hold.embedding, tokenOf(row), delta.data.subarray(row * hiddenSize, (row + 1) * hiddenSize));
+    }
+    bound.input(embeddingDelta, delta);
   }
 
   #bindAdapters(
@@ -646,6 +686,19 @@ export class Runner {
 
 const hasGains = (adapters: readonly (BankHold | null)[]): boolean =>
   adapters.some((hold) => hold !== null && hold.gain !== null);
+
+const kindOf = ({ rank, gain, embedding }: BankHold): AdapterKind => ({
+  ...{ rank, hasGains: gain !== null },
+  ...(embedding && { embedding }),
+});
+
+/** Adds A[token] B. */
+function addRow({ rank, a, b }: HostTable, token: number, row: Float32Array): void {
+  for (let k = 0; k < rank; k++) {
+    const factor = float32At(a, token * rank + k);
+    for (let i = 0; i < row.length; i++) row[i] = float32At(row, i) + factor * float32At(b, k * row.length + i);
+  }
+}
 
 /** In a turn. */
 async function openVariant(

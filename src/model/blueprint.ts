@@ -16,7 +16,7 @@ export interface TargetModule {
  */
 export interface BaseModule extends TargetModule {
   /** Default: a linear layer of the decoder's layers. */
-  readonly role?: "head" | "tied_head" | "embedding" | "score";
+  readonly role?: "head" | "tied_head" | "embedding" | "positions" | "score";
   /** Where its weight lies, to compare copies in an adapter's file with it. Default: copies are refused. */
   readonly stored?: StoredWeight;
 }

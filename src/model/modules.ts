@@ -51,17 +51,16 @@ export const scorePath = "score";
 /** The target modules, then a tied head, the embeddings and the layer of labels: every module that an adapter may name. */
 export function baseModules(config: DecoderConfig): BaseModule[] {
   const { head, embedding, vocabSize, hiddenSize, classifier } = config;
-  const tables = [{ path: embedding.path, count: vocabSize }, ...(embedding.positions ? [embedding.positions] : [])];
+  const table = (path: string, count: number, tableRole: "embedding" | "positions"): BaseModule => ({
+    ...{ path, inFeatures: count, outFeatures: hiddenSize, role: tableRole },
+  });
+  const { positions } = embedding;
   const role = head.tied ? ("tied_head" as const) : ("head" as const);
   return [
     ...layerModules(config),
     { path: head.path, inFeatures: hiddenSize, outFeatures: vocabSize, role },
-    ...tables.map(({ path, count }) => ({
-      path,
-      inFeatures: count,
-      outFeatures: hiddenSize,
-      role: "embedding" as const,
-    })),
+    table(embedding.path, vocabSize, "embedding"),
+    ...(positions ? [table(positions.path, positions.count, "positions")] : []),
     { path: scorePath, inFeatures: hiddenSize, outFeatures: classifier?.outFeatures ?? 0, role: "score" },
   ];
 }

@@ -160,6 +160,36 @@ for (const [what, name] of [
   });
 }
 
+for (const [family, name, what] of [
+  ["llama", "embedding", "the embeddings and a layer"],
+  ["smollm3", "embedding-tied", "embeddings that the head is tied to"],
+] as const) {
+  test(`${family}: logits and greedy tokens through an adapter of ${what} equal PyTorch's, beside rows of the base`, async () => {
+    const model = await openModel(join(oracleRoot, family));
+    const folder = join("test/fixtures/adapter-format", name);
+    const loaded = await loadAdapter(folder, storedModules(model.checkpoint));
+    await model.runner.prepare(loaded);
+    if (!testDevice.capabilities.hostMemory) {
+      await assert.rejects(async () => model.bank.acquire(loaded), /adapts the embeddings, which only the CPU does/);
+    } else {
+      const adapter = await model.bank.acquire(loaded);
+      const expected = await readExpected(folder);
+      const base = await readExpected(join(oracleRoot, family));
+      const logits = await model.prefill(0, expected.inputIds, [24], adapter);
+      const difference = largestDifference(logits, expected.logits);
+      assert.ok(difference <= bound, `logits differ by ${difference}`);
+      await assertTokens(model, [
+        { expected, adapter },
+        { expected: base, adapter: null },
+      ]);
+      await model.runner.prepare(loaded, "hidden");
+      assert.ok((await vectorOf(model, expected.inputIds, adapter, "last")).every(Number.isFinite));
+      adapter?.release();
+    }
+    model.runner[Symbol.dispose]();
+  });
+}
+
 /** A model and some of its adapters, held. */
 async function openHeld(family: string) {
   const model = await openModel(join(oracleRoot, family));

@@ -22,6 +22,7 @@ export interface Weighted {
 export async function composeMixture(digest: string, parts: readonly Weighted[]): Promise<HostAdapter> {
   for (const { adapter } of parts) {
     if ([...adapter.modules.values()].some(({ shift }) => shift !== undefined)) throw shifts(adapter);
+    if (adapter.embedding) throw embeds(adapter);
     if (adapter.hasGains) throw notLinear(`The adapter ${adapter.digest}`);
   }
   const modules = new Map<string, HostModule>();
@@ -51,6 +52,11 @@ export function notLinear(subject: string): LorikeetError {
 
 function shifts({ digest }: HostAdapter): LorikeetError {
   const message = `The adapter ${digest} has biases on lora_B (lora_bias): it cannot be mixed with others.`;
+  return new LorikeetError("adapter_unsupported", message, { param: "adapters" });
+}
+
+function embeds({ digest }: HostAdapter): LorikeetError {
+  const message = `The adapter ${digest} adapts the embeddings: it cannot be mixed with others.`;
   return new LorikeetError("adapter_unsupported", message, { param: "adapters" });
 }
 

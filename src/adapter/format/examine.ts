@@ -201,16 +201,19 @@ function summarize(
     dora: hasGains,
     modules: new Set([...modules, ...saved].map(({ path }) => path)).size,
     bytes,
-    activeBytes: isOfTask ? bytes : activeBytes(modules, isTaskBase(base) ? null : base, rank, hasGains),
+    activeBytes: isOfTask ? bytes : activeBytes(modules.filter(isLinear), isTaskBase(base) ? null : base, hasGains),
     scales: modules.length === 0 ? { min: 0, max: 0 } : { min: Math.min(...scales), max: Math.max(...scales) },
     alphas: new Set(alphas).size === 1 ? alphas.slice(0, 1) : alphas,
     ...rest,
   };
 }
 
+const isLinear = ({ kind }: ModulePlan): boolean => kind === "linear";
+
+/** An adapter of a table is used in host memory, in float32. */
 function hostBytes(modules: readonly ModulePlan[]): number {
-  let bytes = 0;
-  for (const module of modules) {
+  let bytes = hostTaskBytes({ modules: modules.filter((module) => !isLinear(module)), saved: [] });
+  for (const module of modules.filter(isLinear)) {
     bytes += module.rank * (module.inFeatures + module.outFeatures) * dtypeSizes[hostDtype(module)];
     if (module.extra && !module.extra.spec.isFoldedIntoA) bytes += elementCount(module.extra.shape) * dtypeSizes.F32;
     if (module.addedBias) bytes += elementCount(module.addedBias.shape) * dtypeSizes.F32;
@@ -219,12 +222,8 @@ function hostBytes(modules: readonly ModulePlan[]): number {
 }
 
 /** In the active set an adapter takes every target module of the base, at its largest rank. */
-function activeBytes(
-  modules: readonly ModulePlan[],
-  base: readonly BaseModule[] | null,
-  rank: number,
-  hasGains: boolean,
-): number {
+function activeBytes(modules: readonly ModulePlan[], base: readonly BaseModule[] | null, hasGains: boolean): number {
+  const rank = modules.reduce((most, module) => Math.max(most, module.rank), 1);
   const active = base ? targetModulesOf(base) : modules;
   const width = active.reduce((sum, { inFeatures, outFeatures }) => sum + inFeatures + outFeatures, 0);
   const hasShifts = modules.some(({ addedBias }) => addedBias !== null);

@@ -4,7 +4,7 @@ import { float32At } from "../../base/list.js";
 import { viewAs } from "../../tensor/dtype.js";
 import { bfloat16ToFloat32, float16ToFloat32 } from "../../tensor/half.js";
 import { transpose } from "../../tensor/transpose.js";
-import type { HostModule } from "../types.js";
+import type { HostModule, HostTable } from "../types.js";
 import type { MatrixDtype, ModulePlan, StoredMatrix } from "./module-plan.js";
 
 export type Elements = Float32Array | Uint16Array;
@@ -51,6 +51,14 @@ export function hostModule(module: ModulePlan, elements: ModuleElements): HostMo
   const shift = Float32Array.from(widen(addedBias.dtype, elements.addedBias));
   multiply(shift, module.scale);
   return { ...host, shift };
+}
+
+/** LoRA on a table, in float32 and new memory, with the scale folded into B. */
+export function hostTable({ rank, scale, a, b }: ModulePlan, elements: ModuleElements): HostTable {
+  const rows = widen(a.dtype, hostLayout(a, elements.a));
+  const columns = widen(b.dtype, hostLayout(b, elements.b));
+  multiply(columns, scale);
+  return { rank, a: rows, b: columns };
 }
 
 function hostProduct(module: ModulePlan, { a, b, extra }: ModuleElements): HostModule {

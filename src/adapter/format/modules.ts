@@ -39,6 +39,7 @@ export function planModules(tensors: ReadonlyMap<string, StoredTensor>, context:
     if (key.kind === "unknown" || key.kind === "feature") continue;
     const feature = featureOf(key, tensor);
     const isHead = key.kind === "saved" && key.as === "whole" && targetModules.isOutput(key.path);
+    if (feature === "embedding" && config.tiesWeights) context.features.note("tied_embedding", name);
     const isTaken = feature === null || targetModules.takes.has(feature) || isHead;
     const stored = key.kind === "saved" ? copiedWeight(key, isTaken, targetModules) : null;
     if (!isTaken && stored === null) {

@@ -18,6 +18,7 @@ const commonTables = ["lm_head", "embed_tokens", "wte", "wpe"];
 const headName = "lm_head";
 
 const isTarget = ({ role }: BaseModule): boolean => role === undefined || role === "head";
+const isHead = ({ role }: BaseModule): boolean => role === "head" || role === "tied_head";
 const lastSegment = (path: string): string => path.slice(path.lastIndexOf(".") + 1);
 
 /** The modules that take an adapter. */
@@ -39,7 +40,7 @@ export class TargetModuleIndex implements ModuleIndex {
   constructor(modules: readonly BaseModule[] | null) {
     const linears = modules && targetModulesOf(modules);
     // Without a base, an adapter may be one of a task model.
-    this.takes = modules ? new Set(["lora_bias"] as const) : taskFeatures;
+    this.takes = modules ? new Set(["lora_bias", "embedding"] as const) : taskFeatures;
     this.#byPath = linears && new Map(linears.map((module) => [module.path, module]));
     this.#tables = modules?.filter(({ role }) => role !== undefined && role !== "score") ?? [];
     this.#score = modules?.find(({ role }) => role === "score");
@@ -57,6 +58,7 @@ export class TargetModuleIndex implements ModuleIndex {
       faults.unsupported(`tensor ${quote(tensor)} adapts the layer of labels; save it whole, in modules_to_save`);
       return null;
     }
+    if (isTable) return this.#table(path, tensor, faults);
     const module = this.#byPath?.get(path) ?? this.#byCore.get(coreOf(path)) ?? this.#headOf(path);
     if (module) return { path: module.path, module: { ...module, ...plain } };
     if (this.#isHead(path)) {
@@ -67,6 +69,15 @@ export class TargetModuleIndex implements ModuleIndex {
     return null;
   }
 
+  #table(path: string, tensor: string, faults: Faults): ResolvedModule | null {
+    const found = this.#tables.find((table) => !isHead(table) && coreOf(table.path) === coreOf(path));
+    if (found?.role === "embedding") return { path: found.path, module: { ...found, ...plain, kind: "table" } };
+    if (found) {
+      faults.unsupported(`tensor ${quote(tensor)} adapts the learned positions, which is not supported`);
+    } else faults.otherModule(path, `tensor ${quote(tensor)} matches no embedding of the base`);
+    return null;
+  }
+
   #headOf(path: string): TargetModule | undefined {
     return coreOf(path) === headName ? this.#tables.find(({ role }) => role === "head") : undefined;
   }
@@ -74,16 +85,14 @@ export class TargetModuleIndex implements ModuleIndex {
   /** Whether a path names the head, by the base's name for it or by `lm_head`. */
   #isHead(path: string): boolean {
     const name = lastSegment(path);
-    return (
-      name === headName || this.#tables.some((table) => table.role !== "embedding" && lastSegment(table.path) === name)
-    );
+    return name === headName || this.#tables.some((table) => isHead(table) && lastSegment(table.path) === name);
   }
 
   storedOf(path: string): StoredWeight | "any" | null {
     if (!this.#byPath) return "any";
     const core = coreOf(path);
-    const isHead = core === headName || this.#isHead(path);
-    const module = this.#tables.find((table) => coreOf(table.path) === core || (isHead && table.role !== "embedding"));
+    const namesHead = core === headName || this.#isHead(path);
+    const module = this.#tables.find((table) => coreOf(table.path) === core || (namesHead && isHead(table)));
     return module?.stored ?? null;
   }
 

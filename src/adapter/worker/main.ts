@@ -38,9 +38,9 @@ function buffersOf(reply: JobReply): ArrayBuffer[] {
 
 type Optional = ArrayBufferView | null | undefined;
 
-const arraysOf = ({ modules, head }: HostAdapter): Optional[] => [
+const arraysOf = ({ modules, head, embedding }: HostAdapter): Optional[] => [
   ...[...modules.values()].flatMap(({ a, b, magnitude, shift }) => [a, b, magnitude, shift]),
-  ...[head?.weight, head?.bias],
+  ...[head?.weight, head?.bias, embedding?.a, embedding?.b],
 ];
 
 const viewsOf = ({ modules }: HostTaskAdapter): Optional[] =>

@@ -3,7 +3,7 @@
  * rank from making every small one pay. Holds are counted; an idle adapter stays until its place is wanted.
  */
 
-import type { HostAdapter } from "../../adapter/types.js";
+import type { HostAdapter, HostTable } from "../../adapter/types.js";
 import { assert, LorikeetError } from "../../base/errors.js";
 import { at } from "../../base/list.js";
 import type { ModuleGroup } from "../../model/serving/adapters.js";
@@ -37,6 +37,8 @@ export interface BankHold {
   readonly place: number;
   /** Its row of the gains; null without DoRA. */
   readonly gain: number | null;
+  /** What it adds to the embeddings. Default: nothing. */
+  readonly embedding?: HostTable | undefined;
   release(): void;
 }
 
@@ -120,6 +122,7 @@ export class AdapterBank {
     return {
       digest: resident.digest,
       rank: resident.own.rank,
+      embedding: resident.own.embedding,
       rankClass,
       get place() {
         return resident.place;

@@ -104,6 +104,10 @@ export class StackedBank implements AsyncDisposable {
   }
 
   #assertFits(adapter: HostAdapter, count: number): void {
+    if (adapter.embedding) {
+      const message = `The adapter ${adapter.digest} adapts the embeddings, which only the CPU does; serve it with --device cpu.`;
+      throw new LorikeetError("adapter_unsupported", message);
+    }
     if ([...adapter.modules.values()].some(({ shift }) => shift !== undefined)) {
       const message = `The adapter ${adapter.digest} has biases on lora_B (lora_bias), which only the CPU adds; serve it with --device cpu.`;
       throw new LorikeetError("adapter_unsupported", message);

@@ -43,6 +43,8 @@ export interface ServingOptions {
   readonly gains?: boolean;
   /** Sum over ranks above 128 in blocks, so that a row does not depend on the others. Only with rank classes. */
   readonly inBlocks?: boolean;
+  /** Adapters add to the token embeddings, by the input `embedding_delta` [tokens, hidden]. */
+  readonly embeds?: boolean;
   readonly target?: ServingTarget;
   /** What a step gives for each of its logit rows: logits, or also what tells the likeliest token, or the last hidden state alone. Default logits. */
   readonly outputs?: "logits" | "both" | "hidden";
@@ -93,6 +95,7 @@ export function buildServingGraph(options: ServingOptions): ServingGraph {
 
 export const logitsName = "logits";
 export const hiddenName = "hidden";
+export const embeddingDelta = "embedding_delta";
 
 /** The same graph with its logits under that name. An Identity with a second reader would stay, as a copy that a captured graph does not replay. */
 function withLogits(graph: Graph, logits: Value): Graph {
@@ -116,6 +119,7 @@ class ServingLowering implements Lowering {
   readonly #accuracyLevel: 0 | 4;
   readonly #type: FloatType;
   readonly #gains: boolean;
+  readonly #embeds: boolean;
   readonly #inputs: StepInputs;
   readonly #norms: Norms;
   readonly #attention: AttentionKernel;
@@ -123,12 +127,13 @@ class ServingLowering implements Lowering {
   readonly #memory: Memory;
 
   constructor(builder: GraphBuilder, options: ServingOptions) {
-    const { config, weights, capacity, adapters, gains = false, inBlocks, target = {} } = options;
+    const { config, weights, capacity, adapters, gains = false, inBlocks, embeds = false, target = {} } = options;
     this.op = new Ops(builder);
     this.#weights = weights;
     this.#type = target.activationType ?? "float32";
     this.#accuracyLevel = target.accuracyLevel ?? 4;
     this.#gains = gains;
+    this.#embeds = embeds;
     this.#inputs = new StepInputs(this.op, target);
     this.#adapters = this.#adapterLowering(adapters, inBlocks);
     this.#norms = new Norms(this.op, weights);
@@ -154,6 +159,8 @@ class ServingLowering implements Lowering {
 
   embed({ path, scale, positions }: Embedding): Value {
     let x = buildEmbedding(this.op, this.#weights, `${path}.weight`, this.#inputs.ids, this.#type);
+    // Before the scale, as in PEFT: where a model scales inside its table, PEFT scales what it adds.
+    if (this.#embeds) x = this.op.add(x, this.op.builder.input(embeddingDelta, x.type, x.shape));
     if (scale !== 1) x = this.op.scale(x, Math.fround(scale));
     if (!positions) return x;
     return this.op.add(x, this.op.gather(this.#weight(`${positions.path}.weight`), this.#inputs.positions));

@@ -98,6 +98,7 @@ export async function openAdapter(
   if (!methodOf(canonical).isTrainable) throw notTrained(folder, canonical.peft_type);
   if (checked.some(({ addedBiasName }) => addedBiasName !== null)) throw biasNotTrained(folder);
   if (saved.length > 0) throw headNotTrained(folder);
+  if (checked.some(({ path }) => path === config.embedding.path)) throw embeddingNotTrained(folder);
   const shape = { rank: canonical.r, alpha: canonical.lora_alpha, rslora: canonical.use_rslora };
   const modules = checked.map(({ path, inFeatures, outFeatures, rank, alpha, scale }) => ({
     path,
@@ -123,6 +124,11 @@ export async function openAdapter(
       }
     },
   };
+}
+
+function embeddingNotTrained(folder: string): LorikeetError {
+  const message = `${folder} adapts the embeddings, which training does not continue.`;
+  return new LorikeetError("adapter_unsupported", message, { param: folder });
 }
 
 function headNotTrained(folder: string): LorikeetError {

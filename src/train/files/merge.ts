@@ -48,11 +48,15 @@ export async function mergeAdapter(options: MergeOptions): Promise<Merged> {
       "is not a checkpoint (it has no config.json), so it is not replaced: choose another --output-dir.",
     );
   }
-  const { modules, head } = await loadAdapter(options.adapter, storedModules(checkpoint), {
+  const { modules, head, embedding } = await loadAdapter(options.adapter, storedModules(checkpoint), {
     baseNames: checkpoint.names,
   });
   if ([...modules.values()].some(({ shift }) => shift !== undefined)) {
     const message = `${options.adapter} has biases on lora_B (lora_bias), which the base has no place for; serve it unmerged.`;
+    throw new LorikeetError("adapter_unsupported", message, { param: options.adapter });
+  }
+  if (embedding) {
+    const message = `${options.adapter} adapts the embeddings, which merging does not fold into them yet; serve it unmerged.`;
     throw new LorikeetError("adapter_unsupported", message, { param: options.adapter });
   }
   if (head) {

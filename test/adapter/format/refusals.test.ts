@@ -160,9 +160,16 @@ const unsupported: [string, Edit, RegExp][] = [
   ],
   ["a saved head", { tensors: put("base_model.model.lm_head.weight", [320, 64]) }, /^full modules/],
   [
-    "an embedding",
-    { tensors: put("base_model.model.model.embed_tokens.lora_embedding_A", [8, 320]) },
-    /^LoRA on embeddings/,
+    "embeddings that are adapted together with a tied head",
+    {
+      config: { ensure_weight_tying: true, target_modules: ["q_proj", "v_proj", "embed_tokens"] },
+      tensors: (all) =>
+        put(
+          "base_model.model.model.embed_tokens.lora_embedding_B",
+          [64, 8],
+        )(put("base_model.model.model.embed_tokens.lora_embedding_A", [8, 64])(all)),
+    },
+    /^LoRA on embeddings together with a tied head/,
   ],
   [
     "a convolution",

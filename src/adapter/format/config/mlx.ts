@@ -55,6 +55,7 @@ export function readMlx(
     baseName: typeof fields.model === "string" ? fields.model : null,
     modulesToSave: [],
     trainsBias: false,
+    tiesWeights: false,
     targets: trusted ? null : { kind: "mlx", keys: readKeys(parameters, field), layers: readLayers(fields, faults) },
   };
 }

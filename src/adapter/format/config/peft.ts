@@ -51,6 +51,7 @@ export function readPeft(
     baseName: field.text("base_model_name_or_path"),
     modulesToSave,
     trainsBias,
+    tiesWeights: fields.ensure_weight_tying === true,
     targets: trusted ? null : readTargets(field, modulesToSave),
   };
 }

@@ -9,6 +9,8 @@ export interface ReadConfig extends MethodConfig {
   readonly baseName: string | null;
   readonly modulesToSave: readonly string[];
   readonly trainsBias: boolean;
+  /** Whether an adapter of the embeddings adapts a tied head, too. */
+  readonly tiesWeights: boolean;
   /** The modules that it names; null if they were compared before. */
   readonly targets: PeftTargets | MlxTargets | null;
 }
