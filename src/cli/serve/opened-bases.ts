@@ -11,6 +11,7 @@ import type { TaskModel } from "../../model/task/open.js";
 import { taskWeightBytes } from "../../model/task/weight-bytes.js";
 import type { Metrics } from "../../server/metrics/metrics.js";
 import { usableMemory } from "../machine.js";
+import { requireFolder } from "../options/paths.js";
 import { openSeq2SeqStack, type Seq2SeqStack } from "../seq2seq-stack.js";
 import {
   openStack,
@@ -25,7 +26,7 @@ import { openTaskStack, planTaskStack, type TaskStack } from "../task-stack.js";
 import { UsageError } from "../usage.js";
 import { AdapterFolder } from "./adapter-folder.js";
 import { gatewayOptionsOf, imageLimitsOf, storeLimitsOf, uploadLimitsOf, validationOf } from "./mapping.js";
-import { type MemoryPlan, planMemory } from "./memory-plan.js";
+import { type BaseShare, type MemoryPlan, planMemory } from "./memory-plan.js";
 import { noAdapters } from "./no-adapters.js";
 import type { BaseSettings, ServeSettings } from "./options.js";
 
@@ -79,6 +80,7 @@ export async function planBases(parts: OpeningParts): Promise<() => Promise<Open
     const open = await planOnly(only, folder, parts);
     return () => openAll([[only, open]], folder, null, parts);
   }
+  if (settings.adapters !== null) await requireFolder("--adapters", settings.adapters);
   const surveyed: Surveyed[] = [];
   for (const base of parts.bases) {
     surveyed.push(await naming(base, () => survey(base, folder, surveyed, parts)));
@@ -95,7 +97,7 @@ export async function planBases(parts: OpeningParts): Promise<() => Promise<Open
       const own = {
         ...each.settings,
         ...{ adapterCacheBytes: share.cacheBytes, activeAdapterBytes: share.activeBytes },
-        kvBytes: each.settings.kvBytes === null ? null : share.kvBytes,
+        kvBytes: kvBytesOf(each, share),
       };
       if (each.kind === "task") return [own, (base, shared) => openTask(base, each.model, shared, parts)];
       const kvShare = { kvShare: share.kvBytes };
@@ -227,6 +229,13 @@ function basesOf(
   );
 }
 
+/** As --kv-bytes. A decoder without it plans its cache within its share; a card has memory of its own. */
+function kvBytesOf(each: Surveyed, share: BaseShare): number | null {
+  if (each.kind === "task") return isEncoderDecoder(each.model) ? share.kvBytes : null;
+  const { kvBytes } = each.settings;
+  return kvBytes === null || each.survey.device.kind !== "cpu" ? kvBytes : share.kvBytes;
+}
+
 function memoryOf(surveyed: readonly Surveyed[], settings: ServeSettings): MemoryPlan {
   const needs = surveyed.map((each) => {
     const own = each.settings;
@@ -234,7 +243,10 @@ function memoryOf(surveyed: readonly Surveyed[], settings: ServeSettings): Memor
     const ownSize = (name: "kvBytes" | "adapterCacheBytes" | "activeAdapterBytes"): number | null =>
       own[name] === settings[name] ? null : own[name];
     const adapters = { cacheBytes: ownSize("adapterCacheBytes"), activeBytes: ownSize("activeAdapterBytes") };
-    if (each.kind === "task") return { weightBytes: taskWeightBytes(each.model), kvBytes: 0, ...adapters };
+    if (each.kind === "task") {
+      const kvBytes = isEncoderDecoder(each.model) ? ownSize("kvBytes") : 0;
+      return { weightBytes: taskWeightBytes(each.model), kvBytes, ...adapters };
+    }
     const onCpu = each.survey.device.kind === "cpu";
     return {
       weightBytes: onCpu ? each.survey.precision.bytes : 0,
