@@ -5,10 +5,16 @@ import { KeyForm } from "./key-form.js";
 import { Load } from "./load/load.js";
 import { Bird, Icon } from "./parts/icon.js";
 import { hrefOf, route, type View, views } from "./route.js";
-import { connection, notice, server } from "./session.js";
+import { canTrain, connection, notice, server } from "./session.js";
 import { nextTheme, theme } from "./theme.js";
+import { Training } from "./training/training.js";
 
-const titles: Readonly<Record<View, string>> = { compare: "Compare", adapters: "Adapters", load: "Load" };
+const titles: Readonly<Record<View, string>> = {
+  compare: "Compare",
+  adapters: "Adapters",
+  training: "Training",
+  load: "Load",
+};
 
 export function Frame() {
   const { state } = connection.value;
@@ -33,6 +39,7 @@ function Content() {
   const { view } = route.value;
   if (view === "adapters") return <Adapters />;
   if (view === "load") return <Load />;
+  if (view === "training" && canTrain.value) return <Training />;
   if (bases.some(({ text }) => text)) return <Compare />;
   return <p class="empty">No base of this server generates text, so there is nothing to compare.</p>;
 }
@@ -46,11 +53,13 @@ function Header() {
         Lorikeet
       </span>
       <nav aria-label="Views">
-        {views.map((each) => (
-          <a key={each} href={hrefOf(each)} aria-current={each === view ? "page" : undefined}>
-            {titles[each]}
-          </a>
-        ))}
+        {views
+          .filter((each) => each !== "training" || canTrain.value)
+          .map((each) => (
+            <a key={each} href={hrefOf(each)} aria-current={each === view ? "page" : undefined}>
+              {titles[each]}
+            </a>
+          ))}
       </nav>
       <span class="grow" />
       <ConnectionState />

@@ -4,6 +4,7 @@ import "./style/frame.css";
 import "./style/compare.css";
 import "./style/adapters.css";
 import "./style/load.css";
+import "./style/training.css";
 import { render } from "preact";
 import { Frame } from "./frame.js";
 import { turn } from "./load/history.js";

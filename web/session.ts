@@ -26,6 +26,8 @@ const baseUrl = new URL(".", location.href).href;
 
 export const connection = signal<Connection>({ state: "connecting" });
 export const server = signal<ServerInfo | null>(null);
+/** Whether the server trains. */
+export const canTrain = signal(false);
 /** What the reader should know about the connection, until it is dismissed. */
 export const notice = signal<string | null>(null);
 
@@ -62,8 +64,15 @@ async function probe(): Promise<Connection> {
   try {
     const found = await client.server();
     if (server.value !== null && server.value.instance !== found.instance) reportRestart();
+    const isNew = server.value?.instance !== found.instance || server.value.bases === null;
     server.value = found;
-    return { state: (await client.isReady()) ? "ready" : "loading" };
+    if (!(await client.isReady())) return { state: "loading" };
+    if (isNew)
+      canTrain.value = await client.fineTuning.jobs().then(
+        () => true,
+        () => false,
+      );
+    return { state: "ready" };
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
     if (error.status === 401) return { state: "locked", refusal: key === null ? null : error.message };

@@ -95,6 +95,7 @@ test("a refusal arrives in the server's words, with every fault", async () => {
     assert.equal(error.message, "The adapter has two faults.");
     return true;
   });
+  await assert.rejects(clientOf(rig).fineTuning.jobs(), { status: 404, code: "route_not_found" });
   await rig.server.close();
   await assert.rejects(clientOf(rig).adapters(), { status: 0, code: "no_answer" });
 });

@@ -6,7 +6,7 @@ import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { findChromium, startChromium } from "./chromium.mjs";
-import { checkPage } from "./page.mjs";
+import { checkKeys, checkPage } from "./page.mjs";
 import { freePort, startServer } from "./server.mjs";
 
 const path = findChromium();
@@ -156,9 +156,19 @@ async function leave(browser) {
 
 const folder = mkdtempSync(join(tmpdir(), "lorikeet-browser-"));
 for (const name of ["plays", "dates"]) cpSync(join("adapters", name), join(folder, name), { recursive: true });
-const options = ["--adapters", folder, "--allowed-origins", friend, "--log-level", "warn"];
+const options = [
+  "--adapters",
+  folder,
+  "--fine-tuning",
+  `${folder}-training`,
+  "--allowed-origins",
+  friend,
+  "--log-level",
+  "warn",
+];
 const args = ["dist/src/cli/main.js", "serve", "--model", "models/bookworm-7m", "--port", String(port), ...options];
-const stop = await startServer("node", args, `${local}/ready`, {});
+const start = (env = {}) => startServer("node", args, `${local}/ready`, { env: { ...process.env, ...env } });
+let stop = await start();
 try {
   const browser = await startChromium(path);
   try {
@@ -172,12 +182,21 @@ try {
       `${local}/`,
       files.map((name) => [name, readFileSync(`adapters/plays/${name}`, "base64")]),
     );
+    assert.equal(await stop(), 0, "the server exits cleanly");
+    const key = { LORIKEET_API_KEYS: "a-key-of-this-check", LORIKEET_DRAIN_TIMEOUT: "100ms" };
+    stop = await start(key);
+    const restart = async () => {
+      await stop();
+      stop = await start(key);
+    };
+    await checkKeys(browser, { url: `${local}/`, key: key.LORIKEET_API_KEYS, restart });
   } finally {
     await browser.stop();
   }
 } finally {
   pages.close();
   pages.closeAllConnections();
-  assert.equal(await stop(), 0, "the server exits cleanly");
+  await stop();
   rmSync(folder, { recursive: true });
+  rmSync(`${folder}-training`, { recursive: true, force: true });
 }

@@ -1,23 +1,21 @@
 /** The table of adapters. Only the rows in view are elements, so that ten thousand scroll like ten. */
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { AdapterInfo } from "../client/types.js";
 import { Icon } from "../parts/icon.js";
 import { hrefOf } from "../route.js";
 import { columns, ordered, type TableColumn } from "./order.js";
 
 /** Rows beyond the edges, so that a fast scroll meets rows. */
-const margin = 12;
+const margin = 6;
 
 export function AdapterTable({ adapters, wanted }: { adapters: readonly AdapterInfo[]; wanted: string }) {
   const [sort, setSort] = useState({ key: "name", isReversed: false });
   const area = useRef<HTMLDivElement>(null);
   const window = useWindow(area);
-  const rows = ordered(
-    adapters,
-    wanted,
-    columns.find(({ key }) => key === sort.key),
-    sort.isReversed,
-  );
+  const rows = useMemo(() => {
+    const column = columns.find(({ key }) => key === sort.key);
+    return ordered(adapters, wanted, column, sort.isReversed);
+  }, [adapters, wanted, sort]);
   const first = Math.max(0, Math.min(window.first - margin, rows.length));
   const end = Math.min(rows.length, window.first + window.count + margin);
   const sortBy = ({ key }: TableColumn): void =>

@@ -1,5 +1,6 @@
 /** The server's HTTP API. Holds the key, and turns every refusal into an ApiError. */
 import { type ApiError, errorOf, noAnswer } from "./errors.js";
+import { FineTuningClient } from "./fine-tuning.js";
 import type { AdapterCard, AdapterInfo, ModelInfo, ServerInfo, Stored } from "./types.js";
 
 /** Sends an upload and reports the bytes sent. A browser needs XMLHttpRequest for that. */
@@ -17,6 +18,9 @@ export interface ClientOptions {
   readonly sendUpload?: SendUpload;
 }
 
+/** Asks for a path and throws ApiError for a refusal. */
+export type Call = (path: string, init?: RequestInit) => Promise<Response>;
+
 interface List<Item> {
   readonly data: readonly Item[];
 }
@@ -25,6 +29,7 @@ export class ApiClient {
   readonly #baseUrl: string;
   readonly #headers: Readonly<Record<string, string>>;
   readonly #sendUpload: SendUpload;
+  readonly fineTuning = new FineTuningClient((path, init) => this.#checked(path, init));
 
   constructor({ baseUrl, key = null, sendUpload = fetchUpload }: ClientOptions) {
     this.#baseUrl = baseUrl;

@@ -1,5 +1,6 @@
 /** One column: what it asks, its answer, and how fast it comes. */
 import { useState } from "preact/hooks";
+import { formatNumber } from "../parts/format.js";
 import { Icon } from "../parts/icon.js";
 import type { Answer } from "./answer.js";
 import { CopyAs } from "./copy-as-menu.js";
@@ -74,8 +75,9 @@ function ModelPicker({ index, name, onPick }: { index: number; name: string; onP
   const [typed, setTyped] = useState<string | null>(null);
   const { names = [], adapters = [] } = models.value ?? {};
   const isBase = (each: string): boolean => names.includes(each) && !adapters.includes(each);
-  const wanted = (typed ?? "").toLowerCase();
-  const offered = names.filter((each) => each.toLowerCase().includes(wanted)).slice(0, mostOffered);
+  const wanted = typed?.toLowerCase() ?? "";
+  const matching = wanted === "" ? names : names.filter((each) => each.toLowerCase().includes(wanted));
+  const offered = matching.slice(0, mostOffered);
   const pick = (value: string): void => {
     setTyped(value);
     if (names.includes(value)) {
@@ -143,15 +145,14 @@ function Speed({ answer }: { readonly answer: Answer }) {
       ? (endings[state.reason] ?? state.reason)
       : { idle: "", waiting: "waiting", streaming: "", stopped: "stopped", failed: "" }[state.kind];
   return (
-    <dl class="speed">
-      <Figure name="First token" value={firstTokenMs === null ? "–" : `${Math.round(firstTokenMs)} ms`} />
-      <Figure
-        name="Tokens/s"
-        value={tokensPerSecond === null ? "–" : tokensPerSecond.toFixed(tokensPerSecond < 10 ? 1 : 0)}
-      />
-      <Figure name="Tokens" value={tokens === 0 ? "–" : String(tokens)} />
+    <div class="speed">
+      <dl>
+        <Figure name="First token" value={firstTokenMs === null ? "–" : `${Math.round(firstTokenMs)} ms`} />
+        <Figure name="Tokens/s" value={tokensPerSecond === null ? "–" : formatNumber(tokensPerSecond)} />
+        <Figure name="Tokens" value={tokens === 0 ? "–" : String(tokens)} />
+      </dl>
       <span class="ending">{word}</span>
-    </dl>
+    </div>
   );
 }
 

@@ -30,7 +30,7 @@ export function Compare() {
     return () => removeEventListener("keydown", stopAll);
   }, []);
   const setTarget = (index: number, target: Target): void =>
-    change({ targets: targets.map((each, at) => (at === index ? target : each)) });
+    change({ targets: settings.value.targets.map((each, at) => (at === index ? target : each)) });
   return (
     <div class="compare">
       <h1 class="hidden">Compare</h1>

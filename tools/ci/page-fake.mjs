@@ -1,0 +1,96 @@
+// A server that only looks like one: the real page over an API of ten thousand adapters whose every text is hostile, and of answers that come
+// faster than any model writes them.
+import { once } from "node:events";
+import { createServer } from "node:http";
+import express from "express";
+import { WebSocketServer } from "ws";
+import { pageHandlers } from "../../dist/src/server/http/page.js";
+import { readPageFiles } from "../../dist/src/server/http/page-files.js";
+
+/** Sets `hacked` if any of it is taken for markup. */
+export const hostile =
+  `<script>window.hacked = 1</script><img src=x onerror="window.hacked = 1"><svg onload="window.hacked = 1">` +
+  `<a href="javascript:window.hacked = 1">x</a><style>* { display: none }</style>`;
+export const adapterCount = 10_000;
+
+const nameOf = (index) => (index === 0 ? hostile : `adapter-${String(index).padStart(5, "0")}`);
+
+const adapterOf = (index) => ({
+  ...{ name: nameOf(index), object: "adapter", digest: `sha256:${index}`, rank: 8, dora: false, modules: 56 },
+  ...{
+    bytes: 1e6 + index,
+    source: "store",
+    created: 1.7e9,
+    tier: "disk",
+    pinned: false,
+    in_flight: 0,
+    last_used: null,
+  },
+  ...{ counts: { requests: index, prompt_tokens: 0, completion_tokens: 0 }, warnings: [hostile], ignored: [] },
+});
+
+const adapters = Array.from({ length: adapterCount }, (_, index) => adapterOf(index));
+
+const card = {
+  readme: `# ${hostile}\n\n[x](javascript:window.hacked=1) ![${hostile}](x) **${hostile}** \`${hostile}\`\n\n| ${hostile} |\n| --- |\n| [y](data:text/html,x) |\n\n- ${hostile}\n\n> ${hostile}\n\n\`\`\`html\n${hostile}\n\`\`\`\n`,
+  examples: [{ title: hostile, text: hostile }],
+  labels: [hostile],
+  target_modules: [hostile],
+  training: { results: { steps: hostile, validation_loss: 1, base_validation_loss: 2 } },
+  chart: `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 8 4" onload="window.hacked = 1"><script>parent.hacked = 1</script></svg>`,
+};
+
+export async function startFake() {
+  const app = express();
+  const page = pageHandlers(readPageFiles());
+  app.use(page.index);
+  app.get("/assets/:name", page.asset);
+  app.get("/", (_req, res) => res.json({ instance: "fake", bases: [{ name: "base", text: true, task: false }] }));
+  app.get("/ready", (_req, res) => res.json({ status: "ready" }));
+  app.get("/metrics", (_req, res) => res.send(`lorikeet_batch_rows_sum ${Date.now()}\nvllm:num_requests_running 1\n`));
+  app.get("/v1/models", (_req, res) => {
+    const models = adapters.map(({ name }) => ({ id: name, root: name, parent: "base", max_model_len: 8192 }));
+    res.json({ data: [{ id: "base", root: "base", parent: null, max_model_len: 8192 }, ...models] });
+  });
+  app.get("/v1/adapters", (_req, res) => res.json({ data: adapters }));
+  app.get("/v1/adapters/:name/card", (req, res) => res.json({ name: req.params.name, ...card }));
+  app.use((_req, res) =>
+    res.status(409).json({ error: { message: hostile, code: "conflict", faults: [hostile, "b"] } }),
+  );
+  const server = createServer(app).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const sockets = new WebSocketServer({ server, handleProtocols: () => "lorikeet" });
+  sockets.on("connection", (socket) => {
+    socket.on("message", (text) => void answer(socket, JSON.parse(String(text))));
+  });
+  return {
+    url: `http://127.0.0.1:${server.address().port}/`,
+    stop() {
+      sockets.close();
+      for (const socket of sockets.clients) socket.terminate();
+      server.close();
+      server.closeAllConnections();
+    },
+  };
+}
+
+/** As many tokens as are asked for, ten a turn; each column's first one is hostile. */
+async function answer(socket, { id, type, body }) {
+  if (type === "cancel") return;
+  if (body.model === nameOf(1)) {
+    const error = { message: hostile, code: "conflict", faults: [hostile, "b"] };
+    socket.send(JSON.stringify({ id, type: "error", error }));
+    return;
+  }
+  for (let token = 0; token < body.max_tokens; token++) {
+    const text = token === 0 ? hostile : ` word${token % 7}`;
+    const top = { [text]: -0.5, [hostile]: -1, b: -2, c: -3, d: -4 };
+    const logprobs = { tokens: [text], token_logprobs: [-0.5], top_logprobs: [top], text_offset: [0] };
+    const isLast = token === body.max_tokens - 1;
+    const choice = { index: 0, text, logprobs, finish_reason: isLast ? "length" : null };
+    socket.send(JSON.stringify({ id, type: "chunk", data: { choices: [choice] } }));
+    if (token % 10 === 9) await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  const usage = { prompt_tokens: 1, completion_tokens: body.max_tokens };
+  socket.send(JSON.stringify({ id, type: "done", data: { usage, lorikeet: {} } }));
+}

@@ -1,0 +1,100 @@
+/** The server's fine-tuning API, as far as the page uses it. Times are seconds since 1970. */
+import type { Call } from "./client.js";
+
+export type JobStatus = "validating_files" | "queued" | "running" | "paused" | "succeeded" | "failed" | "cancelled";
+
+export interface Job {
+  readonly id: string;
+  readonly status: JobStatus;
+  readonly model: string;
+  readonly created_at: number;
+  readonly finished_at: number | null;
+  readonly estimated_finish: number | null;
+  /** What requests name the product by; null until there is one. */
+  readonly fine_tuned_model: string | null;
+  readonly user_provided_suffix: string | null;
+  readonly trained_tokens: number | null;
+  readonly error: { readonly code: string; readonly message: string } | null;
+}
+
+export interface JobEvent {
+  readonly id: string;
+  readonly created_at: number;
+  readonly level: "info" | "warn" | "error";
+  readonly message: string;
+  readonly type: "message" | "metrics";
+  readonly data: Readonly<Record<string, number>>;
+}
+
+export interface JobRequest {
+  readonly model: string;
+  readonly suffix: string;
+  readonly method: "supervised" | "dpo";
+  /** null: chosen by the server. */
+  readonly epochs: number | null;
+  readonly learningRateMultiplier: number | null;
+}
+
+interface Page<Item> {
+  readonly data: readonly Item[];
+  readonly has_more: boolean;
+}
+
+const jobsPath = "v1/fine_tuning/jobs";
+const pageSize = 100;
+/** Of a job; the oldest of a longer run are not read. */
+const mostEvents = 2_000;
+
+export class FineTuningClient {
+  readonly #call: Call;
+
+  constructor(call: Call) {
+    this.#call = call;
+  }
+
+  /** Newest first. Throws ApiError `route_not_found` where the server trains nothing. */
+  async jobs(): Promise<readonly Job[]> {
+    return (await this.#json<Page<Job>>(`${jobsPath}?limit=${pageSize}`)).data;
+  }
+
+  /** Oldest first. */
+  async events(id: string): Promise<readonly JobEvent[]> {
+    const events: JobEvent[] = [];
+    for (let after = ""; events.length < mostEvents; ) {
+      const path = `${jobsPath}/${id}/events?limit=${pageSize}${after === "" ? "" : `&after=${after}`}`;
+      const { data, has_more: hasMore } = await this.#json<Page<JobEvent>>(path);
+      events.push(...data);
+      after = data.at(-1)?.id ?? "";
+      if (!hasMore || data.length === 0) break;
+    }
+    return events.reverse();
+  }
+
+  /** Uploads the rows and starts a job on them. */
+  async start(rows: File, { model, suffix, method, epochs, learningRateMultiplier }: JobRequest): Promise<Job> {
+    const form = new FormData();
+    form.set("purpose", "fine-tune");
+    form.set("file", rows, rows.name);
+    const file = await this.#json<{ readonly id: string }>("v1/files", { method: "POST", body: form });
+    const hyperparameters = {
+      n_epochs: epochs ?? "auto",
+      learning_rate_multiplier: learningRateMultiplier ?? "auto",
+    };
+    const body = {
+      model,
+      training_file: file.id,
+      ...(suffix === "" ? {} : { suffix }),
+      method: { type: method, [method]: { hyperparameters } },
+    };
+    const headers = { "content-type": "application/json" };
+    return this.#json<Job>(jobsPath, { method: "POST", headers, body: JSON.stringify(body) });
+  }
+
+  act(id: string, action: "pause" | "resume" | "cancel"): Promise<Job> {
+    return this.#json(`${jobsPath}/${id}/${action}`, { method: "POST" });
+  }
+
+  async #json<Answer>(path: string, init?: RequestInit): Promise<Answer> {
+    return (await this.#call(path, init)).json() as Promise<Answer>;
+  }
+}

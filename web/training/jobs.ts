@@ -1,0 +1,48 @@
+/** The jobs of this key, and the curves of those that are looked at. Read again and again while someone looks. */
+import { signal } from "@preact/signals";
+import type { Job, JobEvent } from "../client/fine-tuning.js";
+import { client, noteFailure } from "../session.js";
+
+const pauseMs = 2_000;
+const ended: ReadonlySet<Job["status"]> = new Set(["succeeded", "failed", "cancelled"]);
+
+export const jobs = signal<readonly Job[] | null>(null);
+export const jobsFault = signal<string | null>(null);
+/** Of the jobs whose curves are shown, by their ids. */
+export const events = signal<ReadonlyMap<string, readonly JobEvent[]>>(new Map());
+
+export const isEnded = ({ status }: Job): boolean => ended.has(status);
+
+export async function refreshJobs(shown: readonly string[]): Promise<void> {
+  try {
+    jobs.value = await client.fineTuning.jobs();
+    const read = await Promise.all(shown.map(async (id) => [id, await eventsOf(id)] as const));
+    events.value = new Map(read);
+    jobsFault.value = null;
+  } catch (error) {
+    jobsFault.value = noteFailure(error);
+  }
+}
+
+/** Events of a job that has ended do not change. */
+async function eventsOf(id: string): Promise<readonly JobEvent[]> {
+  const known = events.value.get(id);
+  const job = jobs.value?.find((each) => each.id === id);
+  if (known && job && isEnded(job) && known.some(({ created_at: at }) => at >= (job.finished_at ?? 0))) return known;
+  return client.fineTuning.events(id);
+}
+
+/** Reads until the function that it returns is called. */
+export function watchJobs(shown: readonly string[]): () => void {
+  let timer = 0;
+  let isWatching = true;
+  const turn = async (): Promise<void> => {
+    if (!document.hidden) await refreshJobs(shown);
+    if (isWatching) timer = window.setTimeout(turn, pauseMs);
+  };
+  void turn();
+  return () => {
+    isWatching = false;
+    clearTimeout(timer);
+  };
+}

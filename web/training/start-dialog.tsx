@@ -1,0 +1,119 @@
+/** Starts a job: the file, a look at its rows, and the few numbers that a client may choose. */
+import { useState } from "preact/hooks";
+import type { Job } from "../client/fine-tuning.js";
+import { Dialog } from "../parts/dialog.js";
+import { formatBytes, formatCount } from "../parts/format.js";
+import { NumberField } from "../parts/number-field.js";
+import { client, noteFailure, server } from "../session.js";
+import { type RowsPreview, readRows } from "./rows.js";
+
+export interface StartDialogProps {
+  readonly file: File | null;
+  readonly onStarted: (job: Job) => void;
+  readonly onClose: () => void;
+}
+
+export function StartDialog({ file: dropped, onStarted, onClose }: StartDialogProps) {
+  const bases = (server.value?.bases ?? []).filter(({ text }) => text);
+  const [file, setFile] = useState(dropped);
+  const [rows, setRows] = useState<RowsPreview | null>(null);
+  const [model, setModel] = useState(bases[0]?.name ?? "");
+  const [suffix, setSuffix] = useState(suffixOf(dropped));
+  const [epochs, setEpochs] = useState<number | null>(null);
+  const [learningRateMultiplier, setMultiplier] = useState<number | null>(null);
+  const [fault, setFault] = useState<string | null>(null);
+  const [isSending, setSending] = useState(false);
+  const take = (taken: File | undefined): void => {
+    if (!taken) return;
+    setFile(taken);
+    setSuffix(suffixOf(taken));
+    void readRows(taken).then(setRows);
+  };
+  if (dropped && rows === null && file === dropped) void readRows(dropped).then(setRows);
+  const start = async (event: Event): Promise<void> => {
+    event.preventDefault();
+    if (!file || !rows) return;
+    setSending(true);
+    setFault(null);
+    try {
+      const method = rows.isPreferences ? "dpo" : "supervised";
+      onStarted(await client.fineTuning.start(file, { model, suffix, method, epochs, learningRateMultiplier }));
+    } catch (error) {
+      setFault(noteFailure(error));
+      setSending(false);
+    }
+  };
+  return (
+    <Dialog title="Start a job" onClose={onClose}>
+      <form class="upload" onSubmit={start}>
+        <label>
+          Rows, as JSON lines
+          <input type="file" accept=".jsonl,.json" onChange={({ currentTarget }) => take(currentTarget.files?.[0])} />
+        </label>
+        {file && rows ? <Rows file={file} rows={rows} /> : null}
+        {bases.length > 1 ? (
+          <label>
+            Base
+            <select value={model} onChange={({ currentTarget }) => setModel(currentTarget.value)}>
+              {bases.map(({ name }) => (
+                <option key={name}>{name}</option>
+              ))}
+            </select>
+          </label>
+        ) : null}
+        <label>
+          Name of the adapter
+          <input value={suffix} maxLength={64} onInput={({ currentTarget }) => setSuffix(currentTarget.value)} />
+        </label>
+        <div class="controls">
+          <NumberField
+            label="Epochs"
+            value={epochs}
+            min={1}
+            max={50}
+            step={1}
+            placeholder="auto"
+            onChange={setEpochs}
+          />
+          <NumberField
+            label="Learning rate, times the default"
+            value={learningRateMultiplier}
+            min={0.01}
+            max={100}
+            step={0.01}
+            placeholder="auto"
+            onChange={setMultiplier}
+          />
+        </div>
+        {fault === null ? null : (
+          <p class="fault" role="alert">
+            {fault}
+          </p>
+        )}
+        <button type="submit" class="primary" disabled={!rows || isSending}>
+          Start
+        </button>
+      </form>
+    </Dialog>
+  );
+}
+
+function Rows({ file, rows }: { readonly file: File; readonly rows: RowsPreview }) {
+  return (
+    <section aria-label="The first rows">
+      <p class="muted">
+        {formatCount(rows.count)} rows, {formatBytes(file.size)}
+        {rows.isPreferences ? ", preference pairs" : ""}
+      </p>
+      <pre class="rows" tabIndex={0}>
+        {rows.first.join("\n\n")}
+      </pre>
+    </section>
+  );
+}
+
+const suffixOf = (file: File | null): string =>
+  (file?.name ?? "")
+    .replace(/\.\w+$/, "")
+    .replace(/[^\w.-]+/g, "-")
+    .slice(0, 64);
