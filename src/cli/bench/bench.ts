@@ -17,6 +17,7 @@ import { printJson, printLine, type Terminal } from "../terminal.js";
 import { formatCardReport } from "./card-report.js";
 import { type BenchSettings, benchOptions } from "./options.js";
 import { formatReport } from "./report.js";
+import { addBenchTasks } from "./tasks.js";
 import { addBenchTrain } from "./train.js";
 
 export function addBench(program: Command, terminal: Terminal): void {
@@ -26,6 +27,7 @@ export function addBench(program: Command, terminal: Terminal): void {
     .description("measure steps, serving and startup on a random model, and compare them with targets")
     .option("--json", "print JSON: every sample, spread and ratio", false);
   addBenchTrain(bench, terminal);
+  addBenchTasks(bench, terminal);
   addOptions(command, benchOptions).action(({ json }: { json: boolean }) => {
     return benchEngine(readOptions(command, benchOptions, terminal.environment), json, terminal);
   });

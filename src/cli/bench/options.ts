@@ -1,4 +1,4 @@
-/** The options of `bench engine` and `bench train`. */
+/** The options of `bench engine`, `bench train` and `bench tasks`. */
 
 import { type BenchShape, isBenchShape } from "../../bench/shapes.js";
 import type { BaseDtype } from "../../engine/start.js";
@@ -80,6 +80,12 @@ export const benchTrainOptions = {
     parse: text,
     help: "write ONNX Runtime's profile of every step to files with this prefix",
   }),
+} as const satisfies OptionTable;
+
+export const benchTaskOptions = {
+  threads,
+  rank: given("Model", 8, { placeholder: "n", parse: integer(1, 256), help: "rank of the adapters" }),
+  quick: given("Run", false, { parse: flag, help: "few samples of tiny models: a smoke test, not a measurement" }),
 } as const satisfies OptionTable;
 
 export type BenchTrainSettings = Settings<typeof benchTrainOptions>;
