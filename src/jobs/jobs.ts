@@ -221,7 +221,8 @@ export class Jobs implements AsyncDisposable {
     const base = this.#parts.bases.find(({ names }) => names.includes(model));
     if (base) return base;
     const names = this.#parts.bases.map((each) => `\`${each.names[0]}\``).join(", ");
-    throw new LorikeetError("model_not_found", `\`model\` names no base that can be fine-tuned; there is ${names}.`, {
+    const others = names === "" ? "this server has none" : `there is ${names}`;
+    throw new LorikeetError("model_not_found", `\`model\` names no base that can be fine-tuned; ${others}.`, {
       param: "model",
     });
   }
