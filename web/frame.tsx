@@ -6,11 +6,13 @@ import { Load } from "./load/load.js";
 import { Bird, Icon } from "./parts/icon.js";
 import { hrefOf, route, type View, views } from "./route.js";
 import { canTrain, connection, notice, server } from "./session.js";
+import { Tasks, taskBases } from "./tasks/tasks.js";
 import { nextTheme, theme } from "./theme.js";
 import { Training } from "./training/training.js";
 
 const titles: Readonly<Record<View, string>> = {
   compare: "Compare",
+  tasks: "Tasks",
   adapters: "Adapters",
   training: "Training",
   load: "Load",
@@ -40,8 +42,15 @@ function Content() {
   if (view === "adapters") return <Adapters />;
   if (view === "load") return <Load />;
   if (view === "training" && canTrain.value) return <Training />;
-  if (bases.some(({ text }) => text)) return <Compare />;
-  return <p class="empty">No base of this server generates text, so there is nothing to compare.</p>;
+  if (view === "tasks" || !isServed("compare")) return <Tasks />;
+  return <Compare />;
+}
+
+/** What this server, or this key, cannot do is not shown. */
+function isServed(view: View): boolean {
+  if (view === "compare") return server.value?.bases?.some(({ text }) => text) ?? true;
+  if (view === "tasks") return taskBases().length > 0;
+  return view !== "training" || canTrain.value;
 }
 
 function Header() {
@@ -53,13 +62,11 @@ function Header() {
         Lorikeet
       </span>
       <nav aria-label="Views">
-        {views
-          .filter((each) => each !== "training" || canTrain.value)
-          .map((each) => (
-            <a key={each} href={hrefOf(each)} aria-current={each === view ? "page" : undefined}>
-              {titles[each]}
-            </a>
-          ))}
+        {views.filter(isServed).map((each) => (
+          <a key={each} href={hrefOf(each)} aria-current={each === view ? "page" : undefined}>
+            {titles[each]}
+          </a>
+        ))}
       </nav>
       <span class="grow" />
       <ConnectionState />

@@ -5,6 +5,7 @@ import "./style/compare.css";
 import "./style/adapters.css";
 import "./style/load.css";
 import "./style/training.css";
+import "./style/tasks.css";
 import { render } from "preact";
 import { Frame } from "./frame.js";
 import { turn } from "./load/history.js";

@@ -1,7 +1,7 @@
 /** The address behind `#`: a view and its parameters. What is behind `#` never reaches the server or its log. */
 import { signal } from "@preact/signals";
 
-export const views = ["compare", "adapters", "training", "load"] as const;
+export const views = ["compare", "tasks", "adapters", "training", "load"] as const;
 export type View = (typeof views)[number];
 
 export interface Route {

@@ -63,7 +63,7 @@ test("a program gets JSON, and every link in it works", async () => {
     const facts: { name: string; bases: unknown; instance: string; links: Record<string, string> } = JSON.parse(
       await answer.text(),
     );
-    assert.deepEqual([facts.name, facts.bases], ["lorikeet", [{ name: "base", text: true, task: false }]]);
+    assert.deepEqual([facts.name, facts.bases], ["lorikeet", [{ name: "base", text: true, task: null }]]);
     instances.add(facts.instance);
     for (const path of Object.values(facts.links)) assert.equal((await fetch(rig.url + path)).status, 200, path);
   }

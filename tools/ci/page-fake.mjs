@@ -45,7 +45,15 @@ export async function startFake() {
   const page = pageHandlers(readPageFiles());
   app.use(page.index);
   app.get("/assets/:name", page.asset);
-  app.get("/", (_req, res) => res.json({ instance: "fake", bases: [{ name: "base", text: true, task: false }] }));
+  app.get("/", (_req, res) =>
+    res.json({
+      instance: "fake",
+      bases: [
+        { name: "base", text: true, task: null },
+        { name: "digits", text: false, task: "image-classification" },
+      ],
+    }),
+  );
   app.get("/ready", (_req, res) => res.json({ status: "ready" }));
   app.get("/metrics", (_req, res) => res.send(`lorikeet_batch_rows_sum ${Date.now()}\nvllm:num_requests_running 1\n`));
   app.get("/v1/models", (_req, res) => {
@@ -54,6 +62,12 @@ export async function startFake() {
   });
   app.get("/v1/adapters", (_req, res) => res.json({ data: adapters }));
   app.get("/v1/adapters/:name/card", (req, res) => res.json({ name: req.params.name, ...card }));
+  app.post("/v1/models/digits", (_req, res) =>
+    res.json([
+      { label: hostile, score: 0.75 },
+      { label: "7", score: 0.25 },
+    ]),
+  );
   app.use((_req, res) =>
     res.status(409).json({ error: { message: hostile, code: "conflict", faults: [hostile, "b"] } }),
   );

@@ -93,6 +93,16 @@ export class ApiClient {
     return (await this.#checked(`${adapterPath(name)}/download`)).blob();
   }
 
+  /** Hugging Face's pipeline of a model, on a text or on a picture's bytes. */
+  pipeline(name: string, input: string | Blob): Promise<unknown> {
+    const isText = typeof input === "string";
+    return this.#json(`v1/models/${name.split("/").map(encodeURIComponent).join("/")}`, {
+      method: "POST",
+      headers: { "content-type": isText ? "application/json" : input.type || "application/octet-stream" },
+      body: isText ? JSON.stringify({ inputs: input }) : input,
+    });
+  }
+
   /** In Prometheus' text form. */
   async metrics(): Promise<string> {
     return (await this.#checked("metrics")).text();

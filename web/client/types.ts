@@ -8,11 +8,11 @@ export interface ServerInfo {
   readonly bases: readonly BaseInfo[] | null;
 }
 
-/** A base model, and whether it generates text and has a task. */
+/** A base model, whether it generates text, and the task that it was made for, by Hugging Face's name; null: none but text. */
 export interface BaseInfo {
   readonly name: string;
   readonly text: boolean;
-  readonly task: boolean;
+  readonly task: string | null;
 }
 
 export interface ModelInfo {
@@ -28,6 +28,8 @@ export type Tier = "device" | "host" | "disk";
 /** Times are seconds since 1970. */
 export interface AdapterInfo {
   readonly name: string;
+  /** The name of its base. */
+  readonly base: string | null;
   readonly digest: string;
   readonly rank: number;
   readonly dora: boolean;

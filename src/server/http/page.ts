@@ -4,7 +4,7 @@
  */
 import type { NextFunction, Request, Response } from "express";
 import { LorikeetError } from "../../base/errors.js";
-import type { Bases } from "../../gateway/bases.js";
+import type { Base, Bases } from "../../gateway/bases.js";
 import { encodings, type PageFile, type PageFiles } from "./page-files.js";
 
 const links = {
@@ -33,11 +33,16 @@ const aYear = 365 * 24 * 60 * 60;
 
 /** `GET /` for programs. `instance` identifies the process: it changes with each start. `bases` is null while they load. */
 export function factsHandler(instance: string, bases: Bases | null) {
-  const served = bases?.all.map(({ name, text, task }) => ({ name, text: text !== null, task: task !== null })) ?? null;
+  const served = bases?.all.map(factsOf) ?? null;
   return (_req: Request, res: Response): void => {
     res.vary("Accept");
     res.json({ object: "server", name: "lorikeet", instance, bases: served, api: "/v1", websocket: "/v1/ws", links });
   };
+}
+
+/** `task`: what a base was made for, by Hugging Face's name; null for a decoder, whose only task is text. */
+function factsOf({ name, text, task }: Base) {
+  return { name, text: text !== null, task: text ? text.sourceTask : (task?.parts.task ?? null) };
 }
 
 export function pageHandlers({ index, assets }: PageFiles) {
