@@ -117,7 +117,7 @@ const server: ServerFacts = {
   ...{ version: "1.2.3", host: "127.0.0.1", port: 8080, keys: 0 },
   adapters: { folder: "adapters", found: ["plays"], refused: [{ name: "odd", reasons: ["no weights", "rank 0"] }] },
 };
-const facts: BannerFacts = { server, bases: [decoder], memory: null };
+const facts: BannerFacts = { server, bases: [decoder], memory: null, poolThreads: 4 };
 const bannerOf = (changed: Partial<ServerFacts>): string =>
   formatBanner({ ...facts, server: { ...server, ...changed } });
 
@@ -149,7 +149,12 @@ test("the banner of several bases shows each, what they share, and whose a note 
   };
   const share = { kvBytes: 512 * MiB, cacheBytes: 256 * MiB, activeBytes: 128 * MiB };
   const memory = { memoryBytes: 4096 * MiB, weightBytes: 28 * MiB, shares: [share, { ...share, kvBytes: 0 }] };
-  const banner = formatBanner({ server, bases: [decoder, policy], memory });
+  const banner = formatBanner({ server, bases: [decoder, policy], memory, poolThreads: 4 });
+  assert.doesNotMatch(banner, /UV_THREADPOOL_SIZE/);
+  assert.match(
+    formatBanner({ server, bases: [decoder, policy], memory, poolThreads: 2 }),
+    /2 pool threads, which also read files: start with UV_THREADPOOL_SIZE=6$/m,
+  );
   assert.match(banner, /^model +bookworm .*\n(.*\n)*model +policy \(tensors\) from models\/policy, model\.onnx$/m);
   const planned =
     "28 MiB of weights, 128 MiB of KV caches, up to 512 MiB of cached and 256 MiB of active adapters, of 4 GiB";

@@ -85,16 +85,19 @@ export interface BannerFacts {
   readonly bases: readonly BaseFacts[];
   /** Of several bases; null for one. */
   readonly memory: MemoryPlan | null;
+  /** Node.js's pool. A base holds one of them while it computes, and files are read on them. */
+  readonly poolThreads: number;
 }
 
 type Line = [label: string, value: string];
 
 const mostNames = 12;
 
-export function formatBanner({ server, bases, memory }: BannerFacts): string {
+export function formatBanner({ server, bases, memory, poolThreads }: BannerFacts): string {
   const lines = [
     ...bases.flatMap(linesOf),
     ...(memory === null ? [] : sharedLines(memory, bases)),
+    ...(memory === null || bases.length < poolThreads ? [] : [poolLine(bases.length, poolThreads)]),
     ...adapterLines(server.adapters),
     ...bases.flatMap(({ model, notes }) => notes.map((note) => noteLine(note, bases.length > 1 ? model.name : null))),
     ["address", `${addressOf(server.host, server.port)}${reachNote(server)}`] satisfies Line,
@@ -167,6 +170,11 @@ function sharedLines({ memoryBytes, weightBytes, shares }: MemoryPlan, bases: re
     ["sharing", "each base may use all its threads at once; bases that compute at the same time share the CPUs"],
   ];
 }
+
+const poolLine = (bases: number, poolThreads: number): Line => [
+  "sharing",
+  `bases compute on Node.js's ${poolThreads} pool threads, which also read files: start with UV_THREADPOOL_SIZE=${bases + 4}`,
+];
 
 const noteLine = (note: string, base: string | null): Line => ["note", base === null ? note : `${base}: ${note}`];
 

@@ -25,8 +25,11 @@ export async function factsOf(
     }),
   );
   const server = { version: readVersion(), host: settings.host, ...listening, adapters: adaptersOf(settings, stacks) };
-  return { server, bases, memory };
+  return { server, bases, memory, poolThreads: Number(process.env.UV_THREADPOOL_SIZE) || usualPoolThreads };
 }
+
+/** libuv's default. */
+const usualPoolThreads = 4;
 
 /** A base's own facts as fields, or the list of all. */
 export function logFieldsOf({ bases, memory }: BannerFacts): object {
