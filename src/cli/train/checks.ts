@@ -54,9 +54,10 @@ export interface RunFacts {
   /** Digest of the --init-from adapter. */
   readonly initFrom: string | null;
   readonly task?: RunRecord["task"];
+  readonly model?: RunRecord["model"];
 }
 
-export function recordOf({ base, settings, data, labels, initFrom, task }: RunFacts): RunRecord {
+export function recordOf({ base, settings, data, labels, initFrom, task, model }: RunFacts): RunRecord {
   return {
     base,
     data: {
@@ -70,6 +71,7 @@ export function recordOf({ base, settings, data, labels, initFrom, task }: RunFa
     labels,
     settings,
     ...(task ? { task } : {}),
+    ...(model ? { model } : {}),
     init_from: initFrom,
     results: null,
   };

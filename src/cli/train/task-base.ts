@@ -7,7 +7,10 @@ import { probeModel, refusalsOf, servedGraph } from "../../engine/task/start.js"
 import type { Graph } from "../../graph/types.js";
 import { loadImagePreprocessor } from "../../image/preprocessor.js";
 import { taskTargetsOf } from "../../model/task/adapter-targets.js";
+import { isEncoderDecoder } from "../../model/task/encoder-decoder.js";
+import { readGenerationRules } from "../../model/task/generation-rules.js";
 import { readImageSize } from "../../model/task/image-size.js";
+import { joinGraphs } from "../../model/task/joined-graph.js";
 import { openTaskModel, type TaskModel } from "../../model/task/open.js";
 import { readTextHead } from "../../model/task/text-head.js";
 import { loadRowTokenizer } from "../../text/tokenizer/row-tokenizer.js";
@@ -27,7 +30,8 @@ export interface TaskBase extends AsyncDisposable {
   readonly model: TaskModel;
   readonly task: TrainedTask;
   readonly graph: Graph;
-  readonly probe: RowProbe;
+  /** How the rows of a served batch lie; null for an encoder and a decoder. */
+  readonly probe: RowProbe | null;
   readonly modules: readonly BaseModuleFacts[];
   readonly setup: TaskSetup;
   /** Tokens of the longest text that the model takes; null: it takes none, or no file says. */
@@ -42,15 +46,12 @@ export interface TaskBase extends AsyncDisposable {
 /** Throws what opening the model's files throws, and `model_unsupported` for tasks that are not trained. */
 export async function openTaskBase(path: string, options: TaskBaseOptions): Promise<TaskBase> {
   const model = await openTaskModel(path);
-  const task = chooseTask(model.task, options.task);
-  const graph = servedGraph(model);
+  const isPair = isEncoderDecoder(model);
+  const task = chooseTask(model.task, options.task, isPair);
+  const joined = isPair ? joinGraphs(model) : null;
+  const graph = joined?.graph ?? servedGraph(model);
   const names = await readdir(model.folder);
-  const { threads, signal } = options;
-  const probe = await probeModel(model, { threads, imageSize: await readImageSize(model.folder, names), signal });
-  if (!probe.isBatched) {
-    const message = `The model runs one row at a time, because ${probe.reason}; only models with batches are trained.`;
-    throw new LorikeetError("model_unsupported", message, { param: "--model" });
-  }
+  const probe = isPair ? null : await probeBatches(model, names, options);
   const tokenizer = await loadRowTokenizer(model.folder);
   const preprocessor = await loadImagePreprocessor(model.folder);
   const close = async (): Promise<void> => {
@@ -58,8 +59,9 @@ export async function openTaskBase(path: string, options: TaskBaseOptions): Prom
     await preprocessor?.close();
   };
   try {
-    const targets = taskTargetsOf(model.modules, refusalsOf(model.modules, probe));
-    const modules = model.modules.flatMap((module, i): BaseModuleFacts[] => {
+    const all = joined?.modules ?? model.modules;
+    const targets = taskTargetsOf(all, probe ? refusalsOf(all, probe) : new Map());
+    const modules = all.flatMap((module, i): BaseModuleFacts[] => {
       const target = targets[i];
       return target ? [{ module, target }] : [];
     });
@@ -67,7 +69,10 @@ export async function openTaskBase(path: string, options: TaskBaseOptions): Prom
     const { maxLength } = options;
     return {
       ...{ model, task, graph, probe, modules },
-      setup: openSetup(task, { graph, tokenizer, preprocessor, head, maxLength }),
+      setup: openSetup(task, {
+        ...{ graph, tokenizer, preprocessor, head, maxLength },
+        generation: isPair ? await readGenerationRules(model.folder) : null,
+      }),
       maxLength: tokenizer?.maxLength ?? null,
       parameters: countParameters(graph),
       hiddenSize: commonWidth(modules),
@@ -78,6 +83,18 @@ export async function openTaskBase(path: string, options: TaskBaseOptions): Prom
     await close();
     throw error;
   }
+}
+
+/** Throws `model_unsupported` for a model that runs one row at a time. */
+async function probeBatches(
+  model: TaskModel,
+  names: readonly string[],
+  { threads, signal }: TaskBaseOptions,
+): Promise<RowProbe> {
+  const probe = await probeModel(model, { threads, imageSize: await readImageSize(model.folder, names), signal });
+  if (probe.isBatched) return probe;
+  const message = `The model runs one row at a time, because ${probe.reason}; only models with batches are trained.`;
+  throw new LorikeetError("model_unsupported", message, { param: "--model" });
 }
 
 const isFolded = ({ module }: BaseModuleFacts): boolean => module.foldedNorm.kind === "measured";

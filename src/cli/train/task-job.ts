@@ -1,7 +1,12 @@
 /** A run that trains a task model's adapter. */
 
-import { readFile } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { loadTaskAdapter } from "../../adapter/format.js";
+import { isObject, type Json } from "../../base/json.js";
+import { readJson } from "../../model/checkpoint/files.js";
+import { manifestName } from "../../model/task/manifest.js";
+import type { TaskModel } from "../../model/task/open.js";
 import { Checkpoints } from "../../train/files/checkpoints.js";
 import { readRecord } from "../../train/files/record.js";
 import type { RunFolder } from "../../train/files/run-folder.js";
@@ -51,7 +56,8 @@ export async function openTaskJob(
         ? null
         : await openNamedAdapter(flags.initFrom, { option: "--init-from", adapters: null }, terminal);
     const targets = base.modules.map(({ target }) => target);
-    const initFrom = start && (await openTaskAdapter(start.folder, model.modules, targets));
+    const modules = base.modules.map(({ module }) => module);
+    const initFrom = start && (await openTaskAdapter(start.folder, modules, targets));
     const settings = initFrom ? keepShape(asked, initFrom) : asked;
     const data = await loadTaskData(setup.reader, { ...settings, path: flags.data, progress: progress.report, signal });
     requireDigest(flags.dataDigest, data.digest);
@@ -73,6 +79,8 @@ export async function openTaskJob(
         heads: session.targets.flatMap(({ module, form }) => (form.kind === "whole" ? [module.path] : [])),
         frozen_norms: base.hasNorms,
       },
+      // Weights of their own hold no normalization that an adapter would have to know.
+      ...(settings.method === "full" ? { model: { ...(await keptManifest(model)), foldedNorms: false } } : {}),
     });
     const origin = resumed ? await resumed.origin() : null;
     if (origin !== null) requireSame(await readRecord(origin), record);
@@ -98,6 +106,14 @@ export async function openTaskJob(
   } finally {
     progress.end();
   }
+}
+
+/** What the base's lorikeet.json says of its folder, and is still true of weights that have their modules' names. */
+async function keptManifest({ folder }: TaskModel): Promise<Json> {
+  const json = (await readdir(folder)).includes(manifestName) ? await readJson(folder, manifestName) : {};
+  const own = isObject(json) && isObject(json.settings) ? json.model : json;
+  const { weights: _, rename: __, files: ___, ...kept } = isObject(own) ? own : {};
+  return kept;
 }
 
 /** Options that concern decoders only. */
@@ -163,14 +179,20 @@ function comparisonOf(
     { model, probe, modules, setup: { inputs } }: TaskBase,
     path: string | null,
     signal: AbortSignal,
-  ): Promise<number> => {
+  ): Promise<number | null> => {
     const targets = modules.map(({ target }) => target);
+    if (probe === null) {
+      // The engine of encoder-decoders gives no losses of given texts; the adapter must load all the same.
+      if (path !== null) await loadTaskAdapter(path, targets);
+      return null;
+    }
     await using served = await openServedTask({ model, probe, targets, adapter: path, threads });
     return (await evaluateServed(served, { inputs, objective: goal.objective, batches, signal })).loss;
   };
   return {
     rows: rows.length,
-    trained: async (signal: AbortSignal) => (await trainable.evaluate(batches, { signal })).loss,
+    trained: async (signal: AbortSignal) =>
+      base.probe === null ? null : (await trainable.evaluate(batches, { signal })).loss,
     async served(result: string, signal: AbortSignal) {
       if (adapter) return await lossOf(base, result, signal);
       await using whole = await openTaskBase(result, { task: base.task, maxLength: base.maxLength, threads, signal });

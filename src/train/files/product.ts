@@ -40,7 +40,7 @@ export function adapterProduct(
 }
 
 /** A run writes its own records. Those of the base model's run are not copied. */
-const recordsOfRuns = ["README.md", "lorikeet.json", "training.jsonl", "training.svg"];
+export const recordsOfRuns = ["README.md", "lorikeet.json", "training.jsonl", "training.svg"];
 
 /** A checkpoint directory: checkpoints in float32, the result with each tensor in the type of the base model's. */
 export function checkpointProduct(base: Checkpoint, parameters: readonly Parameter[]): Product {

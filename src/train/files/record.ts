@@ -23,6 +23,8 @@ export interface RunRecord {
   readonly settings: TrainSettings;
   /** Of task models. */
   readonly task?: TaskRecord;
+  /** Of a task model that was trained whole: what its ONNX file does not say, in the form of a base's lorikeet.json. */
+  readonly model?: Readonly<Record<string, unknown>>;
   /** Digest of the --init-from adapter. */
   readonly init_from: string | null;
   readonly results: RunResults | null;

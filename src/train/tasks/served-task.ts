@@ -1,6 +1,7 @@
 /** A task model and its adapter in the serving engine: outputs of rows, their loss and their metrics. */
 
 import { loadTaskAdapter } from "../../adapter/format.js";
+import { assert } from "../../base/errors.js";
 import { at, float32At } from "../../base/list.js";
 import type { RowProbe } from "../../engine/task/row-probe.js";
 import { startTaskEngine } from "../../engine/task/start.js";
@@ -79,9 +80,10 @@ export async function evaluateServed(
     );
     const outputs = await outputsOf(engine, digest, feeds, signal);
     const targets = batch.map(({ target }) => target);
-    const lossFeeds = await objective.feeds(targets, batch.length, 1 / Math.max(total, 1), async () => outputs);
-    loss += await lossOf(objective, outputs, lossFeeds);
-    meter.add(outputs, targets);
+    const context = { inputs: feeds, predict: async () => outputs };
+    const more = await objective.feeds(targets, batch.length, 1 / Math.max(total, 1), context);
+    loss += await lossOf(objective, outputs, new Map([...feeds, ...more]));
+    meter.add(outputs, targets, feeds);
   }
   return { loss, metrics: meter.metrics() };
 }
@@ -131,7 +133,7 @@ function joined(rows: readonly ReadonlyMap<string, TaskTensor>[]): Map<string, T
 
 /** The loss alone, as a graph over the outputs. */
 async function lossOf(
-  { outputs: names, loss }: TaskObjective<unknown>,
+  { outputs: names, inputs: read = [], loss }: TaskObjective<unknown>,
   outputs: Outputs,
   feeds: ReadonlyMap<string, Tensor>,
 ): Promise<number> {
@@ -140,7 +142,12 @@ async function lossOf(
     const shape = outputs.get(name)?.shape ?? [];
     return [name, builder.input(name, "float32", shape)] as const;
   });
-  builder.output(loss(new Ops(builder), new Map(values)));
+  const inputs = read.map((name) => {
+    const tensor = feeds.get(name);
+    assert(tensor, `the model has the input ${name}`);
+    return [name, builder.input(name, tensor.type, tensor.shape)] as const;
+  });
+  builder.output(loss(new Ops(builder), new Map(values), new Map(inputs)));
   const graph = builder.build();
   using session = await Session.create(serializeGraph(graph), { threads: 1 });
   using binding = session.bind();

@@ -8,7 +8,8 @@ import type { Product } from "../files/product.js";
 import { optimizerOf, type RunSession } from "../run-session.js";
 import { scheduleOf, shapeOf, type TrainSettings, totalSteps, validateEvery } from "../settings.js";
 import type { Parameter } from "../step.js";
-import { taskAdapterProduct, taskModelProduct } from "./product.js";
+import { taskModelProduct } from "./model-files.js";
+import { taskAdapterProduct } from "./product.js";
 import type { TaskGoal, TaskSetup } from "./setups/setup.js";
 import { baseValues, startValues } from "./start-values.js";
 import { type BaseModuleFacts, chooseTargets } from "./targets.js";
@@ -128,10 +129,11 @@ function adapterOf({
     dropout: settings.loraDropout,
     baseModelName: model.names[0],
   };
+  const modules = base.map(({ module }) => module);
   const reopen = (folder: string) =>
     openTaskAdapter(
       folder,
-      model.modules,
+      modules,
       base.map(({ target }) => target),
     );
   return {
@@ -145,12 +147,16 @@ function adapterOf({
 }
 
 /** Every weight of the base's own graph. Throws `invalid_value` for labels that its head does not have. */
-function modelOf({ model, graph, goal: { objective, headWidth, labels } }: TaskSessionOptions): Trained {
+function modelOf({ model, graph, base, goal: { objective, headWidth, labels } }: TaskSessionOptions): Trained {
   if (headWidth !== null) {
     const message = `--labels names ${labels?.length} labels, for which an adapter gets a fresh head; --method full trains the base's own head and its labels.`;
     throw new LorikeetError("invalid_value", message, { param: "--labels" });
   }
-  const initializers = trainedWeights(graph, model.modules, objective.outputs);
+  const initializers = trainedWeights(
+    graph,
+    base.map(({ module }) => module),
+    objective.outputs,
+  );
   return {
     ...{ targets: [], initializers, adapter: null },
     start: (parameters) => baseValues(initializers, parameters),

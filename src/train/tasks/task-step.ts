@@ -20,8 +20,8 @@ import { Tensor } from "../../runtime/tensor.js";
 import type { Parameter } from "../step.js";
 import { withSizes } from "./static-graph.js";
 
-/** The loss of a batch, over the model's outputs. Its further inputs are named `loss.*`. */
-export type TaskLoss = (op: Ops, outputs: ReadonlyMap<string, Value>) => Value;
+/** The loss of a batch, over the model's outputs and inputs. Its further inputs are named `loss.*`. */
+export type TaskLoss = (op: Ops, outputs: ReadonlyMap<string, Value>, inputs: ReadonlyMap<string, Value>) => Value;
 
 export interface TaskStepOptions {
   readonly graph: Graph;
@@ -200,7 +200,8 @@ export class TaskStep implements Disposable {
       dropout: purpose === "train",
     });
     const op = new Ops(builder);
-    const loss = purpose === "predict" ? null : lossOf(op, outputs);
+    const inputs = new Map(sized.inputs.map((value) => [value.name, value]));
+    const loss = purpose === "predict" ? null : lossOf(op, outputs, inputs);
     if (loss) nameOutput(op, loss, "loss");
     if (loss && purpose === "train") {
       const gradients = differentiate(builder, loss, [...parameters.values()], custom);

@@ -8,7 +8,7 @@ import type { StepPlan } from "../run-session.js";
 import type { TrainSettings } from "../settings.js";
 import type { Trainable } from "../trainable.js";
 import type { TaskStep } from "./task-step.js";
-import type { Outputs, TaskExample, TaskInputs, TaskObjective } from "./types.js";
+import type { TaskExample, TaskInputs, TaskObjective } from "./types.js";
 
 export type TaskBatch = readonly TaskExample[];
 
@@ -23,15 +23,15 @@ export function taskTrainable({ step, inputs, objective, settings }: TaskTrainab
   const { batchSize, loraDropout, seed } = settings;
   const count = (batch: TaskBatch): number => batch.reduce((sum, { target }) => sum + objective.count(target), 0);
   /** Every batch has the rows of a whole one, so that one graph computes all. */
-  const feedsOf = async (batch: TaskBatch, total: number, signal: AbortSignal): Promise<Map<string, Tensor>> => {
-    const feeds = await inputs.feeds(
+  const feedsOf = async (batch: TaskBatch, total: number, signal: AbortSignal) => {
+    const given = await inputs.feeds(
       batch.map(({ source }) => source),
       batchSize,
     );
     const targets = batch.map(({ target }) => target);
-    const weight = 1 / Math.max(total, 1);
-    const predict = async (): Promise<Outputs> => await step.predict(feeds, signal);
-    return new Map([...feeds, ...(await objective.feeds(targets, batchSize, weight, predict))]);
+    const context = { inputs: given, predict: () => step.predict(given, signal) };
+    const more = await objective.feeds(targets, batchSize, 1 / Math.max(total, 1), context);
+    return { given, feeds: new Map([...given, ...more]), targets };
   };
   return {
     values: step.values,
@@ -39,7 +39,7 @@ export function taskTrainable({ step, inputs, objective, settings }: TaskTrainab
     count,
     size: (batch) => batch.reduce((sum, { size }) => sum + size, 0),
     async run(batch, { total, step: number, run, signal }) {
-      const feeds = await feedsOf(batch, total, signal);
+      const { feeds } = await feedsOf(batch, total, signal);
       const masks = (shape: readonly number[], module: number): Tensor =>
         dropoutMask(shape, loraDropout, { seed, step: number, run, module });
       return await step.run(feeds, { masks, signal });
@@ -51,12 +51,10 @@ export function taskTrainable({ step, inputs, objective, settings }: TaskTrainab
       for (const [i, batch] of batches.entries()) {
         signal.throwIfAborted();
         progress?.(i, batches.length);
-        const found = await step.evaluate(await feedsOf(batch, total, signal), signal);
+        const { given, feeds, targets } = await feedsOf(batch, total, signal);
+        const found = await step.evaluate(feeds, signal);
         loss += found.loss;
-        meter.add(
-          found.outputs,
-          batch.map(({ target }) => target),
-        );
+        meter.add(found.outputs, targets, given);
       }
       return { loss, metrics: meter.metrics() };
     },

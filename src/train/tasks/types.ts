@@ -26,25 +26,26 @@ export type Outputs = ReadonlyMap<string, Tensor>;
 export interface TaskObjective<Target> {
   /** The model's outputs that it reads. */
   readonly outputs: readonly string[];
+  /** The model's inputs that its loss reads. Default: none. */
+  readonly inputs?: readonly string[];
   readonly loss: TaskLoss;
   /** How many parts of the mean a row has, such as its labels. */
   count(target: Target): number;
-  /**
-   * Inputs of the loss, in which each part weighs `weight`. Rows from `targets.length` on count nothing. `predict`: the outputs for the
-   * same rows by the present weights, for targets that depend on them.
-   */
-  feeds(
-    targets: readonly Target[],
-    rows: number,
-    weight: number,
-    predict: () => Promise<Outputs>,
-  ): Promise<Map<string, Tensor>>;
+  /** Inputs of the loss, in which each part weighs `weight`. Rows from `targets.length` on count nothing. */
+  feeds(targets: readonly Target[], rows: number, weight: number, context: FeedContext): Promise<Map<string, Tensor>>;
   meter(): Meter<Target>;
+}
+
+export interface FeedContext {
+  /** The model's inputs of these rows. */
+  readonly inputs: ReadonlyMap<string, Tensor>;
+  /** The outputs for these rows by the present weights, for targets that depend on them. */
+  predict(): Promise<Outputs>;
 }
 
 /** Collects outputs and measures them. */
 export interface Meter<Target> {
-  add(outputs: Outputs, targets: readonly Target[]): void;
+  add(outputs: Outputs, targets: readonly Target[], inputs: ReadonlyMap<string, Tensor>): void;
   metrics(): Metrics;
 }
 

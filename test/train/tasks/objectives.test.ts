@@ -30,11 +30,14 @@ async function compute<T>(
   const op = new Ops(builder);
   const values = new Map<string, Value>();
   for (const [name, { shape }] of outputs) values.set(name, builder.input(name, "float32", shape));
-  const loss = objective.loss(op, values);
+  const loss = objective.loss(op, values, new Map());
   builder.output(loss);
   const gradients = backward(builder, loss, [...values.values()]);
   for (const gradient of gradients.values()) builder.output(gradient);
-  const feeds = await objective.feeds(targets, rows, 1 / targets.length, async () => outputs);
+  const feeds = await objective.feeds(targets, rows, 1 / targets.length, {
+    inputs: new Map(),
+    predict: async () => outputs,
+  });
   const [found, ...rest] = await (await runner(builder.build()))(new Map([...outputs, ...feeds]));
   const names = [...values.keys()];
   return {
@@ -97,9 +100,9 @@ test("detection measures AP50 over the labels", async () => {
     ["logits", floats([1, 2, 3], [4, 0, 0, 0, 0, 4])],
     ["pred_boxes", floats([1, 2, 4], [...box, 0.1, 0.1, 0.1, 0.1])],
   ]);
-  meter.add(outputs, [{ objects: [{ label: "a", box }] }]);
+  meter.add(outputs, [{ objects: [{ label: "a", box }] }], new Map());
   assert.deepEqual(meter.metrics(), { ap50: 1 });
-  meter.add(outputs, [{ objects: [{ label: "b", box }] }]);
+  meter.add(outputs, [{ objects: [{ label: "b", box }] }], new Map());
   assert.deepEqual(meter.metrics(), { ap50: 0.5 });
 });
 
@@ -114,7 +117,7 @@ test("a value of an action moves to its target by Huber's loss", async () => {
   assertNear([loss], [(0.125 + 2.5) / 2]);
   assertNear(gradients.get("q"), [-0.25, 0, 0, 0.5, 0, 0]);
   const meter = objective.meter();
-  meter.add(outputs, targets);
+  meter.add(outputs, targets, new Map());
   assert.deepEqual(meter.metrics(), { mean_absolute_error: 1.75 });
 });
 
@@ -134,7 +137,7 @@ test("an action becomes likelier by its advantage, and a value moves to what was
   const bend = 0.01 * 0.75 * 0.25 * Math.log(3); // of the entropy, by the first logit
   assertNear(gradients.get("logits"), [(2 * 0.75 + bend) / 2, (-2 * 0.75 - bend) / 2, 0, 0]);
   const meter = advantages("logits", "value").meter();
-  meter.add(outputs, targets);
+  meter.add(outputs, targets, new Map());
   const { likelihood = 0, value_error: error = 0 } = meter.metrics();
   assertNear([likelihood, error], [(0.25 + 0.5) / 2, 2]);
 });

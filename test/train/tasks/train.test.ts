@@ -1,11 +1,17 @@
 /** `train` over task models as a user runs it: what it trains is served by upload and answers as it was trained. */
 
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
+import { GraphBuilder } from "../../../src/graph/builder.js";
+import { openOnnx } from "../../../src/graph/open.js";
+import { pruneGraph } from "../../../src/graph/prune.js";
+import { serializeGraph } from "../../../src/graph/serialize.js";
+import { spansOf } from "../../../src/train/tasks/objectives/tagging.js";
 import { post } from "../../support/client.js";
+import { onlyWhenLong } from "../../support/long.js";
 import { pngOf } from "../../support/png-file.js";
 import { runHere } from "../../support/program.js";
 import { adaptersFolder, openService } from "../../support/service.js";
@@ -244,4 +250,97 @@ test("data and options that do not fit a task model are refused before anything 
     assert.notEqual(code, 0);
     assert.match(err, message);
   }
+});
+
+const film = ["the", "film", "is", "a", "quiet", "little", "wonder"];
+
+test("pairs and triples train embeddings against the other rows of a batch", async () => {
+  const rows = film.flatMap((word, i) => {
+    const other = film[(i + 3) % film.length];
+    return Array.from({ length: 4 }, () => ({
+      anchor: `${word} .`,
+      positive: `${word} ${word}`,
+      negative: `${other} ,`,
+    }));
+  });
+  const embedder = join(taskRoot, "bert-embeddings");
+  for (const [name, data] of [
+    ["triples", rows],
+    ["pairs", rows.map(({ negative: _, ...pair }) => pair)],
+  ] as const) {
+    const { code, err, results } = await train(embedder, rowsFile(name, data), name);
+    assert.equal(code, 0, err);
+    assert.ok(results.validation_loss < results.base_validation_loss, name);
+    assert.ok(results.served_check.difference < 1e-5);
+  }
+});
+
+/** An encoder with a layer that gives each token the scores of three tags. */
+async function taggerFolder(): Promise<string> {
+  const from = join(taskRoot, "bert-embeddings");
+  const to = join(folder, "tagger");
+  mkdirSync(to);
+  for (const name of ["tokenizer.json", "tokenizer_config.json"]) cpSync(join(from, name), join(to, name));
+  const { graph } = await openOnnx(join(from, "onnx", "model.onnx"), "model.onnx");
+  const builder = GraphBuilder.from(graph);
+  const hidden = graph.outputs.find(({ name }) => name === "last_hidden_state") ?? assert.fail("no hidden state");
+  const weight = Float32Array.from({ length: 32 * 3 }, (_, i) => Math.sin(i) / 4);
+  const bytes = (values: Float32Array) => ({ kind: "inline" as const, bytes: new Uint8Array(values.buffer) });
+  const w = builder.initializer("classifier.weight", "float32", [32, 3], bytes(weight));
+  const b = builder.initializer("classifier.bias", "float32", [3], bytes(new Float32Array(3)));
+  const shape = ["batch_size", "sequence_length", 3];
+  const [scores] = builder.node("MatMul", [hidden, w], [{ type: "float32", shape }]);
+  const named = [{ type: "float32" as const, shape, name: "logits" }];
+  for (const value of builder.node("Add", [scores ?? null, b], named)) builder.output(value);
+  writeFileSync(join(to, "model.onnx"), serializeGraph(pruneGraph(builder.build())));
+  const config = { architectures: ["BertForTokenClassification"], id2label: { 0: "O", 1: "B-X", 2: "I-X" } };
+  writeFileSync(join(to, "config.json"), JSON.stringify(config));
+  return to;
+}
+
+test("tags of words are trained on each word's first token", async () => {
+  const rows = Array.from({ length: 24 }, (_, i) => {
+    const tokens = film.map((_, k) => film[(i + k) % film.length] ?? "");
+    const tagOf: Record<string, string> = { quiet: "B-X", little: "I-X", wonder: "B-X" };
+    return { tokens, tags: tokens.map((token) => tagOf[token] ?? "O") };
+  });
+  const tagger = await taggerFolder();
+  const options = ["--max-steps", "24", "--learning-rate", "0.01"];
+  const { code, err, results } = await train(tagger, rowsFile("tagged", rows), "tags", ...options);
+  assert.equal(code, 0, err);
+  const { base_validation_metrics: before, validation_metrics: now } = results;
+  assert.ok(now.span_f1 > 0.9 && now.span_f1 > before.span_f1, JSON.stringify([before, now]));
+  assert.ok(results.served_check.difference < 1e-5);
+  const uneven = rowsFile("uneven", [{ tokens: ["a", "b"], tags: ["O"] }]);
+  assert.match((await train(tagger, uneven, "uneven")).err, /uneven\.jsonl:1: has 2 `tokens` and 1 `tags`/);
+});
+
+test("spans are counted as seqeval counts them", () => {
+  assert.deepEqual([...spansOf(["B-A", "I-A", "O", "I-A", "B-A", "I-B"])], ["0-2 A", "3-4 A", "4-5 A", "5-6 B"]);
+  assert.deepEqual([...spansOf(["O", "X", "X"])], ["1-3 X"]);
+});
+
+const marian = join(taskRoot, "marian");
+const texts: { text: string }[] = JSON.parse(readFileSync(join(marian, "texts.json"), "utf8"));
+const [target = "", ...sources] = texts.map(({ text }) => text);
+const phrases = rowsFile(
+  "phrases",
+  sources.slice(0, 4).flatMap((source) => [0, 1, 2].map(() => ({ source, target }))),
+);
+
+test("a translator learns a phrase with an adapter", async () => {
+  const { code, err, results } = await train(marian, phrases, "phrase", "--learning-rate", "0.02");
+  assert.equal(code, 0, err);
+  const { base_validation_metrics: before, validation_metrics: now } = results;
+  assert.ok(now.accuracy > before.accuracy, JSON.stringify([before, now]));
+});
+
+test("a translator learns a phrase with all its weights, and is served", onlyWhenLong, async () => {
+  const options = ["--method", "full", "--learning-rate", "0.01", "--max-steps", "48", "--min-lr-rate", "0.5"];
+  const { code, err, results, folder: out } = await train(marian, phrases, "translator", ...options);
+  assert.equal(code, 0, err);
+  assert.equal(results.validation_metrics.exact, 1, err);
+  await using service = await openService({ model: out });
+  const answer = await (await post(service.url, "/models/translator", { inputs: sources[0] })).json();
+  assert.deepEqual(answer, [{ translation_text: target }]);
 });

@@ -29,7 +29,7 @@ export function detection(labels: readonly string[]): TaskObjective<DetectionTar
     loss: (op, outputs) =>
       op.add(crossEntropy(op, outputOf(outputs, logitsName)), boxLoss(op, outputOf(outputs, boxesName))),
     count: () => 1,
-    async feeds(targets, rows, weight, predict) {
+    async feeds(targets, rows, weight, { predict }) {
       const queries = new PredictedQueries(await predict());
       const matches = targets.map((target, row) => matchObjects(queries, row, labelled(target)));
       return lossFeeds(queries, matches, rows, weight * targets.length);

@@ -3,6 +3,7 @@
 import { LorikeetError } from "../../../base/errors.js";
 import type { Graph } from "../../../graph/types.js";
 import type { ImagePreprocessor } from "../../../image/preprocessor.js";
+import type { GenerationRules } from "../../../model/task/generation-rules.js";
 import type { TextHead } from "../../../model/task/text-head.js";
 import type { RowTokenizer } from "../../../text/tokenizer/row-tokenizer.js";
 import type { RowReader, TaskData } from "../task-data.js";
@@ -14,6 +15,8 @@ export interface SetupParts {
   readonly tokenizer: RowTokenizer | null;
   readonly preprocessor: ImagePreprocessor | null;
   readonly head: TextHead;
+  /** Of encoder-decoders. */
+  readonly generation: GenerationRules | null;
   /** Tokens of the longest row; null: the model's limit. */
   readonly maxLength: number | null;
 }

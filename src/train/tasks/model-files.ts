@@ -1,0 +1,177 @@
+/** Writes a task model's folder with other weights: the ONNX file, and copies of everything that is no weight. */
+
+import { cp, mkdir, open, readdir, writeFile } from "node:fs/promises";
+import { dirname, join, relative } from "node:path";
+import { assert, LorikeetError } from "../../base/errors.js";
+import { serializeGraph } from "../../graph/serialize.js";
+import { sameShape } from "../../graph/shape.js";
+import type { Graph, Initializer } from "../../graph/types.js";
+import { encoderDecoderOf, isEncoderDecoder } from "../../model/task/encoder-decoder.js";
+import { initializerSource } from "../../model/task/joined-graph.js";
+import type { TaskModel } from "../../model/task/open.js";
+import { withWeights } from "../../model/task/rewritten.js";
+import type { TaskModule } from "../../model/task/target-modules.js";
+import { SafetensorsFile } from "../../tensor/safetensors.js";
+import { writeSafetensors } from "../../tensor/safetensors-write.js";
+import { copyModelFiles } from "../files/model-files.js";
+import { type Product, recordsOfRuns } from "../files/product.js";
+import type { Parameter } from "../step.js";
+
+/** What one protobuf message can hold. */
+const maxBytes = 2 ** 31 - 1;
+
+export interface ModelFiles {
+  readonly model: TaskModel;
+  /** By the names of initializers, as `joinGraphs` has them for an encoder-decoder. */
+  readonly weights: ReadonlyMap<string, Float32Array>;
+}
+
+/** Writes into a folder that exists. Throws `model_unsupported` for weights that one file cannot hold. */
+export async function writeTaskModel(folder: string, { model, weights }: ModelFiles): Promise<void> {
+  // A bare file may lie among anything.
+  if ((await readdir(model.folder)).includes("config.json")) {
+    await copyModelFiles(model.folder, folder, { dtype: "same", without: recordsOfRuns });
+    await copyFolders(model.folder, folder);
+  }
+  const graphs = isEncoderDecoder(model) ? pairOf(model, weights) : wholeOf(model, weights);
+  for (const { label, graph, own } of graphs) {
+    const path = join(folder, label);
+    await mkdir(dirname(path), { recursive: true });
+    requireSize(graph);
+    await writeFile(path, serializeGraph(await inlined(withWeights(graph, own, model.modules))), { flush: true });
+  }
+}
+
+/** A graph to be written, and its weights by their names in it. */
+interface WrittenGraph {
+  readonly label: string;
+  readonly graph: Graph;
+  readonly own: ReadonlyMap<string, Float32Array>;
+}
+
+function wholeOf(model: TaskModel, weights: ReadonlyMap<string, Float32Array>): WrittenGraph[] {
+  const [file] = model.opened;
+  const graph = file?.graphs[0]?.graph;
+  assert(file && graph, "a model has a file with a graph");
+  return [{ label: relative(model.folder, file.path), graph, own: weights }];
+}
+
+/** Encoder, decoder, and the decoder with keys and values, whose weights are those of the decoder. */
+function pairOf(model: TaskModel, weights: ReadonlyMap<string, Float32Array>): WrittenGraph[] {
+  const { encoder, first } = encoderDecoderOf(model);
+  const all = model.opened.flatMap(({ graphs }) => graphs.map(({ graph }) => graph));
+  const next = all.find(({ inputs }) => inputs.some(({ name }) => name.startsWith("past_key_values")));
+  assert(next, "an encoder-decoder has a graph with keys and values");
+  const own = { encoder: new Map<string, Float32Array>(), decoder: new Map<string, Float32Array>() };
+  for (const [name, values] of weights) {
+    const source = initializerSource(name);
+    own[source.part].set(source.name, values);
+  }
+  const inner = dirname(relative(model.folder, model.opened[0]?.path ?? ""));
+  return [
+    { label: join(inner, "encoder_model.onnx"), graph: encoder, own: own.encoder },
+    { label: join(inner, "decoder_model.onnx"), graph: first, own: own.decoder },
+    {
+      label: join(inner, "decoder_with_past_model.onnx"),
+      graph: next,
+      own: sameWeights(first, next, own.decoder, model.modules),
+    },
+  ];
+}
+
+/** The weights of `next` by what they are in `first`: of the same module, of the same name, or with the same content. */
+function sameWeights(
+  first: Graph,
+  next: Graph,
+  weights: ReadonlyMap<string, Float32Array>,
+  modules: readonly TaskModule[],
+): Map<string, Float32Array> {
+  const found = new Map<string, Float32Array>();
+  for (const { uses } of modules) {
+    const before = uses.find(({ graph }) => graph.graph === first)?.target;
+    for (const { target } of uses.filter(({ graph }) => graph.graph === next)) {
+      const pairs = [
+        [before?.weight, target.weight],
+        [before?.bias?.values, target.bias?.values],
+      ];
+      for (const [from, to] of pairs) {
+        const values = from && weights.get(from.value.name);
+        if (to && values) found.set(to.value.name, values);
+      }
+    }
+  }
+  const known = new Map(first.initializers.map((each) => [each.value.name, each]));
+  for (const initializer of next.initializers) {
+    const { name, shape } = initializer.value;
+    if (found.has(name)) continue;
+    const same = known.get(name);
+    const isSame = same !== undefined && sameShape(same.value.shape, shape);
+    const from = isSame ? same : first.initializers.find((each) => sameContent(each, initializer));
+    const values = from && weights.get(from.value.name);
+    if (values) found.set(name, values);
+  }
+  return found;
+}
+
+function sameContent(a: Initializer, b: Initializer): boolean {
+  if (a.data.kind !== "inline" || b.data.kind !== "inline" || !sameShape(a.value.shape, b.value.shape)) return false;
+  return a.value.type === b.value.type && Buffer.from(a.data.bytes).equals(b.data.bytes);
+}
+
+function requireSize({ initializers }: Graph): void {
+  const bytes = initializers.reduce(
+    (sum, { data }) => sum + (data.kind === "inline" ? data.bytes.byteLength : data.byteLength),
+    0,
+  );
+  if (bytes <= maxBytes) return;
+  const message = `The weights have ${bytes} bytes; an ONNX file with at most ${maxBytes} is written.`;
+  throw new LorikeetError("model_unsupported", message, { found: bytes, allowed: maxBytes });
+}
+
+/** Folders with a config.json, such as sentence-transformers' 1_Pooling. */
+async function copyFolders(from: string, to: string): Promise<void> {
+  for (const entry of await readdir(from, { withFileTypes: true })) {
+    if (!entry.isDirectory() || entry.name.startsWith(".")) continue;
+    const inner = await readdir(join(from, entry.name));
+    const isModule = inner.includes("config.json") && !inner.some((name) => name.endsWith(".onnx"));
+    if (isModule) await cp(join(from, entry.name), join(to, entry.name), { recursive: true });
+  }
+}
+
+/** The graph with its external data read. */
+async function inlined(graph: Graph): Promise<Graph> {
+  const initializers = await Promise.all(
+    graph.initializers.map(async ({ value, data }) => {
+      if (data.kind === "inline") return { value, data };
+      const bytes = new Uint8Array(data.byteLength);
+      await using file = await open(data.file);
+      for (let done = 0; done < bytes.length; ) {
+        const { bytesRead } = await file.read(bytes, done, bytes.length - done, data.offset + done);
+        if (bytesRead === 0)
+          throw new LorikeetError("model_invalid", "External data became shorter while it was read.");
+        done += bytesRead;
+      }
+      return { value, data: { kind: "inline" as const, bytes } };
+    }),
+  );
+  return { ...graph, initializers };
+}
+
+const weightsFile = "weights.safetensors";
+
+/** Checkpoints hold the trained tensors alone; the result is a model's folder. */
+export function taskModelProduct(model: TaskModel, parameters: readonly Parameter[]): Product {
+  return {
+    rounds: false,
+    async save(folder) {
+      const tensors = parameters.map(({ name, shape, data }) => ({ name, dtype: "F32" as const, shape, data }));
+      await writeSafetensors(join(folder, weightsFile), tensors, {}, { fsync: true });
+    },
+    async load(folder) {
+      await using file = await SafetensorsFile.open(join(folder, weightsFile));
+      for (const { name, data } of parameters) data.set(await file.readFloat32(name));
+    },
+    write: (folder) =>
+      writeTaskModel(folder, { model, weights: new Map(parameters.map(({ name, data }) => [name, data])) }),
+  };
+}
