@@ -3,6 +3,7 @@
 import { writeFile } from "node:fs/promises";
 import type { Command } from "commander";
 import type { Progress } from "../../base/log.js";
+import { isTaskModel } from "../../model/task/folder.js";
 import { openDevice } from "../../runtime/device/open.js";
 import type { Item } from "../../train/data/dataset.js";
 import {
@@ -33,17 +34,20 @@ import { choosePrecision } from "../precision.js";
 import { tickingLine } from "../progress.js";
 import { cancelledLine, listenForShutdown, signalExitCode } from "../serve/shutdown.js";
 import { formatFields } from "../table.js";
-import { locateDecoder } from "../task-model.js";
+import { locateModel } from "../task-model.js";
 import { printJson, printLine, type Terminal } from "../terminal.js";
 import { encodingOf, openTrainModel, printWarnings, readData, type TrainModel } from "../train/model.js";
 import { labelTemplate, trainOptions } from "../train/options.js";
+import { formatMetric } from "../train/report.js";
 import { Quit, UsageError } from "../usage.js";
 import { type EvaluatedRow, formatDetails, joinResults } from "./details.js";
+import { evaluateTask } from "./task-eval.js";
 
 const { model, cacheDir, chatTemplate, device, allowSoftwareGpu, threads, dtype, headDtype } = engineOptions;
 
 export const evalOptions = {
   ...{ model, dtype, headDtype, cacheDir, chatTemplate, device, allowSoftwareGpu, threads },
+  task: trainOptions.task,
   data: trainOptions.data,
   maxLength: trainOptions.maxLength,
   labelTemplate: open("Data", "the one that the adapter was trained with", {
@@ -102,7 +106,9 @@ export interface EvalFigures extends LossFigures {
 
 async function evaluate(flags: EvalFlags, terminal: Terminal): Promise<void> {
   requireGiven(evalOptions, flags, "model", "data");
-  const folder = await locateDecoder(flags.model, terminal);
+  const folder = await locateModel(flags.model, terminal);
+  if (await isTaskModel(folder)) return await evaluateTaskModel(folder, flags, terminal);
+  if (flags.task !== null) throw new UsageError(["--task is for task models; the model is a decoder."]);
   using shutdown = listenForShutdown(terminal);
   const progress = tickingLine(terminal.stderr);
   await using opened = await openTrainModel(folder, flags.chatTemplate);
@@ -167,6 +173,46 @@ async function evaluate(flags: EvalFlags, terminal: Terminal): Promise<void> {
   } finally {
     progress.end();
   }
+}
+
+/** Options that concern decoders only, where they are given. */
+function refuseDecoderOptions({ details, chatTemplate, labelTemplate, exactMatch }: EvalFlags): void {
+  const given = Object.entries({ details, "chat-template": chatTemplate, "label-template": labelTemplate })
+    .filter(([, value]) => value !== null)
+    .map(([name]) => `--${name}`);
+  const all = exactMatch ? given : [...given, "--no-exact-match"];
+  if (all.length > 0) throw new UsageError(all.map((name) => `${name} is for decoders; the model is a task model.`));
+}
+
+async function evaluateTaskModel(path: string, flags: EvalFlags, terminal: Terminal): Promise<void> {
+  requireGiven(evalOptions, flags, "data");
+  refuseDecoderOptions(flags);
+  using shutdown = listenForShutdown(terminal);
+  const progress = tickingLine(terminal.stderr);
+  await using adapter =
+    flags.adapter === null ? null : await openNamedAdapter(flags.adapter, { option: "--adapter", ...flags }, terminal);
+  const figures = await evaluateTask({
+    ...flags,
+    path,
+    threads: flags.threads ?? usableThreads(),
+    adapter: adapter?.folder ?? null,
+    signal: shutdown.signal,
+    progress: progress.report,
+  }).finally(() => progress.end());
+  if (flags.json) return printJson(terminal.stdout, figures);
+  const { task, rows, data, loss, metrics } = figures;
+  const fields: [string, string][] = [
+    ["task", task],
+    ["rows", String(rows)],
+    ["data", data],
+    ["adapter", flags.adapter === null ? "none" : `${flags.adapter}, weights digest ${figures.adapter}`],
+    ["loss", loss.toFixed(4)],
+    ...Object.entries(metrics).map(([name, value]): [string, string] => [
+      name.replaceAll("_", " "),
+      formatMetric(name, value),
+    ]),
+  ];
+  printLine(terminal.stdout, formatFields(fields));
 }
 
 /** The test rows, or the validation rows, or all rows. */

@@ -2,7 +2,11 @@
 
 import type { Command } from "commander";
 import { openCheckpoint } from "../../model/checkpoint/open.js";
+import { taskTargetsOf } from "../../model/task/adapter-targets.js";
+import { isTaskModel } from "../../model/task/folder.js";
+import { openTaskModel } from "../../model/task/open.js";
 import { mergeAdapter } from "../../train/files/merge.js";
+import { mergeTaskAdapter } from "../../train/tasks/merge.js";
 import { adapterHelp, adaptersFolder, openNamedAdapter } from "../adapters/source.js";
 import { addOptions, readOptions } from "../options/command-line.js";
 import { engineOptions } from "../options/engine-options.js";
@@ -10,8 +14,9 @@ import { given, type OptionTable, open } from "../options/option.js";
 import { requireGiven } from "../options/settings.js";
 import { flag, oneOf, text } from "../options/units.js";
 import { progressLine } from "../progress.js";
-import { locateDecoder } from "../task-model.js";
+import { locateModel } from "../task-model.js";
 import { printLine, type Terminal } from "../terminal.js";
+import { UsageError } from "../usage.js";
 
 export const mergeOptions = {
   model: engineOptions.model,
@@ -41,8 +46,24 @@ export function addMerge(program: Command, terminal: Terminal): void {
     requireGiven(mergeOptions, flags, "model", "adapter", "outputDir");
     const { outputDir: out, outputDtype: dtype } = flags;
     await using adapter = await openNamedAdapter(flags.adapter, { option: "--adapter", ...flags }, terminal);
+    const path = await locateModel(flags.model, terminal);
+    if (await isTaskModel(path)) {
+      if (dtype !== "same")
+        throw new UsageError([`--output-dtype ${dtype} is for decoders; the model is a task model.`]);
+      const model = await openTaskModel(path);
+      const targets = taskTargetsOf(model.modules);
+      const merged = await mergeTaskAdapter({
+        model,
+        targets,
+        adapter: adapter.folder,
+        out,
+        overwrite: flags.overwrite,
+      });
+      printLine(terminal.stdout, `saved ${out}: ${merged.changed} of ${merged.modules} modules changed`);
+      return;
+    }
     const progress = progressLine(terminal.stderr);
-    const checkpoint = await openCheckpoint(await locateDecoder(flags.model, terminal));
+    const checkpoint = await openCheckpoint(path);
     const options = { ...flags, checkpoint, adapter: adapter.folder, out, dtype, progress: progress.report };
     const { changed, tensors } = await mergeAdapter(options).finally(() => progress.end());
     printLine(terminal.stdout, `saved ${out}: ${changed} of ${tensors} tensors changed`);

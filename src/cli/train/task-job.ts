@@ -1,16 +1,14 @@
 /** A run that trains a task model's adapter. */
 
-import { readdir, readFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { loadTaskAdapter } from "../../adapter/format.js";
-import { isObject, type Json } from "../../base/json.js";
-import { readJson } from "../../model/checkpoint/files.js";
-import { manifestName } from "../../model/task/manifest.js";
-import type { TaskModel } from "../../model/task/open.js";
+
 import { Checkpoints } from "../../train/files/checkpoints.js";
 import { readRecord } from "../../train/files/record.js";
 import type { RunFolder } from "../../train/files/run-folder.js";
 import { type TrainSettings, trainDefaults } from "../../train/settings.js";
+import { keptManifest } from "../../train/tasks/model-files.js";
 import { evaluateServed, openServedTask } from "../../train/tasks/served-task.js";
 import { openTaskSession, type TaskSession } from "../../train/tasks/session.js";
 import { type OpenedTaskAdapter, openTaskAdapter } from "../../train/tasks/task-adapter.js";
@@ -106,14 +104,6 @@ export async function openTaskJob(
   } finally {
     progress.end();
   }
-}
-
-/** What the base's lorikeet.json says of its folder, and is still true of weights that have their modules' names. */
-async function keptManifest({ folder }: TaskModel): Promise<Json> {
-  const json = (await readdir(folder)).includes(manifestName) ? await readJson(folder, manifestName) : {};
-  const own = isObject(json) && isObject(json.settings) ? json.model : json;
-  const { weights: _, rename: __, files: ___, ...kept } = isObject(own) ? own : {};
-  return kept;
 }
 
 /** Options that concern decoders only. */

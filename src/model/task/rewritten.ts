@@ -1,6 +1,7 @@
 /** A graph with other weights, under names that tell their modules. */
 
 import type { Graph, Initializer, Node, Value } from "../../graph/types.js";
+import { outputsBehind } from "./head-outputs.js";
 import type { TaskModule } from "./target-modules.js";
 
 /**
@@ -9,7 +10,7 @@ import type { TaskModule } from "./target-modules.js";
  */
 export function withWeights(
   graph: Graph,
-  weights: ReadonlyMap<string, Float32Array>,
+  weights: ReadonlyMap<string, NewWeight>,
   modules: readonly TaskModule[],
 ): Graph {
   const names = moduleNames(graph, modules);
@@ -20,13 +21,39 @@ export function withWeights(
   const initializers = graph.initializers.map(({ value, data }): Initializer => {
     const values = weights.get(value.name);
     if (!values) return { value: renamed(value), data };
-    const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
-    return { value: renamed(value), data: { kind: "inline", bytes } };
+    const { buffer, byteOffset, byteLength } = values.data;
+    const bytes = new Uint8Array(buffer, byteOffset, byteLength);
+    return { value: { ...renamed(value), shape: values.shape }, data: { kind: "inline", bytes } };
   });
   const nodes = graph.nodes.map(
     (node): Node => ({ ...node, inputs: node.inputs.map((value) => value && renamed(value)) }),
   );
-  return { ...graph, nodes, initializers };
+  return { ...graph, nodes, initializers, outputs: resizedOutputs(graph, weights, modules) };
+}
+
+export interface NewWeight {
+  readonly shape: readonly number[];
+  readonly data: Float32Array;
+}
+
+/** Outputs of a layer that has another number of them are as wide as its new weight. */
+function resizedOutputs(
+  graph: Graph,
+  weights: ReadonlyMap<string, NewWeight>,
+  modules: readonly TaskModule[],
+): readonly Value[] {
+  const widths = new Map<string, number>();
+  for (const { target, graph: used } of modules.flatMap(({ uses }) => uses)) {
+    const shape = weights.get(target.weight.value.name)?.shape;
+    if (used.graph !== graph || !shape || target.kind !== "linear") continue;
+    const width = shape[target.outFirst ? 0 : 1] ?? 0;
+    if (width === target.outFeatures) continue;
+    for (const name of outputsBehind(graph, target.node)) widths.set(name, width);
+  }
+  return graph.outputs.map((value) => {
+    const width = widths.get(value.name);
+    return width === undefined || value.unknown ? value : { ...value, shape: value.shape.with(-1, width) };
+  });
 }
 
 /** `<path>.weight` and `<path>.bias` for initializers of modules, where no other value has that name. */

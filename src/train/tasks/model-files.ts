@@ -1,15 +1,19 @@
 /** Writes a task model's folder with other weights: the ONNX file, and copies of everything that is no weight. */
 
-import { cp, mkdir, open, readdir, writeFile } from "node:fs/promises";
+import { cp, mkdir, open, readdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
+import { orMissing } from "../../base/durable.js";
 import { assert, LorikeetError } from "../../base/errors.js";
+import { isObject, type Json } from "../../base/json.js";
 import { serializeGraph } from "../../graph/serialize.js";
 import { sameShape } from "../../graph/shape.js";
 import type { Graph, Initializer } from "../../graph/types.js";
+import { readJson } from "../../model/checkpoint/files.js";
 import { encoderDecoderOf, isEncoderDecoder } from "../../model/task/encoder-decoder.js";
 import { initializerSource } from "../../model/task/joined-graph.js";
+import { manifestName } from "../../model/task/manifest.js";
 import type { TaskModel } from "../../model/task/open.js";
-import { withWeights } from "../../model/task/rewritten.js";
+import { type NewWeight, withWeights } from "../../model/task/rewritten.js";
 import type { TaskModule } from "../../model/task/target-modules.js";
 import { SafetensorsFile } from "../../tensor/safetensors.js";
 import { writeSafetensors } from "../../tensor/safetensors-write.js";
@@ -23,16 +27,19 @@ const maxBytes = 2 ** 31 - 1;
 export interface ModelFiles {
   readonly model: TaskModel;
   /** By the names of initializers, as `joinGraphs` has them for an encoder-decoder. */
-  readonly weights: ReadonlyMap<string, Float32Array>;
+  readonly weights: ReadonlyMap<string, NewWeight>;
+  /** What the outputs are called. Default: as the base's config.json says. */
+  readonly labels?: readonly string[] | null;
 }
 
 /** Writes into a folder that exists. Throws `model_unsupported` for weights that one file cannot hold. */
-export async function writeTaskModel(folder: string, { model, weights }: ModelFiles): Promise<void> {
+export async function writeTaskModel(folder: string, { model, weights, labels }: ModelFiles): Promise<void> {
   // A bare file may lie among anything.
   if ((await readdir(model.folder)).includes("config.json")) {
     await copyModelFiles(model.folder, folder, { dtype: "same", without: recordsOfRuns });
     await copyFolders(model.folder, folder);
   }
+  if (labels) await writeLabels(join(folder, "config.json"), labels);
   const graphs = isEncoderDecoder(model) ? pairOf(model, weights) : wholeOf(model, weights);
   for (const { label, graph, own } of graphs) {
     const path = join(folder, label);
@@ -46,10 +53,10 @@ export async function writeTaskModel(folder: string, { model, weights }: ModelFi
 interface WrittenGraph {
   readonly label: string;
   readonly graph: Graph;
-  readonly own: ReadonlyMap<string, Float32Array>;
+  readonly own: ReadonlyMap<string, NewWeight>;
 }
 
-function wholeOf(model: TaskModel, weights: ReadonlyMap<string, Float32Array>): WrittenGraph[] {
+function wholeOf(model: TaskModel, weights: ReadonlyMap<string, NewWeight>): WrittenGraph[] {
   const [file] = model.opened;
   const graph = file?.graphs[0]?.graph;
   assert(file && graph, "a model has a file with a graph");
@@ -57,12 +64,12 @@ function wholeOf(model: TaskModel, weights: ReadonlyMap<string, Float32Array>): 
 }
 
 /** Encoder, decoder, and the decoder with keys and values, whose weights are those of the decoder. */
-function pairOf(model: TaskModel, weights: ReadonlyMap<string, Float32Array>): WrittenGraph[] {
+function pairOf(model: TaskModel, weights: ReadonlyMap<string, NewWeight>): WrittenGraph[] {
   const { encoder, first } = encoderDecoderOf(model);
   const all = model.opened.flatMap(({ graphs }) => graphs.map(({ graph }) => graph));
   const next = all.find(({ inputs }) => inputs.some(({ name }) => name.startsWith("past_key_values")));
   assert(next, "an encoder-decoder has a graph with keys and values");
-  const own = { encoder: new Map<string, Float32Array>(), decoder: new Map<string, Float32Array>() };
+  const own = { encoder: new Map<string, NewWeight>(), decoder: new Map<string, NewWeight>() };
   for (const [name, values] of weights) {
     const source = initializerSource(name);
     own[source.part].set(source.name, values);
@@ -83,10 +90,10 @@ function pairOf(model: TaskModel, weights: ReadonlyMap<string, Float32Array>): W
 function sameWeights(
   first: Graph,
   next: Graph,
-  weights: ReadonlyMap<string, Float32Array>,
+  weights: ReadonlyMap<string, NewWeight>,
   modules: readonly TaskModule[],
-): Map<string, Float32Array> {
-  const found = new Map<string, Float32Array>();
+): Map<string, NewWeight> {
+  const found = new Map<string, NewWeight>();
   for (const { uses } of modules) {
     const before = uses.find(({ graph }) => graph.graph === first)?.target;
     for (const { target } of uses.filter(({ graph }) => graph.graph === next)) {
@@ -138,6 +145,16 @@ async function copyFolders(from: string, to: string): Promise<void> {
   }
 }
 
+async function writeLabels(path: string, labels: readonly string[]): Promise<void> {
+  const config: unknown = JSON.parse((await orMissing(readFile(path, "utf8"))) ?? "{}");
+  const known = typeof config === "object" && config !== null ? config : {};
+  const named = {
+    id2label: Object.fromEntries(labels.map((label, index) => [String(index), label])),
+    label2id: Object.fromEntries(labels.map((label, index) => [label, index])),
+  };
+  await writeFile(path, `${JSON.stringify({ ...known, ...named }, null, 2)}\n`, { flush: true });
+}
+
 /** The graph with its external data read. */
 async function inlined(graph: Graph): Promise<Graph> {
   const initializers = await Promise.all(
@@ -157,6 +174,14 @@ async function inlined(graph: Graph): Promise<Graph> {
   return { ...graph, initializers };
 }
 
+/** What the base's lorikeet.json says of its folder, and is still true of weights that have their modules' names. */
+export async function keptManifest({ folder }: TaskModel): Promise<Json> {
+  const json = (await readdir(folder)).includes(manifestName) ? await readJson(folder, manifestName) : {};
+  const own = isObject(json) && isObject(json.settings) ? json.model : json;
+  const { weights: _, rename: __, files: ___, ...kept } = isObject(own) ? own : {};
+  return kept;
+}
+
 const weightsFile = "weights.safetensors";
 
 /** Checkpoints hold the trained tensors alone; the result is a model's folder. */
@@ -172,6 +197,9 @@ export function taskModelProduct(model: TaskModel, parameters: readonly Paramete
       for (const { name, data } of parameters) data.set(await file.readFloat32(name));
     },
     write: (folder) =>
-      writeTaskModel(folder, { model, weights: new Map(parameters.map(({ name, data }) => [name, data])) }),
+      writeTaskModel(folder, {
+        model,
+        weights: new Map(parameters.map(({ name, shape, data }) => [name, { shape, data }])),
+      }),
   };
 }

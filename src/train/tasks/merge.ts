@@ -1,0 +1,145 @@
+/** Merges an adapter into its task model, and writes the result as a model's folder. */
+
+import { readdir, rename, stat, writeFile } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
+import { loadTaskAdapter } from "../../adapter/format.js";
+import { orMissing, removeTree, syncTree } from "../../base/durable.js";
+import { assert, LorikeetError } from "../../base/errors.js";
+import { makeFolders } from "../../base/files.js";
+import { at } from "../../base/list.js";
+import { type FoldedModule, foldAdapter } from "../../engine/task/folded.js";
+import type { TaskTarget } from "../../model/task/adapter-targets.js";
+import { isEncoderDecoder } from "../../model/task/encoder-decoder.js";
+import { manifestName } from "../../model/task/manifest.js";
+import type { TaskModel } from "../../model/task/open.js";
+import type { NewWeight } from "../../model/task/rewritten.js";
+import type { TaskModule } from "../../model/task/target-modules.js";
+import { floatsOf } from "../../model/task/weight-values.js";
+import { transpose } from "../../tensor/transpose.js";
+import { keptManifest, writeTaskModel } from "./model-files.js";
+
+export interface MergeTaskOptions {
+  readonly model: TaskModel;
+  readonly targets: readonly TaskTarget[];
+  /** A PEFT folder. */
+  readonly adapter: string;
+  readonly out: string;
+  readonly overwrite: boolean;
+}
+
+export interface MergedTask {
+  /** Modules that the adapter changed. */
+  readonly changed: number;
+  readonly modules: number;
+}
+
+/**
+ * Writes a draft and renames it. Throws `conflict` if `out` exists, `adapter_unsupported` for what the base's weights cannot hold, and what
+ * loading the adapter throws.
+ */
+export async function mergeTaskAdapter(options: MergeTaskOptions): Promise<MergedTask> {
+  const { model, targets, overwrite } = options;
+  const out = resolve(options.out);
+  const names = await orMissing(readdir(out));
+  const isFree = names === null ? (await orMissing(stat(out))) === null : names.length === 0;
+  if (!isFree && !overwrite) throw inTheWay(out, "already exists; --overwrite replaces it.");
+  if (!isFree && !names?.includes(manifestName)) {
+    throw inTheWay(
+      out,
+      `is not a merged model (it has no ${manifestName}), so it is not replaced: choose another --output-dir.`,
+    );
+  }
+  if (isEncoderDecoder(model)) {
+    const message = `${model.names[0]} has an encoder and a decoder; adapters are merged into models of one graph.`;
+    throw new LorikeetError("adapter_unsupported", message, { param: "--model" });
+  }
+  const adapter = await loadTaskAdapter(options.adapter, targets);
+  const { modules } = await foldAdapter(adapter, model.modules);
+  const weights = new Map<string, NewWeight>();
+  for (const [module, folded] of modules) {
+    for (const [name, weight] of await mergedWeights(module, folded)) weights.set(name, weight);
+  }
+  const draft = join(dirname(out), `.${basename(out)}.merging`);
+  await removeTree(draft);
+  await makeFolders(draft);
+  try {
+    await writeTaskModel(draft, { model, weights, labels: adapter.labels });
+    // The weights are the file's own: no normalization is folded into them that an adapter would have to know.
+    const manifest = { ...(await keptManifest(model)), foldedNorms: false };
+    await writeFile(join(draft, manifestName), `${JSON.stringify(manifest, null, 2)}\n`);
+    await syncTree(draft);
+    await removeTree(out);
+    await rename(draft, out);
+  } catch (cause) {
+    await removeTree(draft);
+    throw cause;
+  }
+  return { changed: modules.size, modules: model.modules.length };
+}
+
+const inTheWay = (out: string, why: string): LorikeetError =>
+  new LorikeetError("conflict", `${out} ${why}`, { param: "--output-dir", found: out });
+
+/** Of each use of a module: W (1 + gain) + A B and its bias, or the adapter's own layer. */
+async function mergedWeights(module: TaskModule, folded: FoldedModule): Promise<Map<string, NewWeight>> {
+  const { path, groups, uses } = module;
+  if (groups > 1 && folded.a) throw unmergeable(path, "its adapter reads all channels, and the convolution has groups");
+  const found = new Map<string, NewWeight>();
+  for (const { target } of uses) {
+    const { weight, bias, kind, outFirst } = target;
+    const shape = weight.value.shape.map(Number);
+    if (folded.whole) {
+      const { weight: values, outFeatures, bias: own } = folded.whole;
+      const stored = kind === "linear" && outFirst ? transpose(values, module.inFeatures, outFeatures) : values;
+      const axis = kind === "convolution" || (kind === "linear" && outFirst) ? 0 : 1;
+      found.set(weight.value.name, { shape: shape.with(axis, outFeatures), data: stored });
+      if (own && bias) found.set(bias.values.value.name, { shape: [outFeatures], data: own });
+      continue;
+    }
+    const values = (await floatsOf(weight)).slice();
+    addTo(values, module, folded, kind === "convolution" || outFirst);
+    found.set(weight.value.name, { shape, data: values });
+    if (!folded.shift) continue;
+    if (!bias) throw unmergeable(path, "its adapter adds a bias, and the base has none");
+    const { shift } = folded;
+    const own = await floatsOf(bias.values);
+    found.set(bias.values.value.name, {
+      shape: [own.length],
+      data: own.map((value, output) => value + at(shift, output)),
+    });
+  }
+  return found;
+}
+
+function unmergeable(path: string, clause: string): LorikeetError {
+  const message = `The module ${path} cannot be merged: ${clause}. Serve the adapter unmerged.`;
+  return new LorikeetError("adapter_unsupported", message, { param: "--adapter", found: path });
+}
+
+/** `outFirst`: whether an output's values lie side by side. */
+function addTo(
+  values: Float32Array,
+  { kind, outFeatures }: TaskModule,
+  { a, b, rank, gain }: FoldedModule,
+  outFirst: boolean,
+): void {
+  const inputs = values.length / outFeatures;
+  const isConvolution = kind === "convolution";
+  const isOutFirst = outFirst && kind !== "table";
+  for (let output = 0; output < outFeatures; output++) {
+    for (let input = 0; input < inputs; input++) {
+      const place = isOutFirst ? output * inputs + input : input * outFeatures + output;
+      let value = at(values, place) * (1 + (gain?.[output] ?? 0));
+      if (a && b) {
+        for (let r = 0; r < rank; r++) {
+          // Convolutions have A [rank, in] and B [out, rank]; others A [in, rank] and B [rank, out].
+          value += isConvolution
+            ? at(a, r * inputs + input) * at(b, output * rank + r)
+            : at(a, input * rank + r) * at(b, r * outFeatures + output);
+        }
+      }
+      values[place] = value;
+    }
+  }
+  assert(values.every(Number.isFinite), "merged weights are numbers");
+}
