@@ -1,7 +1,7 @@
 /** A graph with other weights, under names that tell their modules. */
 
 import type { Graph, Initializer, Node, Value } from "../../graph/types.js";
-import { outputsBehind } from "./head-outputs.js";
+import { HeadReader } from "./head-outputs.js";
 import type { TaskModule } from "./target-modules.js";
 
 /**
@@ -43,12 +43,13 @@ function resizedOutputs(
   modules: readonly TaskModule[],
 ): readonly Value[] {
   const widths = new Map<string, number>();
+  const heads = new HeadReader(graph);
   for (const { target, graph: used } of modules.flatMap(({ uses }) => uses)) {
     const shape = weights.get(target.weight.value.name)?.shape;
     if (used.graph !== graph || !shape || target.kind !== "linear") continue;
     const width = shape[target.outFirst ? 0 : 1] ?? 0;
     if (width === target.outFeatures) continue;
-    for (const name of outputsBehind(graph, target.node)) widths.set(name, width);
+    for (const name of heads.outputsOf(target.node).names) widths.set(name, width);
   }
   return graph.outputs.map((value) => {
     const width = widths.get(value.name);
