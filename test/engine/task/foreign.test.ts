@@ -34,7 +34,11 @@ function adapterOn(modules: TaskModel["modules"], seed: number): HostTaskAdapter
     const taps = kernel.reduce((product, size) => product * size, 1) * inFeatures;
     const own = groups > 1 && rank % groups !== 0 ? groups : rank;
     const a = numbers(own * taps, 1 / Math.sqrt(taps));
-    return [path, { rank: own, a, b: numbers((outFeatures * own) / groups, 0.05), ...none }];
+    // Of a convolution B is [out, rank], with zeros outside the ranks of an output's group.
+    const inGroup = (i: number): boolean =>
+      Math.floor(((i % own) * groups) / own) === Math.floor((Math.floor(i / own) * groups) / outFeatures);
+    const b = numbers(outFeatures * own, 0.05).map((value, i) => (groups === 1 || inGroup(i) ? value : 0));
+    return [path, { rank: own, a, b, ...none }];
   });
   const largest = Math.max(...hosts.map(([, host]) => host.rank));
   return { digest: `random ${seed}`, rank: largest, bytes: 0, labels: null, modules: new Map(hosts) };
