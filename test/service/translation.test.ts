@@ -11,7 +11,16 @@ import { readExpectedTensors } from "../support/task-models.js";
 import { translationAdapters, translationModel } from "../support/translation-model.js";
 
 const temporary = mkdtempSync(join(tmpdir(), "lorikeet-translation-"));
-after(() => rmSync(temporary, { recursive: true }));
+/** One server for several tests: each start tries every graph. */
+const shared = adaptersFolder({ formal: join(translationModel, "adapters", "attn-r8") }).then(async (folder) => {
+  const service = await openService({ model: translationModel, adapters: folder.path });
+  after(async () => {
+    await service[Symbol.asyncDispose]();
+    await folder[Symbol.asyncDispose]();
+    rmSync(temporary, { recursive: true });
+  });
+  return service;
+});
 
 const texts: readonly string[] = JSON.parse(readFileSync(join(translationModel, "texts.json"), "utf8")).map(
   ({ text }: { text: string }) => text,
@@ -28,8 +37,7 @@ async function translate({ url }: RunningService, path: string, body: object): P
 }
 
 test("rows with every uploaded adapter and with none, sent together, have PEFT's tokens", async () => {
-  await using folder = await adaptersFolder({});
-  await using service = await openService({ model: translationModel, adapters: folder.path });
+  const service = await shared;
   const { url } = service;
   for (const name of translationAdapters) {
     assert.equal((await put(url, name, join(translationModel, "adapters", name))).outcome, "created");
@@ -67,8 +75,7 @@ test("rows with every uploaded adapter and with none, sent together, have PEFT's
 });
 
 test("Hugging Face's pipelines answer each text by its own, by the base and by an adapter", async () => {
-  await using folder = await adaptersFolder({ formal: join(translationModel, "adapters", "attn-r8") });
-  await using service = await openService({ model: translationModel, adapters: folder.path });
+  const service = await shared;
   const { url } = service;
   const parameters = { max_new_tokens: 12 };
   const both = await translate(service, "/models/marian", { inputs: [first, second], parameters });
@@ -93,7 +100,7 @@ test("Hugging Face's pipelines answer each text by its own, by the base and by a
 });
 
 test("answers are greedy unless a request samples, and a seed repeats them", async () => {
-  await using service = await openService({ model: translationModel });
+  const service = await shared;
   const { url } = service;
   const greedily = only(await complete(url, { prompt: first, max_tokens: 12 }));
   assert.deepEqual(only(await complete(url, { prompt: first, max_tokens: 12, temperature: 0 })).text, greedily.text);
@@ -109,7 +116,7 @@ test("answers are greedy unless a request samples, and a seed repeats them", asy
 });
 
 test("bodies that do not fit the model are refused with what is allowed", async () => {
-  await using service = await openService({ model: translationModel });
+  const service = await shared;
   const { url } = service;
   const long = "the film ".repeat(60);
   const cases: readonly (readonly [string, object, number, string, RegExp])[] = [
@@ -166,18 +173,15 @@ test("a generation_config.json sets the start, what is never generated and the l
   const rules = { decoder_start_token_id: 2, eos_token_id: [0], pad_token_id: 2, max_length: 6, num_beams: 4 };
   const write = (more: object): void =>
     writeFileSync(join(folder, "generation_config.json"), JSON.stringify({ ...rules, ...more }));
-  write({});
+  const rule = { prompt: first, ignore_eos: true, return_token_ids: true };
+  const plain = only(await complete((await shared).url, { ...rule, max_tokens: 1 })).token_ids ?? [];
+  write({ bad_words_ids: [[plain[0]]], forced_bos_token_id: 7 });
   const ids = async (): Promise<readonly number[]> => {
     await using service = await openService({ model: folder });
-    return (
-      only(await complete(service.url, { prompt: first, ignore_eos: true, return_token_ids: true })).token_ids ?? []
-    );
+    return only(await complete(service.url, rule)).token_ids ?? [];
   };
-  const plain = await ids();
-  assert.equal(plain.length, 5);
-  write({ bad_words_ids: [[plain[0]]], forced_bos_token_id: 7 });
   const ruled = await ids();
-  assert.equal(ruled[0], 7);
+  assert.deepEqual([ruled.length, ruled[0]], [5, 7]);
   assert.ok(!ruled.includes(plain[0] ?? -1));
   const config = JSON.parse(readFileSync(join(folder, "config.json"), "utf8"));
   for (const name of ["decoder_start_token_id", "bos_token_id"]) delete config[name];
