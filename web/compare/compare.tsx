@@ -1,7 +1,7 @@
 /** One prompt, answered side by side by the base, adapters and mixtures of them. */
 import { useEffect, useRef, useState } from "preact/hooks";
 import { Icon } from "../parts/icon.js";
-import { route } from "../route.js";
+import { type Route, route } from "../route.js";
 import { connection } from "../session.js";
 import { Answer } from "./answer.js";
 import { Column } from "./column.js";
@@ -66,10 +66,15 @@ export function Compare() {
   );
 }
 
+/** The address that the settings were taken from. What the reader has changed since then outlives a restart of the server. */
+let applied: Route | null = null;
+
 /** Takes the comparison from the address or, on the first visit, sets up one that shows a difference. */
 async function begin(): Promise<void> {
-  const { parameters } = route.value;
-  if (parameters.has("prompt")) settings.value = fromParameters(parameters);
+  if (route.value !== applied) {
+    applied = route.value;
+    if (applied.parameters.has("prompt")) settings.value = fromParameters(applied.parameters);
+  }
   await loadModels();
   if (models.value === null) return;
   if (settings.value.targets.length > 0) {
