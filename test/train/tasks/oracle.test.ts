@@ -236,12 +236,12 @@ const cases: readonly Case[] = [
   { goal: labelled, model: bert, file: "model.onnx", run: "train" },
   { goal: labelled, model: bert, file: "model.onnx", run: "train-dora", isLong: true },
   { goal: labelled, model: bert, file: "model_dynamo.onnx", run: "train", isLong: true },
-  { goal: paired, model: "bert-embeddings", file: "model.onnx", run: "train" },
+  { goal: paired, model: "bert-embeddings", file: "model.onnx", run: "train", isLong: true },
   { goal: labelled, model: "resnet", file: "model.onnx", run: "train", isLong: true },
   { goal: labelled, model: "resnet", file: "model.onnx", run: "train-dora" },
   { goal: labelled, model: "efficientnet", file: "model.onnx", run: "train" },
   { goal: valued, model: "policy-mlp", file: "model.onnx", run: "train" },
-  { goal: assigned, model: "yolos", file: "model.onnx", run: "train" },
+  { goal: assigned, model: "yolos", file: "model.onnx", run: "train", isLong: true },
   { goal: translated, model: "marian", file: "", run: "train" },
 ];
 

@@ -74,7 +74,7 @@ test("a classifier with a fresh head is trained, uploaded and answers with its l
   );
 });
 
-test("a run over a task model that is extended ends with the bytes of one that had all its steps", async () => {
+test("a run over a task model that is extended ends with the bytes of a whole one", onlyWhenLong, async () => {
   const options = ["--labels", "down,up", "--lora-dropout", "0.1", "--use-dora", "--lr-scheduler-type", "constant"];
   const whole = await train(bert, reviews, "whole", ...options);
   assert.equal(whole.code, 0, whole.err);
