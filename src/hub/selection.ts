@@ -15,7 +15,8 @@ export const adapterWeights = ["adapter_model.safetensors", "adapters.safetensor
 
 const besideModel =
   /^(config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab|chat_template)\.json$|^tokenizer\.model$|^(merges|vocab)\.txt$|^chat_template\.jinja$/;
-const besideAdapter = /^adapter_config\.json$|^README\.md$|^chat_template\.jinja$|^lorikeet\.json$|^labels\.json$/;
+const besideAdapter =
+  /^adapter_config\.json$|^README\.md$|^chat_template\.jinja$|^lorikeet\.json$|^training\.svg$|^labels\.json$|^config\.json$/;
 const pickle = /\.(bin|pt|pth|ckpt|pkl)$/i;
 
 /** The kind of a repository; `wanted` decides if it could be both. Throws a LorikeetError that says what it is instead. */
