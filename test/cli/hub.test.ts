@@ -182,7 +182,11 @@ test("an invalid, missing or misspelled name is one line with a hint", async () 
       2,
       /^lorikeet: There is no folder modles\/bookworm-7m\. 127\.0\.0\.1:\d+ has no model modles\/bookworm-7m, or .* Did you mean the folder models\/bookworm-7m\?\n$/,
     ],
-    [["serve", "--model", "modles/x"], 2, /There is no folder modles\/x\. .* The folder models holds bookworm-7m, digits, policy\.\n$/],
+    [
+      ["serve", "--model", "modles/x"],
+      2,
+      /There is no folder modles\/x\. .* The folder models holds bookworm-7m, digits, policy\.\n$/,
+    ],
     [["serve", "--model", "tniy"], 2, /tniy is neither\. Did you mean org\/tiny, which is in the cache\?\n$/],
     [
       ["pull", "org/tinny"],
