@@ -1,7 +1,7 @@
 /** What went wrong with a call, in the server's words where it answered. */
 
 export class ApiError extends Error {
-  /** 0: no answer came. */
+  /** 0 where there is none: no answer came, or it came over the WebSocket. */
   readonly status: number;
   readonly code: string;
   /** Every fault, where the server found several. */
@@ -35,7 +35,11 @@ export function readError(status: number, message: unknown): ApiError | null {
   );
 }
 
-export const noAnswer = (): ApiError => new ApiError(0, "no_answer", "The server does not answer.");
+const noAnswerCode = "no_answer";
+
+export const noAnswer = (): ApiError => new ApiError(0, noAnswerCode, "The server does not answer.");
+
+export const isNoAnswer = (error: unknown): boolean => error instanceof ApiError && error.code === noAnswerCode;
 
 export function fieldOf(value: unknown, name: string): unknown {
   return typeof value === "object" && value !== null ? Reflect.get(value, name) : undefined;

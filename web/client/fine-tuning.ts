@@ -1,5 +1,6 @@
 /** The server's fine-tuning API, as far as the page uses it. Times are seconds since 1970. */
 import type { Call } from "./client.js";
+import { isNoAnswer } from "./errors.js";
 
 export type JobStatus = "validating_files" | "queued" | "running" | "paused" | "succeeded" | "failed" | "cancelled";
 
@@ -57,12 +58,15 @@ export class FineTuningClient {
     return (await this.#json<Page<Job>>(`${jobsPath}?limit=${pageSize}`)).data;
   }
 
-  /** Oldest first. */
-  async events(id: string): Promise<readonly JobEvent[]> {
+  /** Oldest first. Of a job whose events are `known` up to one, only those after it are read. */
+  async events(id: string, known: readonly JobEvent[] = []): Promise<readonly JobEvent[]> {
+    const newest = known.at(-1)?.id;
     const events: JobEvent[] = [];
     for (let after = ""; events.length < mostEvents; ) {
       const path = `${jobsPath}/${id}/events?limit=${pageSize}${after === "" ? "" : `&after=${after}`}`;
       const { data, has_more: hasMore } = await this.#json<Page<JobEvent>>(path);
+      const end = data.findIndex((event) => event.id === newest);
+      if (end >= 0) return [...known, ...[...events, ...data.slice(0, end)].reverse()].slice(-mostEvents);
       events.push(...data);
       after = data.at(-1)?.id ?? "";
       if (!hasMore || data.length === 0) break;
@@ -70,7 +74,7 @@ export class FineTuningClient {
     return events.reverse();
   }
 
-  /** Uploads the rows and starts a job on them. */
+  /** Uploads the rows and starts a job on them. If the job is refused, the server does not keep the rows. */
   async start(rows: File, { model, suffix, method, epochs, learningRateMultiplier }: JobRequest): Promise<Job> {
     const form = new FormData();
     form.set("purpose", "fine-tune");
@@ -87,7 +91,13 @@ export class FineTuningClient {
       method: { type: method, [method]: { hyperparameters } },
     };
     const headers = { "content-type": "application/json" };
-    return this.#json<Job>(jobsPath, { method: "POST", headers, body: JSON.stringify(body) });
+    try {
+      return await this.#json<Job>(jobsPath, { method: "POST", headers, body: JSON.stringify(body) });
+    } catch (error) {
+      // Without an answer, the job may have been made and need its rows.
+      if (!isNoAnswer(error)) await this.#call(`v1/files/${file.id}`, { method: "DELETE" }).catch(() => {});
+      throw error;
+    }
   }
 
   act(id: string, action: "pause" | "resume" | "cancel"): Promise<Job> {

@@ -29,7 +29,7 @@ async function eventsOf(id: string): Promise<readonly JobEvent[]> {
   const known = events.value.get(id);
   const job = jobs.value?.find((each) => each.id === id);
   if (known && job && isEnded(job) && known.some(({ created_at: at }) => at >= (job.finished_at ?? 0))) return known;
-  return client.fineTuning.events(id);
+  return client.fineTuning.events(id, known);
 }
 
 /** Reads until the function that it returns is called. */

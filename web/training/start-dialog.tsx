@@ -1,11 +1,11 @@
 /** Starts a job: the file, a look at its rows, and the few numbers that a client may choose. */
-import { useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import type { Job } from "../client/fine-tuning.js";
 import { Dialog } from "../parts/dialog.js";
 import { formatBytes, formatCount } from "../parts/format.js";
 import { NumberField } from "../parts/number-field.js";
 import { client, noteFailure, server } from "../session.js";
-import { type RowsPreview, readRows } from "./rows.js";
+import { mostSuffixLength, type RowsPreview, readRows, suffixOf } from "./rows.js";
 
 export interface StartDialogProps {
   readonly file: File | null;
@@ -14,11 +14,11 @@ export interface StartDialogProps {
 }
 
 export function StartDialog({ file: dropped, onStarted, onClose }: StartDialogProps) {
-  const bases = (server.value?.bases ?? []).filter(({ text }) => text);
+  const bases = (server.value?.bases ?? []).filter(({ text, task }) => text && task === null);
   const [file, setFile] = useState(dropped);
   const [rows, setRows] = useState<RowsPreview | null>(null);
   const [model, setModel] = useState(bases[0]?.name ?? "");
-  const [suffix, setSuffix] = useState(suffixOf(dropped));
+  const [suffix, setSuffix] = useState(suffixOf(dropped?.name ?? ""));
   const [epochs, setEpochs] = useState<number | null>(null);
   const [learningRateMultiplier, setMultiplier] = useState<number | null>(null);
   const [fault, setFault] = useState<string | null>(null);
@@ -26,10 +26,21 @@ export function StartDialog({ file: dropped, onStarted, onClose }: StartDialogPr
   const take = (taken: File | undefined): void => {
     if (!taken) return;
     setFile(taken);
-    setSuffix(suffixOf(taken));
-    void readRows(taken).then(setRows);
+    setRows(null);
+    setFault(null);
+    setSuffix(suffixOf(taken.name));
   };
-  if (dropped && rows === null && file === dropped) void readRows(dropped).then(setRows);
+  useEffect(() => {
+    if (!file) return;
+    let isCurrent = true;
+    readRows(file).then(
+      (read) => isCurrent && setRows(read),
+      () => isCurrent && setFault(`${file.name} cannot be read.`),
+    );
+    return () => {
+      isCurrent = false;
+    };
+  }, [file]);
   const start = async (event: Event): Promise<void> => {
     event.preventDefault();
     if (!file || !rows) return;
@@ -63,7 +74,11 @@ export function StartDialog({ file: dropped, onStarted, onClose }: StartDialogPr
         ) : null}
         <label>
           Name of the adapter
-          <input value={suffix} maxLength={64} onInput={({ currentTarget }) => setSuffix(currentTarget.value)} />
+          <input
+            value={suffix}
+            maxLength={mostSuffixLength}
+            onInput={({ currentTarget }) => setSuffix(currentTarget.value)}
+          />
         </label>
         <div class="controls">
           <NumberField
@@ -102,7 +117,8 @@ function Rows({ file, rows }: { readonly file: File; readonly rows: RowsPreview 
   return (
     <section aria-label="The first rows">
       <p class="muted">
-        {formatCount(rows.count)} rows, {formatBytes(file.size)}
+        {rows.count === null ? null : `${formatCount(rows.count)} rows, `}
+        {formatBytes(file.size)}
         {rows.isPreferences ? ", preference pairs" : ""}
       </p>
       <pre class="rows" tabIndex={0}>
@@ -111,9 +127,3 @@ function Rows({ file, rows }: { readonly file: File; readonly rows: RowsPreview 
     </section>
   );
 }
-
-const suffixOf = (file: File | null): string =>
-  (file?.name ?? "")
-    .replace(/\.\w+$/, "")
-    .replace(/[^\w.-]+/g, "-")
-    .slice(0, 64);
