@@ -4,7 +4,7 @@
  */
 import { signal } from "@preact/signals";
 import { ApiClient } from "./client/client.js";
-import { ApiError } from "./client/errors.js";
+import { ApiError, isNoAnswer } from "./client/errors.js";
 import { GenerationSocket } from "./client/socket.js";
 import type { ServerInfo } from "./client/types.js";
 import { sendWithProgress } from "./send-upload.js";
@@ -57,10 +57,13 @@ export async function connect(): Promise<void> {
   const next = await probe();
   if (connection.value.state !== next.state || next.state === "locked") connection.value = next;
   if (next.state === "locked") return;
+  // Another call may have set it meanwhile.
+  clearTimeout(timer);
   timer = window.setTimeout(connect, next.state === "ready" ? watchMs : retryMs);
 }
 
 async function probe(): Promise<Connection> {
+  const cutOffBefore = cutOff;
   try {
     const found = await client.server();
     if (server.value !== null && server.value.instance !== found.instance) reportRestart();
@@ -72,11 +75,13 @@ async function probe(): Promise<Connection> {
         () => true,
         () => false,
       );
+    // Ready and still the same: it has only lost the connection, if that has not just broken again.
+    if (cutOff === cutOffBefore) cutOff = 0;
     return { state: "ready" };
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
     if (error.status === 401) return { state: "locked", refusal: key === null ? null : error.message };
-    return { state: error.status === 0 ? "lost" : "loading" };
+    return { state: isNoAnswer(error) ? "lost" : "loading" };
   }
 }
 
@@ -99,7 +104,7 @@ export async function useKey(given: string): Promise<void> {
 /** Passes on what a call throws, unless the server is gone or refuses the key: then the page says so as a whole. */
 export function noteFailure(error: unknown): string {
   if (!(error instanceof ApiError)) throw error;
-  if (error.status === 0 || error.status === 401) void connect();
+  if (isNoAnswer(error) || error.status === 401) void connect();
   return error.message;
 }
 

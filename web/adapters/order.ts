@@ -54,6 +54,9 @@ export const columns: readonly TableColumn[] = [
   ),
 ];
 
+/** Figures begin with the largest. */
+export const isDescending = ({ isNumber }: TableColumn, isReversed: boolean): boolean => isNumber !== isReversed;
+
 /** Those whose names contain a text, in the order of a column; of equal ones, by name. */
 export function ordered(
   adapters: readonly AdapterInfo[],

@@ -3,7 +3,7 @@ import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { AdapterInfo } from "../client/types.js";
 import { Icon } from "../parts/icon.js";
 import { hrefOf } from "../route.js";
-import { columns, ordered, type TableColumn } from "./order.js";
+import { columns, isDescending, ordered, type TableColumn } from "./order.js";
 
 /** Rows beyond the edges, so that a fast scroll meets rows. */
 const margin = 6;
@@ -30,11 +30,13 @@ export function AdapterTable({ adapters, wanted }: { adapters: readonly AdapterI
                 key={column.key}
                 scope="col"
                 class={classOf(column)}
-                aria-sort={sort.key === column.key ? (sort.isReversed ? "descending" : "ascending") : "none"}
+                aria-sort={sort.key === column.key ? directionOf(column, sort.isReversed) : "none"}
               >
                 <button type="button" class="quiet" onClick={() => sortBy(column)}>
                   {column.name}
-                  {sort.key === column.key ? <span aria-hidden="true">{sort.isReversed ? "▴" : "▾"}</span> : null}
+                  {sort.key === column.key ? (
+                    <span aria-hidden="true">{isDescending(column, sort.isReversed) ? "▾" : "▴"}</span>
+                  ) : null}
                 </button>
               </th>
             ))}
@@ -51,6 +53,9 @@ export function AdapterTable({ adapters, wanted }: { adapters: readonly AdapterI
     </div>
   );
 }
+
+const directionOf = (column: TableColumn, isReversed: boolean) =>
+  isDescending(column, isReversed) ? "descending" : "ascending";
 
 const classOf = ({ key, isNumber }: TableColumn): string => `${key}${isNumber ? " figure" : ""}`;
 

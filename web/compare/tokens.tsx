@@ -20,7 +20,11 @@ export function Tokens({ answer, label, isShaded }: { answer: Answer; label: str
 
   const choose = (element: HTMLElement | null): void => setChosen(chosenBy(element, region.current, answer));
   const onKeyDown = (event: KeyboardEvent): void => {
-    if (event.key === "Escape") setChosen(null);
+    if (event.key === "Escape" && chosen !== null) {
+      // Elsewhere, the key stops the answers.
+      event.stopPropagation();
+      setChosen(null);
+    }
     const step = event.key === "ArrowRight" ? 1 : event.key === "ArrowLeft" ? -1 : 0;
     if (step === 0) return;
     event.preventDefault();
