@@ -16,7 +16,15 @@ export const adapterCount = 10_000;
 const nameOf = (index) => (index === 0 ? hostile : `adapter-${String(index).padStart(5, "0")}`);
 
 const adapterOf = (index) => ({
-  ...{ name: nameOf(index), object: "adapter", digest: `sha256:${index}`, rank: 8, dora: false, modules: 56 },
+  ...{
+    name: nameOf(index),
+    object: "adapter",
+    base: "base",
+    digest: `sha256:${index}`,
+    rank: 8,
+    dora: false,
+    modules: 56,
+  },
   ...{
     bytes: 1e6 + index,
     source: "store",

@@ -7,7 +7,7 @@ import { formatAgo, formatBytes, formatCount, formatNumber } from "../parts/form
 import { Icon } from "../parts/icon.js";
 import { Markdown } from "../parts/markdown.js";
 import { client, noteFailure } from "../session.js";
-import { compareHref } from "./compare-link.js";
+import { tryLinkOf } from "./compare-link.js";
 import { refresh } from "./live.js";
 
 export interface AdapterCardProps {
@@ -37,7 +37,7 @@ export function AdapterCard({ adapter, onReplace, onClose }: AdapterCardProps) {
         </p>
       ))}
       <Facts adapter={adapter} card={card} />
-      {card ? <Author card={card} /> : null}
+      {card ? <Author adapter={adapter} card={card} /> : null}
     </Dialog>
   );
 }
@@ -50,6 +50,7 @@ interface ActionsProps extends Pick<AdapterCardProps, "adapter" | "onReplace"> {
 function Actions({ adapter, onReplace, onDeleted, onFault }: ActionsProps) {
   const [isDeleting, setDeleting] = useState(false);
   const { name, pinned, source, in_flight: inFlight } = adapter;
+  const link = tryLinkOf(adapter);
   const run = async (action: () => Promise<unknown>): Promise<void> => {
     onFault(null);
     try {
@@ -76,9 +77,11 @@ function Actions({ adapter, onReplace, onDeleted, onFault }: ActionsProps) {
   }
   return (
     <div class="actions">
-      <a class="button primary" href={compareHref(name)}>
-        Compare
-      </a>
+      {link ? (
+        <a class="button primary" href={link.href}>
+          {link.isComparison ? "Compare" : "Try it"}
+        </a>
+      ) : null}
       <button type="button" aria-pressed={pinned} onClick={() => run(() => client.pin(name, !pinned))}>
         <Icon name="pin" />
         {pinned ? "Unpin" : "Pin"}
@@ -160,17 +163,21 @@ function Tags({ title, values }: { readonly title: string; readonly values: read
   );
 }
 
-function Author({ card }: { readonly card: Card }) {
-  const { examples, training, chart, readme } = card;
+function Author({ adapter, card }: { readonly adapter: AdapterInfo; readonly card: Card }) {
+  const { training, chart, readme } = card;
+  const examples = card.examples.flatMap((example) => {
+    const link = tryLinkOf(adapter, example);
+    return link ? [{ ...example, href: link.href }] : [];
+  });
   return (
     <>
       {examples.length > 0 ? (
         <section aria-label="Examples">
           <h3>Try it</h3>
           <p class="tags">
-            {examples.map((example) => (
-              <a key={example.text} class="chip button" href={compareHref(card.name, example)}>
-                {example.title ?? example.text}
+            {examples.map(({ title, text, href }) => (
+              <a key={text} class="chip button" href={href}>
+                {title ?? text}
               </a>
             ))}
           </p>

@@ -1,12 +1,29 @@
-/** The address of a comparison of an adapter with its base, on what was compared last or an example of the adapter. */
-import type { Example } from "../client/types.js";
-import { models } from "../compare/models.js";
+/** Where an adapter can be tried, on an example of its author or on what was compared last. */
+import type { AdapterInfo, Example } from "../client/types.js";
 import { settings, toParameters } from "../compare/settings.js";
 import { modelTarget } from "../compare/target.js";
 import { hrefOf } from "../route.js";
+import { server } from "../session.js";
 
-export function compareHref(name: string, example?: Example): string {
-  const targets = [models.value?.base ?? "", name].filter((each) => each !== "").map(modelTarget);
+export interface TryLink {
+  /** Whether it is a comparison with the base; otherwise it is the form of the base's task. */
+  readonly isComparison: boolean;
+  readonly href: string;
+}
+
+/** null where this server has no view that asks the adapter. */
+export function tryLinkOf({ name, base }: Pick<AdapterInfo, "name" | "base">, example?: Example): TryLink | null {
+  const served = server.value?.bases?.find((each) => each.name === base);
+  if (served?.text) return { isComparison: true, href: compareHref(name, served.name, example) };
+  if (!served || served.task === null) return null;
+  const parameters = new URLSearchParams({ base: served.name, model: name });
+  if (example) parameters.set("text", example.text);
+  return { isComparison: false, href: hrefOf("tasks", parameters) };
+}
+
+/** The address of a comparison of an adapter with its base. */
+export function compareHref(name: string, base: string, example?: Example): string {
   const prompt = example?.text ?? settings.value.prompt;
+  const targets = [base, name].map(modelTarget);
   return hrefOf("compare", toParameters({ ...settings.value, isChat: false, prompt, targets }));
 }

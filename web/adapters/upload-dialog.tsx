@@ -7,7 +7,7 @@ import { Dialog } from "../parts/dialog.js";
 import { formatBytes } from "../parts/format.js";
 import { Icon } from "../parts/icon.js";
 import { client, noteFailure } from "../session.js";
-import { compareHref } from "./compare-link.js";
+import { tryLinkOf } from "./compare-link.js";
 import { type Parcel, readChosen, readDrop } from "./dropped.js";
 import { adapters, refresh } from "./live.js";
 
@@ -159,6 +159,7 @@ const outcomes = {
 
 function Result({ stored }: { readonly stored: Stored }) {
   const { name, outcome, warnings, ignored } = stored;
+  const link = tryLinkOf(stored);
   return (
     <div class="upload">
       <p role="status">
@@ -170,9 +171,11 @@ function Result({ stored }: { readonly stored: Stored }) {
         </p>
       ))}
       {ignored.length > 0 ? <p class="muted">Not kept: {ignored.join(", ")}</p> : null}
-      <a class="button primary" href={compareHref(name)}>
-        Compare it with the base
-      </a>
+      {link ? (
+        <a class="button primary" href={link.href}>
+          {link.isComparison ? "Compare it with the base" : "Try it"}
+        </a>
+      ) : null}
     </div>
   );
 }

@@ -6,7 +6,7 @@ import { connection } from "../session.js";
 import { Answer } from "./answer.js";
 import { Column } from "./column.js";
 import { Composer } from "./composer.js";
-import { loadModels, models, type Preset, presets } from "./models.js";
+import { baseOf, loadModels, models, type Preset, presets } from "./models.js";
 import { askOf, change, fromParameters, mostColumns, settings } from "./settings.js";
 import { formatTarget, modelTarget, type Target } from "./target.js";
 
@@ -81,9 +81,11 @@ async function begin(): Promise<void> {
     change({});
     return;
   }
-  const { base, adapters } = models.value;
-  const [example] = presets.value;
-  const others = [...new Set([...presets.value.map(({ adapter }) => adapter), ...adapters])].slice(0, 2);
+  const { base, adapters, parents } = models.value;
+  const ofBase = (name: string): boolean => parents.get(name) === base;
+  const example = presets.value.find(({ adapter }) => ofBase(adapter));
+  const known = [...presets.value.map(({ adapter }) => adapter), ...adapters];
+  const others = [...new Set(known.filter(ofBase))].slice(0, 2);
   change({
     prompt: settings.value.prompt || (example?.text ?? fallbackPrompt),
     targets: [base, ...others].map(modelTarget),
@@ -99,13 +101,14 @@ function stop(): void {
   for (const answer of answers) answer.stop();
 }
 
-/** An example of an adapter shows that adapter beside the base, and beside another one that was there. */
+/** An example of an adapter shows that adapter beside its base, and beside another of that base that was there. */
 function runPreset({ adapter, text }: Preset): void {
-  const base = models.value?.base ?? "";
-  const shown = settings.value.targets.map(formatTarget);
-  const names = shown.includes(adapter) ? shown : [base, adapter, ...shown.filter((name) => name !== base)].slice(0, 3);
-  const targets = shown.includes(adapter) ? settings.value.targets : names.map(modelTarget);
-  change({ isChat: false, prompt: text, targets });
+  const { targets } = settings.value;
+  const isShown = targets.some((target) => formatTarget(target) === adapter);
+  const base = models.value?.parents.get(adapter) ?? models.value?.base ?? "";
+  const others = targets.filter((target) => formatTarget(target) !== base && baseOf(target) === base);
+  const pair = [base, adapter].map(modelTarget);
+  change({ isChat: false, prompt: text, targets: isShown ? targets : [...pair, ...others.slice(0, 1)] });
   run();
 }
 

@@ -1,13 +1,13 @@
-/** Turns a column into a weighted mixture of adapters, and sets the weights. */
+/** Turns a column into a weighted mixture of adapters of one base, and sets the weights. */
 import type { WeightedAdapter } from "../client/types.js";
 import { Icon } from "../parts/icon.js";
-import { models } from "./models.js";
+import { adaptersOf, baseOf } from "./models.js";
 import { modelTarget, type Target } from "./target.js";
 
 const mostParts = 8;
 
 export function MixtureEditor({ target, onTarget }: { target: Target; onTarget: (target: Target) => void }) {
-  const { adapters = [] } = models.value ?? {};
+  const adapters = adaptersOf(baseOf(target));
   if (target.kind === "model") {
     if (!adapters.includes(target.name)) return null;
     const other = adapters.find((name) => name !== target.name);

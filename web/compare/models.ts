@@ -2,6 +2,7 @@
 import { signal } from "@preact/signals";
 import type { Example, ModelInfo } from "../client/types.js";
 import { client, noteFailure, server } from "../session.js";
+import type { Target } from "./target.js";
 
 export interface Models {
   /** The first base that generates text. */
@@ -10,6 +11,8 @@ export interface Models {
   /** Bases that generate text, and their adapters. */
   readonly names: readonly string[];
   readonly adapters: readonly string[];
+  /** The base of each adapter. */
+  readonly parents: ReadonlyMap<string, string>;
 }
 
 export interface Preset extends Example {
@@ -33,14 +36,31 @@ export async function loadModels(): Promise<void> {
 
 function modelsOf(listed: readonly ModelInfo[]): Models {
   const bases = (server.value?.bases ?? []).filter(({ text }) => text).map(({ name }) => name);
-  const adapters = listed.filter(({ parent }) => parent !== null && bases.includes(parent)).map(({ id }) => id);
+  const parents = new Map(
+    listed.flatMap(({ id, parent }) => (parent !== null && bases.includes(parent) ? [[id, parent] as const] : [])),
+  );
+  const adapters = [...parents.keys()];
   const [base = ""] = bases;
   return {
     base,
     maxContext: listed.find(({ id }) => id === base)?.max_model_len ?? null,
     names: [...bases, ...adapters],
     adapters,
+    parents,
   };
+}
+
+/** The base that a column asks, with or without adapters; null if nothing is known of it. */
+export function baseOf(target: Target): string | null {
+  const { names = [], parents } = models.value ?? {};
+  if (target.kind === "mixture") return target.parts.map(({ name }) => parents?.get(name)).find(Boolean) ?? null;
+  return parents?.get(target.name) ?? (names.includes(target.name) ? target.name : null);
+}
+
+/** The adapters of one base; of all bases if it is null. */
+export function adaptersOf(base: string | null): readonly string[] {
+  const { adapters = [], parents } = models.value ?? {};
+  return base === null ? adapters : adapters.filter((name) => parents?.get(name) === base);
 }
 
 /** An adapter whose card cannot be read has no examples. */

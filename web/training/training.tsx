@@ -59,7 +59,13 @@ export function Training() {
       ) : null}
       <ul class="jobs">
         {listed.map((job) => (
-          <JobCard key={job.id} job={job} isShown={shown.includes(job.id)} onToggle={() => toggle(job.id)} />
+          <JobCard
+            key={job.id}
+            job={job}
+            isShown={shown.includes(job.id)}
+            onToggle={() => toggle(job.id)}
+            onChanged={() => refreshJobs(shown)}
+          />
         ))}
       </ul>
       {starting ? (
@@ -86,13 +92,20 @@ const words: Readonly<Record<Job["status"], string>> = {
   cancelled: "cancelled",
 };
 
-function JobCard({ job, isShown, onToggle }: { job: Job; isShown: boolean; onToggle: () => void }) {
+interface JobCardProps {
+  readonly job: Job;
+  readonly isShown: boolean;
+  readonly onToggle: () => void;
+  readonly onChanged: () => Promise<void>;
+}
+
+function JobCard({ job, isShown, onToggle, onChanged }: JobCardProps) {
   const [fault, setFault] = useState<string | null>(null);
   const act = async (action: "pause" | "resume" | "cancel"): Promise<void> => {
     try {
       await client.fineTuning.act(job.id, action);
       setFault(null);
-      await refreshJobs([job.id]);
+      await onChanged();
     } catch (error) {
       setFault(noteFailure(error));
     }
@@ -132,7 +145,7 @@ function JobCard({ job, isShown, onToggle }: { job: Job; isShown: boolean; onTog
           </button>
         )}
         {product === null ? null : (
-          <a class="button primary" href={compareHref(product)}>
+          <a class="button primary" href={compareHref(product, model)}>
             Compare
           </a>
         )}
