@@ -157,7 +157,7 @@ function unnamed(able: readonly Base[], param: string): LorikeetError {
 
 function unable(name: string, base: Base, face: Face, able: readonly Base[], param: string): LorikeetError {
   const which = name === base.name ? `\`${name}\`` : `The base \`${base.name}\` of \`${name}\``;
-  const message = `${which} ${deeds[face]}; on this route, ${listed(able)} and ${able.length === 1 ? "its" : "their"} adapters answer.`;
+  const message = `${which} ${deeds[face]}; use ${listed(able)} or one of ${able.length === 1 ? "its" : "their"} adapters on this route.`;
   return new LorikeetError("model_unsupported", message, {
     param,
     found: name,

@@ -116,7 +116,10 @@ describe("several bases in one process", () => {
     assert.equal((await post(service.url, "/v1/completions", { prompt: [1, 2], max_tokens: 2 })).status, 200);
     const wrong = await post(service.url, "/v1/completions", { model: "policy-mlp", prompt: [1] });
     assert.equal(wrong.status, 422);
-    assert.match(await wrong.text(), /`policy-mlp` generates no text; on this route, `llama` and its adapters answer/);
+    assert.match(
+      await wrong.text(),
+      /`policy-mlp` generates no text; use `llama` or one of its adapters on this route/,
+    );
   });
 
   test("names are unique over all bases, and no adapter may have a base's", async () => {

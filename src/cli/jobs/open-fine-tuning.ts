@@ -114,6 +114,6 @@ function memoryFaultOf(parameters: number, dtype: BaseDtype): ReturnType<Trainab
   if (needed <= free) return null;
   const most = usableMemory() - process.memoryUsage.rss();
   const allowed = needed <= most ? free : most;
-  const message = `A fine-tuning job needs at least ${formatBytes(needed)} of memory; ${formatBytes(allowed)} is left beside the server.`;
+  const message = `A fine-tuning job needs at least ${formatBytes(needed)} of memory; ${formatBytes(allowed)} is available alongside the server.`;
   return { fault: new LorikeetError("out_of_memory", message, { found: needed, allowed }), isPassing: needed <= most };
 }

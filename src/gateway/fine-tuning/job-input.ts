@@ -31,7 +31,7 @@ const beta = autoOr("a number above 0 and up to 2", (value) => value > 0 && valu
 const exactly = <Entries extends v.ObjectEntries>(entries: Entries) =>
   v.optional(v.pipe(objectField("must be an object"), v.strictObject(entries)));
 
-const typeRule = 'must be "supervised" or "dpo": nothing else is trained here';
+const typeRule = 'must be "supervised" or "dpo": no other method is supported';
 const method = exactly({
   type: v.optional(v.picklist(["supervised", "dpo"], typeRule)),
   supervised: exactly({ hyperparameters: exactly(shared) }),

@@ -165,7 +165,7 @@ function readTensors(
   }
   if (offset !== bytes.length) {
     faults.push(
-      invalid("inputs", `has a \`binary_data_size\` of ${offset} bytes in all; ${bytes.length} come behind the JSON`),
+      invalid("inputs", `has a \`binary_data_size\` of ${offset} bytes in all; ${bytes.length} bytes follow the JSON`),
     );
   }
   return found;
