@@ -85,7 +85,7 @@ export class FileStore {
     try {
       await mkdir(join(this.#drafts, id));
     } catch (cause) {
-      throw this.#fault(cause);
+      throw this.fault(cause);
     }
     return { content: join(this.#drafts, id, contentFile) };
   }
@@ -107,7 +107,7 @@ export class FileStore {
         await renameDurably(from, join(this.#folder, id));
       } catch (cause) {
         this.#forget(file);
-        throw this.#fault(cause);
+        throw this.fault(cause);
       }
       return file;
     } finally {
@@ -153,7 +153,7 @@ export class FileStore {
       });
       await sync(join(path, ".."));
     } catch (cause) {
-      throw this.#fault(cause);
+      throw this.fault(cause);
     }
   }
 
@@ -198,7 +198,8 @@ export class FileStore {
     if (total > maxTotalFileBytes) throw full("max-total-file-bytes", total, maxTotalFileBytes, "bytes of files");
   }
 
-  #fault(cause: unknown): unknown {
+  /** What writing a draft threw, as a LorikeetError where it is the disk's fault. */
+  fault(cause: unknown): unknown {
     return storageFault(cause, this.#folder, "fine-tuning folder");
   }
 }

@@ -84,7 +84,7 @@ export class JobStore {
     this.#jobs.set(job.id, job);
   }
 
-  /** Changes a job, in memory at once and on disk when this resolves. */
+  /** Changes a job, in memory at once and on disk when this resolves. Throws LorikeetError `store_full`, or another fault of the disk. */
   async change(id: string, changes: Partial<JobRecord>): Promise<JobRecord> {
     const job = this.#jobs.get(id);
     if (!job) throw new LorikeetError("internal", "A fine-tuning job was removed while it changed.");
@@ -122,7 +122,9 @@ export class JobStore {
 
   #write(job: JobRecord): Promise<void> {
     const path = join(this.#folder, job.id, "job.json");
-    return replaceFile(path, `${JSON.stringify(job)}\n`, `${path}.draft`);
+    return replaceFile(path, `${JSON.stringify(job)}\n`, `${path}.draft`).catch((cause: unknown) => {
+      throw storageFault(cause, this.#folder, "fine-tuning folder");
+    });
   }
 
   #eventsOf(id: string): string {

@@ -49,7 +49,7 @@ export async function receiveFile(
     return await store.keep(draft, { owner, filename, lines, purpose: purposeOf(texts), ttlMs: ttlOf(texts) });
   } catch (error) {
     await store.discard(draft);
-    throw error;
+    throw store.fault(error);
   }
 }
 
