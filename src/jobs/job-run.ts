@@ -24,6 +24,9 @@ import type {
 /** Events of a run's steps, at most. */
 const mostStepEvents = 500;
 
+/** Faults that pass: a job that meets one is paused, and keeps what it has trained. */
+const passingCodes: readonly string[] = ["store_full", "conflict", "no_file_handles", "validations_busy"];
+
 export interface JobRunParts {
   readonly jobs: JobStore;
   readonly files: FileStore;
@@ -68,12 +71,12 @@ export class JobRun {
       this.#process = base.start({ data, output: product, method, hyperparameters, seed }, (report) =>
         this.#take(report),
       );
-      if (isSuspended()) this.#process.suspend();
+      if (isSuspended() && this.reason === null) this.#process.suspend();
       if (this.reason !== null) this.#process.stop();
       await this.#finish(await this.#process.ended);
     } catch (error) {
       this.#parts.logger.error({ job: this.id, err: error }, "A fine-tuning job failed");
-      await this.#fail(faultOf(error)).catch(() => {});
+      await this.#halt(faultOf(error)).catch(() => {});
     } finally {
       this.#process = null;
     }
@@ -91,10 +94,13 @@ export class JobRun {
     switch (report.type) {
       case "opened": {
         this.#steps = report.steps;
-        for (const warning of report.warnings) await this.#say("warn", warning);
         const held = report.validRows === 0 ? "none held out" : `${report.validRows} held out`;
-        await this.#say("info", `Files validated: ${report.trainRows} examples to train on, ${held}`);
-        await jobs.change(this.id, { status: "running" });
+        // Changes come before what waits, or they could overwrite the job's end.
+        await Promise.all([
+          jobs.change(this.id, { status: "running" }),
+          ...report.warnings.map((warning) => this.#say("warn", warning)),
+          this.#say("info", `Files validated: ${report.trainRows} examples to train on, ${held}`),
+        ]);
         return;
       }
       case "started":
@@ -119,11 +125,11 @@ export class JobRun {
     if (step <= this.#noted || (step % every !== 0 && step !== this.#steps)) return;
     this.#noted = step;
     const message = `Step ${step}/${this.#steps}: training loss=${(figures.trainLoss ?? 0).toFixed(4)}`;
-    await this.#note("info", message, { ...dataOf(figures), total_steps: this.#steps, learning_rate: rate });
+    const noting = this.#note("info", message, { ...dataOf(figures), total_steps: this.#steps, learning_rate: rate });
     const began = this.#began;
-    if (began === null || step <= began.step) return;
+    if (began === null || step <= began.step) return noting;
     const left = ((now() - began.at) / (step - began.step)) * (this.#steps - step);
-    await jobs.change(this.id, { estimatedFinish: Math.round(now() + left) });
+    await Promise.all([noting, jobs.change(this.id, { estimatedFinish: Math.round(now() + left) })]);
   }
 
   async #validated(figures: StepFigures): Promise<void> {
@@ -137,8 +143,8 @@ export class JobRun {
     if (this.reason === "cancelled") return this.#stopped("cancelled");
     if (end.type === "done") return this.#succeed(end.product);
     if (this.reason !== null) return this.#stopped(this.reason);
-    if (end.type === "failed") return this.#fail(end.fault);
-    return this.#fail({ code: "internal", message: "The training process ended early.", param: null });
+    if (end.type === "failed") return this.#halt(end.fault);
+    return this.#stopped("shutdown"); // the process itself was told to stop, and has saved a checkpoint
   }
 
   async #stopped(reason: "paused" | "cancelled" | "shutdown"): Promise<void> {
@@ -167,11 +173,11 @@ export class JobRun {
       };
       await this.#note("info", told, data);
     }
-    const checkpoints = await this.#publishCheckpoints(job, product);
     const named = { suffix: job.suffix, id: shortId(job.id), step: null };
     const adapter = adapterNameOf(named);
-    await base.publish(adapter, jobs.placesOf(job.id).product);
-    checkpoints.push(await this.#checkpoint(product.steps, adapter));
+    await base.publish(adapter, jobs.placesOf(job.id).product); // first: checkpoints must not take the last room
+    const last = await this.#checkpoint(product.steps, adapter);
+    const checkpoints = [...(await this.#publishCheckpoints(job, product)), last];
     const alias = aliasOf({ ...named, base: base.names[0] });
     const resultFiles = await this.#writeResults(job);
     await this.#say("info", `New fine-tuned model created: ${alias}`);
@@ -226,14 +232,29 @@ export class JobRun {
     try {
       const text = resultsCsv(await jobs.events(job.id));
       const draft = await files.draft(Buffer.byteLength(text));
-      await writeFile(draft.content, text);
+      await writeFile(draft.content, text).catch(async (cause: unknown) => {
+        await files.discard(draft);
+        throw files.fault(cause);
+      });
       const facts = { owner: job.owner, filename: "step_metrics.csv", purpose: "fine-tune-results" as const };
       const { id } = await files.keep(draft, { ...facts, lines: text.split("\n").length - 1, ttlMs: null });
       return [id];
     } catch (error) {
-      await this.#say("warn", `There is no file of results: ${faultOf(error).message}`);
+      await this.#say("warn", `The results file could not be written: ${faultOf(error).message}`);
       return [];
     }
+  }
+
+  /** Ends a job that failed; pauses one whose fault may pass. */
+  async #halt(fault: JobFault): Promise<void> {
+    // A run that has taken steps fitted into memory before.
+    const isPassing = passingCodes.includes(fault.code) || (fault.code === "out_of_memory" && this.#noted > 0);
+    if (!isPassing) return this.#fail(fault);
+    const { jobs } = this.#parts;
+    await Promise.all([
+      jobs.change(this.id, { status: "paused", finishedAt: null, estimatedFinish: null }),
+      this.#say("error", `The job was paused and keeps what it has trained: ${fault.message}`),
+    ]);
   }
 
   async #fail(fault: JobFault): Promise<void> {

@@ -53,6 +53,9 @@ export interface JobStats {
   readonly pausedSeconds: number;
 }
 
+/** The weakest first: of two reasons to stop a run the stronger one counts. */
+const stopReasons: readonly JobRun["reason"][] = ["shutdown", "paused", "cancelled"];
+
 const hasEnded = ({ status }: Pick<JobRecord, "status">): boolean =>
   ["succeeded", "failed", "cancelled"].includes(status);
 
@@ -67,10 +70,13 @@ export class Jobs implements AsyncDisposable {
   readonly #now: () => number;
   readonly #running = new Map<string, { readonly run: JobRun; readonly ended: Promise<void> }>();
   readonly #failing = new Set<Promise<void>>();
+  /** Jobs that are being created: they count against bounds. */
+  #adding = 0;
   readonly #pausing: Pausing;
   readonly #sweeping: NodeJS.Timeout;
   #waiting: NodeJS.Timeout | null = null;
   #isOpen = false;
+  #isClosed = false;
 
   constructor(parts: JobsParts) {
     this.#parts = parts;
@@ -92,11 +98,14 @@ export class Jobs implements AsyncDisposable {
   /** Starts to run jobs: those that an earlier server left come first. */
   async start(): Promise<void> {
     const { jobs } = this.#parts;
-    for (const job of jobs.list()) {
-      if (hasEnded(job)) await jobs.clear(job.id);
-      else if (job.status !== "paused") await jobs.change(job.id, { status: "queued", estimatedFinish: null });
+    for (const { id } of jobs.list()) {
+      const job = jobs.find(id); // clients may change jobs meanwhile
+      if (!job) continue;
+      if (hasEnded(job)) await jobs.clear(id);
+      else if (job.status !== "paused") await jobs.change(id, { status: "queued", estimatedFinish: null });
     }
     await this.sweep();
+    if (this.#isClosed) return;
     this.#isOpen = true;
     this.#pump();
   }
@@ -108,8 +117,7 @@ export class Jobs implements AsyncDisposable {
     this.#baseOf(request.model);
     const training = this.#trainable(owner, request.trainingFile, "training_file");
     if (request.validationFile !== null) this.#trainable(owner, request.validationFile, "validation_file");
-    this.#requireTurn();
-    await this.#requireRoom();
+    this.#requireTurn(["queued", "paused"]); // paused ones hold files too, and never expire
     const job: JobRecord = {
       id: newJobId(),
       owner,
@@ -127,11 +135,18 @@ export class Jobs implements AsyncDisposable {
       heldOut: null,
       checkpoints: [],
     };
-    await jobs.add(job, async ({ data }) => {
-      await files.linkTo(owner, request.trainingFile, `${data}/train.jsonl`, "training_file");
-      const { validationFile } = request;
-      if (validationFile !== null) await files.linkTo(owner, validationFile, `${data}/valid.jsonl`, "validation_file");
-    });
+    this.#adding++;
+    try {
+      await this.#requireRoom();
+      await jobs.add(job, async ({ data }) => {
+        await files.linkTo(owner, request.trainingFile, `${data}/train.jsonl`, "training_file");
+        const { validationFile } = request;
+        if (validationFile !== null)
+          await files.linkTo(owner, validationFile, `${data}/valid.jsonl`, "validation_file");
+      });
+    } finally {
+      this.#adding--;
+    }
     await this.#say(job.id, "info", `Created fine-tuning job: ${job.id}`);
     this.#pump();
     return jobs.find(job.id) ?? job;
@@ -156,9 +171,11 @@ export class Jobs implements AsyncDisposable {
   async cancel(owner: string, id: string): Promise<JobRecord> {
     const { jobs } = this.#parts;
     requireStatus(this.get(owner, id), ["queued", "validating_files", "running", "paused"], "cancelled");
-    const running = this.#running.get(id);
-    if (running) await this.#end(running, "cancelled");
-    else {
+    // One that was just stopped for another reason may be paused now, or even run again.
+    for (let running = this.#running.get(id); running; running = this.#running.get(id)) {
+      await this.#end(running, "cancelled");
+    }
+    if (!hasEnded(this.get(owner, id))) {
       await jobs.change(id, { status: "cancelled", finishedAt: this.#now() });
       await this.#say(id, "info", "The job was cancelled");
       await jobs.clear(id);
@@ -181,7 +198,7 @@ export class Jobs implements AsyncDisposable {
   /** Throws LorikeetError `job_not_found`, `conflict` for one that is not paused, or `training_queue_full`. */
   async resume(owner: string, id: string): Promise<JobRecord> {
     requireStatus(this.get(owner, id), ["paused"], "resumed");
-    this.#requireTurn();
+    this.#requireTurn(["queued"]);
     await this.#parts.jobs.change(id, { status: "queued" });
     await this.#say(id, "info", "The job was resumed");
     this.#pump();
@@ -210,6 +227,7 @@ export class Jobs implements AsyncDisposable {
   /** Stops what runs, at a checkpoint. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isOpen = false;
+    this.#isClosed = true;
     clearInterval(this.#sweeping);
     if (this.#waiting !== null) clearTimeout(this.#waiting);
     await Promise.all([...this.#running.values()].map((running) => this.#end(running, "shutdown")));
@@ -221,8 +239,8 @@ export class Jobs implements AsyncDisposable {
     const base = this.#parts.bases.find(({ names }) => names.includes(model));
     if (base) return base;
     const names = this.#parts.bases.map((each) => `\`${each.names[0]}\``).join(", ");
-    const others = names === "" ? "this server has none" : `there is ${names}`;
-    throw new LorikeetError("model_not_found", `\`model\` names no base that can be fine-tuned; ${others}.`, {
+    const others = names === "" ? "this server has none" : `available: ${names}`;
+    throw new LorikeetError("model_not_found", `\`model\` is not a base that can be fine-tuned; ${others}.`, {
       param: "model",
     });
   }
@@ -239,11 +257,17 @@ export class Jobs implements AsyncDisposable {
     });
   }
 
-  #requireTurn(): void {
-    const waiting = this.#parts.jobs.list().filter(({ status }) => status === "queued").length;
+  /** Bounds the jobs that wait in one of these states. */
+  #requireTurn(states: readonly JobStatus[]): void {
+    const listed = this.#parts.jobs
+      .list()
+      .filter(({ id, status }) => states.includes(status) && !this.#running.has(id));
+    const waiting = listed.length + this.#adding;
     const { maxTrainingQueue: allowed } = this.#bounds;
     if (waiting < allowed) return;
-    const message = `${waiting} fine-tuning jobs wait; at most ${allowed} may.`;
+    const message = states.includes("paused")
+      ? `${waiting} fine-tuning jobs are waiting or paused; at most ${allowed} may be.`
+      : `${waiting} fine-tuning jobs are waiting; at most ${allowed} may wait.`;
     throw new LorikeetError("training_queue_full", message, { param: "max-training-queue", found: waiting, allowed });
   }
 
@@ -251,7 +275,7 @@ export class Jobs implements AsyncDisposable {
   async #requireRoom(): Promise<void> {
     const { jobs } = this.#parts;
     const { maxJobs: allowed } = this.#bounds;
-    while (jobs.list().length >= allowed) {
+    while (jobs.list().length + this.#adding > allowed) {
       const oldest = jobs.list().find(hasEnded);
       if (!oldest) {
         const message = `${allowed} fine-tuning jobs are kept, none of which has ended; no more are allowed.`;
@@ -267,7 +291,7 @@ export class Jobs implements AsyncDisposable {
     while (this.#running.size < this.#bounds.maxTrainingJobs) {
       const next = this.#next();
       if (!next) break;
-      if (!this.#hasMemory(next)) return;
+      if (!this.#hasMemory(next)) break;
       this.#start(next);
     }
     this.#pausing.watch(this.#running.size > 0);
@@ -294,7 +318,7 @@ export class Jobs implements AsyncDisposable {
       return false;
     }
     const fault =
-      lacks?.fault ?? new LorikeetError("model_not_found", `The base \`${job.model}\` is not served any more.`);
+      lacks?.fault ?? new LorikeetError("model_not_found", `The base \`${job.model}\` is no longer served.`);
     const failing = this.#fail(job.id, fault).finally(() => this.#failing.delete(failing));
     this.#failing.add(failing);
     return false;
@@ -334,7 +358,7 @@ export class Jobs implements AsyncDisposable {
     { run, ended }: { readonly run: JobRun; readonly ended: Promise<void> },
     reason: NonNullable<JobRun["reason"]>,
   ): Promise<void> {
-    run.reason = run.reason === "cancelled" ? "cancelled" : reason;
+    if (run.reason === null || stopReasons.indexOf(reason) > stopReasons.indexOf(run.reason)) run.reason = reason;
     run.process?.proceed();
     if (reason === "cancelled") run.process?.kill();
     else run.process?.stop();
@@ -349,6 +373,7 @@ export class Jobs implements AsyncDisposable {
 
 function requireStatus({ status }: JobRecord, allowed: readonly JobStatus[], what: string): void {
   if (allowed.includes(status)) return;
-  const message = `Only a job that is ${allowed.join(", ")} can be ${what}; this one is ${status}.`;
+  const states = [allowed.slice(0, -1).join(", "), ...allowed.slice(-1)].filter(Boolean).join(" or ");
+  const message = `Only a job that is ${states} can be ${what}; this one is ${status}.`;
   throw new LorikeetError("conflict", message, { param: "fine_tuning_job_id", found: status, allowed });
 }

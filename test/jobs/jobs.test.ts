@@ -3,12 +3,14 @@ import assert from "node:assert/strict";
 import { readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, test } from "node:test";
+import { setImmediate } from "node:timers/promises";
 import { LorikeetError } from "../../src/base/errors.js";
 import type { FileFacts } from "../../src/jobs/file-store.js";
 import { adapterNameOf, aliasOf, resolveAlias } from "../../src/jobs/names.js";
 import { Pausing } from "../../src/jobs/pausing.js";
 import type { JobRequest } from "../../src/jobs/types.js";
 import { fakeTrainer, openTuning, type Tuning, type TuningOptions } from "../support/fake-trainer.js";
+import { withFaults } from "../support/faulty-files.js";
 import { until } from "../support/rig.js";
 
 const rows = '{"messages":[]}\n'.repeat(30);
@@ -52,7 +54,7 @@ describe("a job", () => {
     assert.equal(job.adapter, `ft-mine-${short}`);
     assert.deepEqual(
       tuning.trainer.published.map(([name]) => name),
-      [`ft-mine-${short}-step-1`, `ft-mine-${short}`],
+      [`ft-mine-${short}`, `ft-mine-${short}-step-1`],
     );
     assert.deepEqual(job.heldOut, { rows: 3, before: 4, after: 2 });
     assert.deepEqual(
@@ -105,6 +107,97 @@ describe("a job", () => {
     assert.deepEqual(tuning.trainer.processes[1]?.signals, ["proceed", "kill"]);
     await assert.rejects(tuning.jobs.cancel("me", id), codeOf("conflict"));
     assert.deepEqual((await readdir(join(tuning.path, "jobs", id))).sort(), ["events.jsonl", "job.json"]);
+  });
+
+  test("is paused by a fault that may pass, and publishes what it has when it is resumed", async () => {
+    await using tuning = await openTuning();
+    const { id } = await create(tuning);
+    await begins(tuning, 1);
+    tuning.trainer.publishFault = new LorikeetError("store_full", "The store is full.");
+    tuning.trainer.processes[0]?.succeed({ checkpoints: [{ step: 1, folder: "/step-1" }] });
+    await reaches(tuning, id, "paused");
+    const last = (await tuning.jobs.events("me", id)).at(-1);
+    assert.equal(last?.level, "error");
+    assert.match(last.message, /The store is full/);
+    assert.deepEqual(await readdir(join(tuning.path, "jobs", id, "data")), ["train.jsonl"]);
+    tuning.trainer.publishFault = null;
+    await tuning.jobs.resume("me", id);
+    await begins(tuning, 2);
+    tuning.trainer.processes[1]?.succeed();
+    await reaches(tuning, id, "succeeded");
+  });
+
+  test("is paused where memory ran out after its first steps, and fails where it never had enough", async () => {
+    await using tuning = await openTuning();
+    const [small, large] = [await create(tuning), await create(tuning)];
+    await begins(tuning, 1);
+    const figures = { step: 1, trainLoss: 3, trainAccuracy: null, validLoss: null, validAccuracy: null };
+    tuning.trainer.processes[0]?.report({ type: "opened", steps: 2, trainRows: 1, validRows: 0, warnings: [] });
+    tuning.trainer.processes[0]?.report({ type: "step", figures, rate: 1 });
+    const fault = { code: "out_of_memory", message: "Memory ran out.", param: null };
+    tuning.trainer.processes[0]?.end({ type: "failed", fault });
+    await reaches(tuning, small.id, "paused");
+    await begins(tuning, 2);
+    tuning.trainer.processes[1]?.end({ type: "failed", fault });
+    await reaches(tuning, large.id, "failed");
+    await tuning.jobs.resume("me", small.id);
+    await begins(tuning, 3);
+    tuning.trainer.processes[2]?.end({ type: "failed", fault });
+    await reaches(tuning, small.id, "paused");
+  });
+
+  test("is paused where the disk is full when it ends", async () => {
+    await using tuning = await openTuning();
+    const { id } = await create(tuning);
+    await begins(tuning, 1);
+    await reaches(tuning, id, "validating_files");
+    const writeFile = (path: string) => (path.endsWith("job.json.draft") ? "ENOSPC" : null);
+    await withFaults({ writeFile }, async () => {
+      tuning.trainer.processes[0]?.succeed();
+      await reaches(tuning, id, "paused");
+      await assert.rejects(tuning.jobs.resume("me", id), codeOf("store_full"));
+    });
+    await tuning.jobs.cancel("me", id);
+  });
+
+  test("goes on where its process alone was told to stop", async () => {
+    await using tuning = await openTuning();
+    const { id } = await create(tuning);
+    await begins(tuning, 1);
+    tuning.trainer.processes[0]?.end({ type: "stopped" });
+    await begins(tuning, 2);
+    assert.equal(tuning.trainer.processes[1]?.run.output, tuning.trainer.processes[0]?.run.output);
+    assert.equal(tuning.jobs.get("me", id).error, null);
+  });
+
+  test("is cancelled while its pause is being written, and stays paused if the server stops then", async () => {
+    const tuning = await openTuning({ bounds: { maxTrainingJobs: 2 } });
+    const [first, second] = [await create(tuning), await create(tuning)];
+    await begins(tuning, 2);
+    const pausing = tuning.jobs.pause("me", first.id);
+    while (statusOf(tuning, first.id) !== "paused") await setImmediate();
+    assert.equal((await tuning.jobs.cancel("me", first.id)).status, "cancelled");
+    await pausing;
+    assert.equal(statusOf(tuning, first.id), "cancelled");
+    const pausingSecond = tuning.jobs.pause("me", second.id);
+    await Promise.all([pausingSecond, tuning.close()]);
+    assert.equal((await pausingSecond).status, "paused");
+    await using next = await openTuning({ folder: tuning.path });
+    assert.equal(statusOf(next, second.id), "paused");
+  });
+
+  test("keeps what a client asks while the server starts, and does not start in one that stops", async () => {
+    const first = await openTuning();
+    const jobs = [await create(first), await create(first), await create(first)];
+    const [, second = "", third = ""] = jobs.map(({ id }) => id);
+    await first.close();
+    await using next = await openTuning({ folder: first.path, isIdle: true });
+    const starting = next.jobs.start();
+    await Promise.all([next.jobs.pause("me", second), next.jobs.cancel("me", third)]);
+    await next.jobs[Symbol.asyncDispose]();
+    await starting;
+    assert.deepEqual([statusOf(next, second), statusOf(next, third)], ["paused", "cancelled"]);
+    assert.equal(next.trainer.processes.length, 0);
   });
 
   test("goes on when the server comes back, even if it was killed, and waits where it waited", async () => {
@@ -186,6 +279,34 @@ describe("jobs", () => {
     assert.equal(statusOf(tuning, mine[2]?.id ?? ""), "queued");
     assert.equal(tuning.jobs.get("you", yours.id).status, "validating_files");
     assert.deepEqual(tuning.jobs.stats().byStatus.queued, 1);
+  });
+
+  test("that are paused count against those that may wait, and those that are being created too", async () => {
+    await using tuning = await openTuning({ bounds: { maxTrainingQueue: 1 } });
+    const { id } = await create(tuning);
+    await begins(tuning, 1);
+    await tuning.jobs.pause("me", id);
+    await assert.rejects(create(tuning), codeOf("training_queue_full"));
+    await tuning.jobs.resume("me", id);
+    for (const bounds of [{ maxTrainingQueue: 2 }, { maxJobs: 2 }]) {
+      await using many = await openTuning({ bounds });
+      const { id: trainingFile } = await addFile(many);
+      const tried = await Promise.allSettled(Array.from({ length: 5 }, () => create(many, { trainingFile })));
+      assert.equal(tried.filter(({ status }) => status === "fulfilled").length, 2);
+      for (const each of tried) assert.ok(each.status === "fulfilled" || codeOf("training_queue_full")(each.reason));
+    }
+  });
+
+  test("are stopped while the server is busy, also where memory is left for one of them only", async () => {
+    await using tuning = await openTuning({ bounds: { maxTrainingJobs: 2 }, load: () => 1 });
+    const lacking = { fault: new LorikeetError("out_of_memory", "A fine-tuning job needs more."), isPassing: true };
+    tuning.trainer.lacking = lacking;
+    await create(tuning);
+    let asked = 0;
+    tuning.trainer.memoryFault = () => (asked++ === 0 ? null : lacking);
+    await create(tuning);
+    await begins(tuning, 1);
+    await until(() => tuning.trainer.processes[0]?.signals.includes("suspend") === true, "the signal");
   });
 
   test("are dropped past a bound, the oldest ended first, and after a time", async () => {

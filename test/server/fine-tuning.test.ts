@@ -13,6 +13,7 @@ import { LorikeetError } from "../../src/base/errors.js";
 import { FineTuning } from "../../src/gateway/fine-tuning/fine-tuning.js";
 import { receiveFile } from "../../src/gateway/fine-tuning/receive-file.js";
 import { fakeTrainer, openTuning, type Tuning } from "../support/fake-trainer.js";
+import { withFaults } from "../support/faulty-files.js";
 import { openServerRig, type ServerRig, until } from "../support/rig.js";
 
 const document: object = JSON.parse(readFileSync("test/fixtures/openai/schemas.json", "utf8"));
@@ -128,6 +129,12 @@ describe("files", () => {
     }
     assert.deepEqual((await client.files.list()).data, []);
   });
+
+  test("are refused as such where the disk is full", async () => {
+    const open = (path: string) => (path.endsWith("content") ? "ENOSPC" : null);
+    await withFaults({ open }, () => assert.rejects(upload(), statusOf(507, "store_full")));
+    assert.deepEqual(await readdir(join(tuning.path, "files", "drafts")), []);
+  });
 });
 
 test("any form is stored whole or refused as the client's fault, and leaves no draft", async () => {
@@ -228,7 +235,7 @@ describe("jobs", () => {
       [{}, 400, /`model` is required.*`training_file` is required/],
       [{ ...asked, training_file: "../x" }, 400, /`training_file` must be the id of an uploaded file/],
       [{ ...asked, training_file: "file-0" }, 404, /no file with this id/],
-      [{ ...asked, model: "nope" }, 404, /`model` names no base that can be fine-tuned; there is `base`/],
+      [{ ...asked, model: "nope" }, 404, /`model` is not a base that can be fine-tuned; available: `base`/],
       [{ ...asked, suffix: "a b" }, 400, /`suffix` must be/],
       [{ ...asked, seed: -1 }, 400, /`seed` must be/],
       [{ ...asked, hyperparameters: { n_epochs: 51 } }, 400, /n_epochs` must be "auto" or an integer from 1 to 50/],

@@ -84,6 +84,8 @@ export interface TuningOptions {
   readonly files?: Partial<FileBounds>;
   readonly load?: () => number;
   readonly now?: () => number;
+  /** Whether jobs are left to the test to start. */
+  readonly isIdle?: boolean;
   /** Of an earlier one that was closed. */
   readonly folder?: string;
 }
@@ -96,7 +98,7 @@ export async function openTuning(options: TuningOptions = {}) {
   const { load = () => 0, now } = options;
   const parts = { ...folder, bases: [trainer], bounds: options.bounds ?? {}, load };
   const jobs = new Jobs({ ...parts, ...(now ? { now } : {}) });
-  await jobs.start();
+  if (!options.isIdle) await jobs.start();
   const close = async (): Promise<void> => {
     await jobs[Symbol.asyncDispose]();
     await folder[Symbol.asyncDispose]();

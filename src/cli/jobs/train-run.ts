@@ -1,5 +1,6 @@
 /** One run of a job, from its files to an adapter's folder. What an earlier process has begun is continued. */
 import { join, sep } from "node:path";
+import { storageFault } from "../../base/durable.js";
 import { LorikeetError } from "../../base/errors.js";
 import type {
   HeldOut,
@@ -47,7 +48,8 @@ export async function train(
     if (results.ended === "diverged") return { type: "failed", fault: diverged(results) };
     return { type: "done", product: await productOf(run, results) };
   } catch (error) {
-    return signal.aborted ? { type: "stopped" } : { type: "failed", fault: faultOf(error, run) };
+    if (signal.aborted) return { type: "stopped" };
+    return { type: "failed", fault: faultOf(storageFault(error, run.output, "fine-tuning folder"), run) };
   }
 }
 

@@ -33,7 +33,7 @@ export function startTraining(
         if (mustStop) stop();
       }
     });
-    child.once("error", (error) => resolve(endedBadly(error.message)));
+    child.once("error", (error) => resolve(endedBadly(codeOf(error))));
     child.once("close", (code, signal) => {
       if (end) resolve(end);
       else if (isKilled) resolve({ type: "stopped" });
@@ -63,6 +63,9 @@ function lowerPriority({ pid }: ChildProcess, nice: number): void {
     // It has ended, or this system has no priorities.
   }
 }
+
+/** A message of the system would name folders. */
+const codeOf = (error: Error): string => ("code" in error ? String(error.code) : error.name);
 
 const failed = (code: string, message: string): TrainingEnd => ({
   type: "failed",

@@ -287,7 +287,12 @@ const serviceOptions = {
   ),
   fileTtl: age("Fine-tuning", fileDefaults.fileTtlMs, "how long a file is stored"),
   maxTrainingJobs: count("Fine-tuning", jobDefaults.maxTrainingJobs, 1, "jobs that train at once"),
-  maxTrainingQueue: count("Fine-tuning", jobDefaults.maxTrainingQueue, 1, "jobs that may wait; further ones get 429"),
+  maxTrainingQueue: count(
+    "Fine-tuning",
+    jobDefaults.maxTrainingQueue,
+    1,
+    "jobs that may wait or be paused; further ones get 429",
+  ),
   maxJobs: count(
     "Fine-tuning",
     jobDefaults.maxJobs,
