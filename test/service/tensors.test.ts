@@ -96,7 +96,7 @@ describe("POST /v2/models/{name}/infer", () => {
       [send(infer, asBytes, bytes, { "inference-header-content-length": "3" }), 400, /is not valid JSON/],
       [send(infer, asBytes, Buffer.alloc(196_608)), 413, /The body of \d+ bytes is too large; at most 196608/],
       [send(infer, asBytes, bytes, { "content-encoding": "gzip" }), 415, /send it uncompressed/],
-      [send(infer, asBytes, bytes.subarray(4)), 400, /32 bytes in all; 28 come/],
+      [send(infer, asBytes, bytes.subarray(4)), 400, /32 bytes in all; 28 bytes follow/],
       [send(`/v2/models/${model}/versions/2/infer`, asBytes, bytes), 404, /has no version "2"; its only version is 1/],
       [fetch(`${service.url}/v2/models/${model}/versions/0/ready`), 404, /has no version "0"/],
       [fetch(`${service.url}/v2/models/nobody/versions/1`), 404, /The model `nobody` does not exist/],
