@@ -9,7 +9,7 @@ import { runHere } from "../support/program.js";
 
 test("a run reports each batch without adapters, with one and with one for each row, beside the plain session", async () => {
   const { code, out, err } = await runHere(
-    ["bench", "tasks", "--quick", "--json", "--threads", "1", "--rank", "4"],
+    ["bench", "tasks", "--quick", "--json", "--threads", "1", "--lora-r", "4"],
     {},
   );
   assert.equal(code, 0, err);

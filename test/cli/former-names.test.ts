@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { benchTrainOptions } from "../../src/cli/bench/options.js";
+import { benchTaskOptions, benchTrainOptions } from "../../src/cli/bench/options.js";
 import { evalOptions } from "../../src/cli/eval/eval.js";
 import { formerNames } from "../../src/cli/options/former-names.js";
 import { environmentName, flagName } from "../../src/cli/options/names.js";
@@ -23,6 +23,7 @@ const commands: readonly (readonly [args: readonly string[], table: OptionTable]
   [["eval"], evalOptions],
   [["merge"], mergeOptions],
   [["bench", "train"], benchTrainOptions],
+  [["bench", "tasks"], benchTaskOptions],
   [["serve"], serveOptions],
 ];
 

@@ -84,7 +84,7 @@ export const benchTrainOptions = {
 
 export const benchTaskOptions = {
   threads,
-  rank: given("Model", 8, { placeholder: "n", parse: integer(1, 256), help: "rank of the adapters" }),
+  loraR: given("Model", 8, { placeholder: "r", parse: integer(1, 256), help: "rank of the adapters" }),
   quick: given("Run", false, { parse: flag, help: "few samples of tiny models: a smoke test, not a measurement" }),
 } as const satisfies OptionTable;
 

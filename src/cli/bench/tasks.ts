@@ -16,7 +16,7 @@ export function addBenchTasks(bench: Command, terminal: Terminal): void {
     .description("measure batches of random task models with adapters, beside plain ONNX Runtime")
     .option("--json", "print JSON with all samples", false);
   addOptions(command, benchTaskOptions).action(async ({ json }: { json: boolean }) => {
-    const { threads, rank, quick } = readOptions(command, benchTaskOptions, terminal.environment);
+    const { threads, loraR: rank, quick } = readOptions(command, benchTaskOptions, terminal.environment);
     const progress = progressLine(terminal.stderr);
     const options = { threads: threads ?? usableThreads(), rank, quick, progress: progress.report };
     const report = await runTaskBench(options).finally(() => progress.end());
