@@ -15,11 +15,14 @@ export const adapterCount = 10_000;
 
 const nameOf = (index) => (index === 0 ? hostile : `adapter-${String(index).padStart(5, "0")}`);
 
+/** One adapter is of the base that has a task. */
+const baseOf = (index) => (index === 3 ? "digits" : "base");
+
 const adapterOf = (index) => ({
   ...{
     name: nameOf(index),
     object: "adapter",
-    base: "base",
+    base: baseOf(index),
     digest: `sha256:${index}`,
     rank: 8,
     dora: false,
@@ -65,12 +68,12 @@ export async function startFake() {
   app.get("/ready", (_req, res) => res.json({ status: "ready" }));
   app.get("/metrics", (_req, res) => res.send(`lorikeet_batch_rows_sum ${Date.now()}\nvllm:num_requests_running 1\n`));
   app.get("/v1/models", (_req, res) => {
-    const models = adapters.map(({ name }) => ({ id: name, root: name, parent: "base", max_model_len: 8192 }));
+    const models = adapters.map(({ name, base }) => ({ id: name, root: name, parent: base, max_model_len: 8192 }));
     res.json({ data: [{ id: "base", root: "base", parent: null, max_model_len: 8192 }, ...models] });
   });
   app.get("/v1/adapters", (_req, res) => res.json({ data: adapters }));
   app.get("/v1/adapters/:name/card", (req, res) => res.json({ name: req.params.name, ...card }));
-  app.post("/v1/models/digits", (_req, res) =>
+  app.post(["/v1/models/digits", `/v1/models/${nameOf(3)}`], (_req, res) =>
     res.json([
       { label: hostile, score: 0.75 },
       { label: "7", score: 0.25 },

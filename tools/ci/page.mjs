@@ -63,6 +63,12 @@ async function compare(browser, url) {
     await press("Run");
     // What an adapter of dates says to this may be short.
     await until(() => [0, 2].every((at) => texts()[at].length > 10) && texts()[1] !== "", "three streams");
+    // The first Escape closes the probabilities; the answers go on.
+    const type = (key) => one(".tokens").dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+    type("ArrowRight");
+    await until(() => one(".probabilities"), "the probabilities of the first token");
+    type("Escape");
+    await until(() => !one(".probabilities"), "their end");
     const before = texts()[0].length;
     all(".column")[2].querySelector("footer button").click();
     await until(() => one(".column:nth-child(3) .ending").textContent === "stopped", "a stopped column");
@@ -262,7 +268,8 @@ async function examine(browser, { url }) {
     adapters: `location.hash = "#/adapters"; await until(() => one(".adapter-table"), "the table");`,
     card: `named("adapter-00002", "a").click(); await until(() => one("dialog .markdown"), "a card");`,
     upload: `await press("Replace"); await until(() => one(".drop"), "the dialog");`,
-    tasks: `await press("Close"); await press("Close"); location.hash = "#/tasks";
+    tasks: `await until(() => { named("Close")?.click(); return !one("dialog"); }, "both dialogs' end");
+      location.hash = "#/adapters?name=adapter-00003"; await press("Try it", "dialog a");
       const canvas = await until(() => one(".picture-input canvas"), "a canvas");
       const { left, top } = canvas.getBoundingClientRect();
       const stroke = (type, x, y) => canvas.dispatchEvent(
@@ -270,7 +277,8 @@ async function examine(browser, { url }) {
       );
       canvas.setPointerCapture = () => {};
       stroke("pointerdown", 60, 60); stroke("pointermove", 180, 60); stroke("pointermove", 90, 220); stroke("pointerup", 90, 220);
-      await until(() => one(".label-bars li"), "labels of a drawing");`,
+      await until(() => one(".label-bars li"), "labels of a drawing");
+      await until(() => one(".task-result .muted").textContent.startsWith("adapter-00003, "), "the adapter's name");`,
     load: `location.hash = "#/load"; await until(() => one(".chart"), "charts");`,
   };
   const found = [];
