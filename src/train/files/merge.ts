@@ -1,9 +1,9 @@
 /** Merges an adapter into its base model and writes the result as a checkpoint directory. */
-import { readdir, rename, stat } from "node:fs/promises";
+import { rename } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { loadAdapter } from "../../adapter/format.js";
 import type { HostModule } from "../../adapter/types.js";
-import { orMissing, removeTree, syncTree } from "../../base/durable.js";
+import { removeTree, syncTree } from "../../base/durable.js";
 import { assert, LorikeetError } from "../../base/errors.js";
 import { makeFolders } from "../../base/files.js";
 import type { Progress } from "../../base/log.js";
@@ -13,6 +13,7 @@ import { type TensorToWrite, writeSafetensors } from "../../tensor/safetensors-w
 import { readSegment, toFloat32 } from "../../weights/convert/task.js";
 import { rescale } from "../dora.js";
 import { addProduct } from "./low-rank.js";
+import { requireReplaceable } from "./merged-folder.js";
 import { copyModelFiles, narrow } from "./model-files.js";
 
 export interface MergeOptions {
@@ -39,15 +40,8 @@ export interface Merged {
 export async function mergeAdapter(options: MergeOptions): Promise<Merged> {
   const { checkpoint, progress } = options;
   const out = resolve(options.out);
-  const names = await orMissing(readdir(out));
-  const isFree = names === null ? (await orMissing(stat(out))) === null : names.length === 0;
-  if (!isFree && !options.overwrite) throw inTheWay(out, "already exists; --overwrite replaces it.");
-  if (!isFree && !names?.includes("config.json")) {
-    throw inTheWay(
-      out,
-      "is not a checkpoint (it has no config.json), so it is not replaced: choose another --output-dir.",
-    );
-  }
+  const marker = { file: "config.json", noun: "checkpoint" };
+  await requireReplaceable({ out, overwrite: options.overwrite, marker });
   const { modules, head, embedding } = await loadAdapter(options.adapter, storedModules(checkpoint), {
     baseNames: checkpoint.names,
   });
@@ -93,9 +87,6 @@ export async function mergeAdapter(options: MergeOptions): Promise<Merged> {
   }
   return { changed: modules.size, tensors: checkpoint.tensors.size };
 }
-
-const inTheWay = (out: string, why: string): LorikeetError =>
-  new LorikeetError("conflict", `${out} ${why}`, { param: "--output-dir", found: out });
 
 function mergedTensor(
   location: TensorLocation,

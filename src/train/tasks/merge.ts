@@ -1,9 +1,9 @@
 /** Merges an adapter into its task model, and writes the result as a model's folder. */
 
-import { readdir, rename, stat, writeFile } from "node:fs/promises";
+import { rename, writeFile } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { loadTaskAdapter } from "../../adapter/format.js";
-import { orMissing, removeTree, syncTree } from "../../base/durable.js";
+import { removeTree, syncTree } from "../../base/durable.js";
 import { assert, LorikeetError } from "../../base/errors.js";
 import { makeFolders } from "../../base/files.js";
 import { at } from "../../base/list.js";
@@ -16,6 +16,7 @@ import type { NewWeight } from "../../model/task/rewritten.js";
 import type { TaskModule } from "../../model/task/target-modules.js";
 import { floatsOf } from "../../model/task/weight-values.js";
 import { transpose } from "../../tensor/transpose.js";
+import { requireReplaceable } from "../files/merged-folder.js";
 import { keptManifest, writeTaskModel } from "./model-files.js";
 
 export interface MergeTaskOptions {
@@ -34,21 +35,13 @@ export interface MergedTask {
 }
 
 /**
- * Writes a draft and renames it. Throws `conflict` if `out` exists, `adapter_unsupported` for what the base's weights cannot hold, and what
+ * Writes a draft and renames it. Throws `conflict` if `out` is not to be replaced, `adapter_unsupported` for what the base's weights cannot hold, and what
  * loading the adapter throws.
  */
 export async function mergeTaskAdapter(options: MergeTaskOptions): Promise<MergedTask> {
   const { model, targets, overwrite } = options;
   const out = resolve(options.out);
-  const names = await orMissing(readdir(out));
-  const isFree = names === null ? (await orMissing(stat(out))) === null : names.length === 0;
-  if (!isFree && !overwrite) throw inTheWay(out, "already exists; --overwrite replaces it.");
-  if (!isFree && !names?.includes(manifestName)) {
-    throw inTheWay(
-      out,
-      `is not a merged model (it has no ${manifestName}), so it is not replaced: choose another --output-dir.`,
-    );
-  }
+  await requireReplaceable({ out, overwrite, marker: { file: manifestName, noun: "merged model" } });
   if (isEncoderDecoder(model)) {
     const message = `${model.names[0]} has an encoder and a decoder; adapters are merged into models of one graph.`;
     throw new LorikeetError("adapter_unsupported", message, { param: "--model" });
@@ -65,7 +58,9 @@ export async function mergeTaskAdapter(options: MergeTaskOptions): Promise<Merge
   try {
     await writeTaskModel(draft, { model, weights, labels: adapter.labels });
     // The weights are the file's own: no normalization is folded into them that an adapter would have to know.
-    const manifest = { ...(await keptManifest(model)), foldedNorms: false };
+    const { labels: baseLabels, ...kept } = await keptManifest(model);
+    const labels = baseLabels === undefined ? {} : { labels: adapter.labels ?? baseLabels };
+    const manifest = { ...kept, ...labels, foldedNorms: false };
     await writeFile(join(draft, manifestName), `${JSON.stringify(manifest, null, 2)}\n`);
     await syncTree(draft);
     await removeTree(out);
@@ -76,9 +71,6 @@ export async function mergeTaskAdapter(options: MergeTaskOptions): Promise<Merge
   }
   return { changed: modules.size, modules: model.modules.length };
 }
-
-const inTheWay = (out: string, why: string): LorikeetError =>
-  new LorikeetError("conflict", `${out} ${why}`, { param: "--output-dir", found: out });
 
 /** Of each use of a module: W (1 + gain) + A B and its bias, or the adapter's own layer. */
 async function mergedWeights(module: TaskModule, folded: FoldedModule): Promise<Map<string, NewWeight>> {
@@ -93,6 +85,7 @@ async function mergedWeights(module: TaskModule, folded: FoldedModule): Promise<
       const stored = kind === "linear" && outFirst ? transpose(values, module.inFeatures, outFeatures) : values;
       const axis = kind === "convolution" || (kind === "linear" && outFirst) ? 0 : 1;
       found.set(weight.value.name, { shape: shape.with(axis, outFeatures), data: stored });
+      if (own && !bias) throw unmergeable(path, "its head has a bias, and the base has none");
       if (own && bias) found.set(bias.values.value.name, { shape: [outFeatures], data: own });
       continue;
     }

@@ -1,7 +1,7 @@
 /** Adapters merged into task models compute what PEFT computes with them, and `eval` judges both alike. */
 
 import assert from "node:assert/strict";
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
@@ -71,4 +71,45 @@ test("eval measures a base, an adapter and a merged model by the task's metrics"
   assert.deepEqual(adapted.metrics, whole.metrics);
   const refused = await runHere(["eval", "--data", data, "--model", base, "--details", "x.jsonl"]);
   assert.match(refused.err, /--details is for decoders; the model is a task model\./);
+});
+
+test("a merge replaces no trained adapter and no checkpoints of a run", async () => {
+  const base = join(taskRoot, "bert-sequence-classification");
+  const merge = (out: string) =>
+    runHere([
+      "merge",
+      "--model",
+      base,
+      "--adapter",
+      join(base, "adapters", "dora"),
+      "--output-dir",
+      out,
+      "--overwrite",
+    ]);
+  for (const kept of ["adapter_config.json", "checkpoints"]) {
+    const out = join(folder, "made", kept);
+    mkdirSync(join(out, kept), { recursive: true });
+    writeFileSync(join(out, "lorikeet.json"), "{}");
+    const { code, err } = await merge(out);
+    assert.deepEqual(
+      [code, err.includes(`holds an adapter or the checkpoints of a run (it has ${kept})`)],
+      [1, true],
+      err,
+    );
+    assert.deepEqual(readdirSync(out).sort(), [kept, "lorikeet.json"].sort());
+  }
+});
+
+test("a merged model has the adapter's labels, also where lorikeet.json of the base names others", async () => {
+  const from = join(taskRoot, "bert-sequence-classification");
+  const [base, adapter, out] = ["named", "named-adapter", "named-merged"].map((name) => join(folder, name));
+  assert.ok(base && adapter && out);
+  cpSync(from, base, { recursive: true, filter: (source) => !source.endsWith("adapters") });
+  cpSync(join(from, "adapters", "dora"), adapter, { recursive: true });
+  writeFileSync(join(base, "lorikeet.json"), JSON.stringify({ labels: ["x", "y", "z"], pooling: "cls" }));
+  writeFileSync(join(adapter, "labels.json"), JSON.stringify(["a", "b", "c"]));
+  const { code, err } = await runHere(["merge", "--model", base, "--adapter", adapter, "--output-dir", out]);
+  assert.equal(code, 0, err);
+  const { labels, pooling } = JSON.parse(readFileSync(join(out, "lorikeet.json"), "utf8"));
+  assert.deepEqual([labels, pooling], [["a", "b", "c"], "cls"]);
 });
