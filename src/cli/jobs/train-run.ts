@@ -69,7 +69,7 @@ async function trainIn(
   const begun = await folder.recall();
   const mode = begun === null ? "overwrite" : "resume";
   await folder.check(mode);
-  await using job = await openFitting(base, run, begun, signal, folder);
+  await using job = await openFitting(base, run, begun, folder);
   const { session, settings, data } = job;
   const [trainRows, validRows] = [data.train.length, data.valid.length];
   report({ type: "opened", steps: session.totalSteps, trainRows, validRows, warnings: data.warnings });
@@ -121,21 +121,15 @@ async function openFitting(
   base: TrainingBase,
   run: TrainingRun,
   begun: Readonly<Record<string, unknown>> | null,
-  signal: AbortSignal,
   folder: RunFolder,
 ): Promise<TrainJob> {
-  if (begun !== null) return openJob(base.folder, flagsFrom(begun), silentTerminal, signal, folder);
+  if (begun !== null) return openJob(base.folder, flagsFrom(begun), silentTerminal, folder);
   const { config } = await openCheckpoint(base.folder);
   const rate = run.hyperparameters.learningRateMultiplier * defaultRate(run.method === "dpo" ? "dpo" : "sft", config);
   const choices = fittings(run.hyperparameters.batchSize);
   for (const [i, choice] of choices.entries()) {
     try {
-      return await openJob(
-        base.folder,
-        flagsFrom({ ...optionsOf(base, run, rate), ...choice }),
-        silentTerminal,
-        signal,
-      );
+      return await openJob(base.folder, flagsFrom({ ...optionsOf(base, run, rate), ...choice }), silentTerminal);
     } catch (error) {
       const isTooLarge = error instanceof LorikeetError && error.code === "out_of_memory";
       if (!isTooLarge || i === choices.length - 1) throw error;

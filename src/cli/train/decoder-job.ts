@@ -20,10 +20,9 @@ export async function openDecoderJob(
   folder: string,
   flags: TrainFlags,
   terminal: Terminal,
-  signal: AbortSignal,
   resumed: RunFolder | null,
 ): Promise<Job<TokenBatch>> {
-  const job = await openJob(folder, flags, terminal, signal, resumed);
+  const job = await openJob(folder, flags, terminal, resumed);
   const { session, settings, model, data, check, record, isExtended } = job;
   const isModel = settings.method === "full"; // the result no longer contains the base model's weights
   const sampling = (at: AbortSignal) => ({

@@ -53,12 +53,11 @@ export interface TrainJob extends AsyncDisposable {
 
 const checkedRows = 16;
 
-/** `folder`: of the model. `resumed`: the run to continue, which must match. Throws what the opening functions throw, or the signal's reason during a download. */
+/** `folder`: of the model. `resumed`: the run to continue, which must match. Throws what the opening functions throw. */
 export async function openJob(
   folder: string,
   flags: TrainFlags,
   terminal: Terminal,
-  _signal: AbortSignal,
   resumed: RunFolder | null = null,
 ): Promise<TrainJob> {
   requireGiven(trainOptions, flags, "model", "data");

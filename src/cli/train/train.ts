@@ -57,7 +57,7 @@ async function runCommand(flags: Flags, shutdown: Shutdown, terminal: Terminal):
       await using job = await openTaskJob(path, flags, terminal, shutdown.signal, resumed);
       return await use(job);
     }
-    await using job = await openDecoderJob(path, flags, terminal, shutdown.signal, resumed);
+    await using job = await openDecoderJob(path, flags, terminal, resumed);
     await use(job);
   };
   if (flags.dryRun) return await withJob(null, (job) => showPlan(job, shutdown, terminal));

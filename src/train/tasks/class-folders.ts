@@ -7,8 +7,8 @@ import { formatOf, type SplitName, splitNamed } from "../data/folder.js";
 export interface ClassFolders {
   readonly split: SplitName;
   readonly path: string;
-  /** What the classes say; the pictures' own digests are added to it. */
-  readonly sha256: string;
+  /** Classes and names of the pictures, one on each line. */
+  readonly listing: string;
   readonly rows: readonly {
     readonly fields: { readonly image: string; readonly label: string };
     readonly place: { readonly file: string; readonly line: number };
@@ -43,5 +43,5 @@ async function readClasses(split: SplitName, folder: string): Promise<ClassFolde
       rows.push({ fields: { image: basename(file), label }, place: { file, line: 1 } });
     }
   }
-  return { split, path: folder, sha256: rows.map(({ fields }) => `${fields.label}/${fields.image}`).join("\n"), rows };
+  return { split, path: folder, listing: rows.map(({ fields }) => `${fields.label}/${fields.image}`).join("\n"), rows };
 }

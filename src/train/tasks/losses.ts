@@ -58,12 +58,6 @@ export function squaredError(op: Ops, output: Value): Value {
   return weighted(op, op.mul(error, error), weights);
 }
 
-/** Σ weight · |output - target|, with the same inputs. */
-export function absoluteError(op: Ops, output: Value): Value {
-  const { error, weights } = errors(op, output);
-  return weighted(op, op.unary("Abs", error), weights);
-}
-
 function errors(op: Ops, output: Value): { error: Value; weights: Value } {
   const targets = op.builder.input(lossInputs.targets, "float32", output.shape);
   const weights = op.builder.input(lossInputs.targetWeights, "float32", output.shape);

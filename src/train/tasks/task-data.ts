@@ -49,7 +49,8 @@ export interface TaskDataOptions extends SplitOptions {
 interface Source {
   readonly split: SplitName;
   readonly path: string;
-  readonly sha256: string;
+  /** The file's SHA-256, or the listing of class folders: the digest begins with it. */
+  readonly identity: string;
   readonly rows: readonly { readonly fields: Fields; readonly place: Place }[];
 }
 
@@ -57,13 +58,15 @@ interface Source {
 export async function loadTaskData(reader: RowReader, options: TaskDataOptions): Promise<TaskData> {
   const { path, progress, signal } = options;
   const faults = new DataFaults();
-  const sources = (await findClassFolders(path)) ?? (await readFiles(path, faults));
+  const classes = await findClassFolders(path);
+  const sources: readonly Source[] =
+    classes?.map(({ listing, ...folder }) => ({ ...folder, identity: listing })) ?? (await readFiles(path, faults));
   const total = sources.reduce((sum, { rows }) => sum + rows.length, 0);
   const splits: Record<SplitName, TaskExample[]> = { train: [], valid: [], test: [] };
   const files: { split: SplitName; path: string; sha256: string }[] = [];
   let [records, shortened] = [0, 0];
-  for (const { split, path: file, sha256, rows } of sources) {
-    const hash = createHash("sha256").update(sha256);
+  for (const { split, path: file, identity, rows } of sources) {
+    const hash = createHash("sha256").update(identity);
     for (const { fields, place } of rows) {
       signal?.throwIfAborted();
       try {
@@ -100,7 +103,7 @@ async function readFiles(path: string, faults: DataFaults): Promise<Source[]> {
       faults.add(record.place, "is plain text, which has no fields to train a task on");
       return [];
     });
-    sources.push({ ...file, sha256, rows });
+    sources.push({ ...file, identity: sha256, rows });
   }
   return sources;
 }

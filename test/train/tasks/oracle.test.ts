@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { test } from "node:test";
+import { dimProduct } from "../../../src/graph/shape.js";
 import type { Graph } from "../../../src/graph/types.js";
 import { taskTargetsOf } from "../../../src/model/task/adapter-targets.js";
 import { isEncoderDecoder } from "../../../src/model/task/encoder-decoder.js";
@@ -18,7 +19,7 @@ import {
   scaleByAdam,
   scaleByRate,
 } from "../../../src/train/optimizer/optimizer.js";
-import { absoluteError, crossEntropy, lossInputs } from "../../../src/train/tasks/losses.js";
+import { crossEntropy, lossInputs } from "../../../src/train/tasks/losses.js";
 import { actionValues } from "../../../src/train/tasks/objectives/actions.js";
 import { classification, labelFeeds } from "../../../src/train/tasks/objectives/classification.js";
 import { embeddings } from "../../../src/train/tasks/objectives/embeddings.js";
@@ -135,7 +136,12 @@ const assigned: Goal = {
     loss(op, outputs) {
       const [logits, boxes] = [outputs.get("logits"), outputs.get("pred_boxes")];
       assert.ok(logits && boxes);
-      return op.add(crossEntropy(op, logits), absoluteError(op, boxes));
+      const [targets, weights] = [lossInputs.targets, lossInputs.targetWeights].map((name) =>
+        op.builder.input(name, "float32", boxes.shape),
+      );
+      assert.ok(targets && weights);
+      const errors = op.mul(op.unary("Abs", op.sub(boxes, targets)), weights);
+      return op.add(crossEntropy(op, logits), op.sum(op.reshape(errors, [dimProduct(errors.shape)]), [0], false));
     },
     count: () => 1,
     async feeds(targets) {
