@@ -7,11 +7,11 @@ import type { RunRecord, RunResults, TaskRecord } from "./record.js";
 
 /** Markdown with the hubs' front matter. `name` is the adapter's. */
 export function modelCard(name: string, record: RunRecord): string {
-  const { base, data, settings, results } = record;
+  const { base, data, settings, results, task } = record;
   const isFull = settings.method === "full";
   return [
     "---",
-    `library_name: ${isFull ? "transformers" : "peft"}`,
+    `library_name: ${isFull ? (task ? "onnx" : "transformers") : "peft"}`,
     `base_model: ${base.name}`,
     "tags:",
     ...(isFull ? [] : ["- lora"]),
@@ -72,7 +72,7 @@ function resultLines(results: RunResults, { data, settings, task }: RunRecord): 
       ? [table([`${data.validation_rows} ${units}`, "loss", ...(hasPerplexity ? ["perplexity"] : [])], rows), ""]
       : []),
     ...metricLines(results),
-    `${endings[results.ended] ?? results.ended} after ${results.steps} steps of ${settings.batchSize * settings.gradientAccumulationSteps} ${settings.method === "dpo" ? "pairs" : "rows"}; the weights of step ${results.kept_step} are saved: ${tokensText(results, task)}.${servedText(results)}`,
+    `${endings[results.ended] ?? results.ended} after ${results.steps} steps of ${settings.batchSize * settings.gradientAccumulationSteps} ${settings.method === "dpo" ? "pairs" : "rows"}; the weights of step ${results.kept_step} are saved: ${tokensText(results, task)}.${servedText(results, data)}`,
     "",
   ];
 }
@@ -122,9 +122,9 @@ const perplexity = (loss: number): string => Math.exp(loss).toFixed(2);
 const tokensText = ({ tokens, seconds }: RunResults, task: TaskRecord | undefined): string =>
   `${tokens.toLocaleString("en-US")} ${task && !/^(text|token|feature)|^translation/.test(task.name) ? "rows" : "tokens"}${seconds > 0 ? `, ${Math.round(tokens / seconds)} a second` : ""}`;
 
-function servedText({ served_check: check }: RunResults): string {
+function servedText({ served_check: check }: RunResults, { validation_rows: held }: RunRecord["data"]): string {
   if (!check) return "";
-  return ` On ${check.rows} of the validation rows the loss is ${check.trained.toFixed(5)} by the training graph and ${check.served.toFixed(5)} as served over ${check.dtype}.`;
+  return ` On ${check.rows} of the ${held > 0 ? "validation" : "training"} rows the loss is ${check.trained.toFixed(5)} by the training graph and ${check.served.toFixed(5)} as served over ${check.dtype}.`;
 }
 
 function useLines(name: string, record: RunRecord): string[] {
