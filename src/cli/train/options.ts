@@ -64,7 +64,7 @@ export const trainOptions = {
   maxLength: open("Data", "1024, or the model's limit", {
     placeholder: "tokens",
     parse: integer(2),
-    help: "tokens of the longest row; longer rows lose the start of their prompt",
+    help: "tokens of the longest row; longer rows lose the start of their prompt, and texts of task models their end",
   }),
   labelTemplate: given("Data", d.labelTemplate, {
     placeholder: "template",
@@ -80,7 +80,7 @@ export const trainOptions = {
   labels: open("Data", "the model's", {
     placeholder: "names",
     parse: list,
-    help: "labels of a fresh head of a task model, separated by commas, or a JSON file with a list of them",
+    help: "labels of a task model's head, separated by commas, or a JSON file with a list of them; the head is a fresh one unless they are the base's",
   }),
   maxEvalSamples: count("Data", d.maxEvalSamples, 0, "validation rows at most"),
   dataDigest: open("Data", "any data", {

@@ -7,6 +7,7 @@ import { probeModel, refusalsOf, servedGraph } from "../../engine/task/start.js"
 import type { Graph } from "../../graph/types.js";
 import { loadImagePreprocessor } from "../../image/preprocessor.js";
 import { taskTargetsOf } from "../../model/task/adapter-targets.js";
+import { detectorOf } from "../../model/task/detector.js";
 import { isEncoderDecoder } from "../../model/task/encoder-decoder.js";
 import { readGenerationRules } from "../../model/task/generation-rules.js";
 import { readImageSize } from "../../model/task/image-size.js";
@@ -65,12 +66,13 @@ export async function openTaskBase(path: string, options: TaskBaseOptions): Prom
       const target = targets[i];
       return target ? [{ module, target }] : [];
     });
-    const head = await readTextHead(model.folder, names);
+    const head = await readTextHead(model.folder, names, { manifest: model.manifest });
     const { maxLength } = options;
     return {
       ...{ model, task, graph, probe, modules },
       setup: openSetup(task, {
         ...{ graph, tokenizer, preprocessor, head, maxLength },
+        detector: detectorOf(model.architecture, model.manifest),
         generation: isPair ? await readGenerationRules(model.folder) : null,
       }),
       maxLength: tokenizer?.maxLength ?? null,

@@ -56,6 +56,7 @@ export async function openTaskJob(
     const targets = base.modules.map(({ target }) => target);
     const modules = base.modules.map(({ module }) => module);
     const initFrom = start && (await openTaskAdapter(start.folder, modules, targets));
+    if (initFrom) requireModules(flags, asked, initFrom);
     const settings = initFrom ? keepShape(asked, initFrom) : asked;
     const data = await loadTaskData(setup.reader, { ...settings, path: flags.data, progress: progress.report, signal });
     requireDigest(flags.dataDigest, data.digest);
@@ -130,6 +131,17 @@ function keepShape(asked: TrainSettings, { shape, dora }: OpenedTaskAdapter): Tr
     );
   if (faults.length > 0) throw new UsageError(faults);
   return { ...asked, ...kept, useDora: asked.useDora || dora };
+}
+
+/** Rejects modules and labels that the --init-from adapter would not get. */
+function requireModules(flags: TrainFlags, { labels }: TrainSettings, { labels: kept }: OpenedTaskAdapter): void {
+  refuseGiven(
+    flags,
+    ["targetModules", "modulesToSave"],
+    "does not apply: the adapter of --init-from keeps its modules.",
+  );
+  if (labels === null || kept === null || labels.join("\n") === kept.join("\n")) return;
+  throw new UsageError([`--labels is ${labels.join()}, but the adapter of --init-from keeps its own: ${kept.join()}.`]);
 }
 
 /** The names, or those in a JSON file. */

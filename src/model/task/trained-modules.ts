@@ -20,6 +20,8 @@ export interface WholeForm {
   readonly kind: "whole";
   readonly outFeatures: number;
   readonly hasBias: boolean;
+  /** Whether it starts at random instead of with the base's values. */
+  readonly isFresh: boolean;
 }
 
 export interface TrainedTarget {

@@ -5,7 +5,7 @@ import { LorikeetError } from "../../base/errors.js";
 export interface LabelChoice {
   /** By the head's output. */
   readonly labels: readonly string[];
-  /** Whether the head starts anew: it has other outputs than the base's. */
+  /** Whether the head starts anew: its labels are not the base's. */
   readonly isFresh: boolean;
 }
 
@@ -39,6 +39,13 @@ export function chooseLabels({ given, base, width, found }: LabelFacts): LabelCh
     "the model has",
     ` --labels ${shownList(inData, ",")} makes a head for the data's own labels.`,
   );
+}
+
+/** A softmax over one label is always 1. Throws `invalid_value`. */
+export function requireSeveral(labels: readonly string[]): void {
+  if (labels.length > 1) return;
+  const message = `The head would have the single label ${labels.join()}; a classifier is trained for two labels or more, which --labels names.`;
+  throw new LorikeetError("invalid_value", message, { param: "--labels", found: labels.length, allowed: 2 });
 }
 
 function unknownLabels(

@@ -107,13 +107,13 @@ function adapterOf({
   modulesToSave,
   initFrom,
 }: TaskSessionOptions): Trained {
-  const { objective, headWidth, labels } = goal;
+  const { objective, freshHead, labels } = goal;
   const shape = initFrom?.shape ?? shapeOf(settings);
   const dora = settings.useDora;
   const targets =
     initFrom?.targets.map((target) => withDropout(target, settings)) ??
     chooseTargets({
-      ...{ graph, base, headWidth, shape, dora },
+      ...{ graph, base, freshHead, shape, dora },
       outputs: objective.outputs,
       names: settings.targetModules,
       saved: modulesToSave,
@@ -147,8 +147,8 @@ function adapterOf({
 }
 
 /** Every weight of the base's own graph. Throws `invalid_value` for labels that its head does not have. */
-function modelOf({ model, graph, base, goal: { objective, headWidth, labels } }: TaskSessionOptions): Trained {
-  if (headWidth !== null) {
+function modelOf({ model, graph, base, goal: { objective, freshHead, labels } }: TaskSessionOptions): Trained {
+  if (freshHead !== null) {
     const message = `--labels names ${labels?.length} labels, for which an adapter gets a fresh head; --method full trains the base's own head and its labels.`;
     throw new LorikeetError("invalid_value", message, { param: "--labels" });
   }

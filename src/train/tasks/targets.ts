@@ -17,6 +17,13 @@ export interface BaseModuleFacts {
   readonly target: TaskTarget;
 }
 
+/** A layer that starts at random, in the place of the one that gives an output. */
+export interface FreshHead {
+  readonly output: string;
+  /** How many values it gives for a row. */
+  readonly width: number;
+}
+
 export interface ChooseOptions {
   readonly graph: Graph;
   readonly base: readonly BaseModuleFacts[];
@@ -28,8 +35,8 @@ export interface ChooseOptions {
   readonly saved: readonly string[] | null;
   /** Whether the layers that give the outputs are saved whole by default. */
   readonly savesHeads: boolean;
-  /** Outputs of a fresh head; null: the base's. */
-  readonly headWidth: number | null;
+  /** null: the base's. */
+  readonly freshHead: FreshHead | null;
   readonly shape: LoraShape;
   readonly dora: boolean;
   readonly dropout: number;
@@ -49,14 +56,15 @@ export function chooseTargets(options: ChooseOptions): TrainedTarget[] {
   for (const each of isDefault ? [] : adapted) requireTrainable(each, options);
   const scale = methodOf({ peft_type: "LORA", use_rslora: shape.rslora }).scaleOf(shape.alpha, shape.rank);
   const form: LoraForm = { kind: "lora", rank: shape.rank, alpha: shape.alpha, scale, dora, dropout };
-  const fresh = options.headWidth;
+  const { freshHead } = options;
   return reached.flatMap((each): TrainedTarget[] => {
     const { module, target } = each;
     if (adapted.includes(each)) return [{ module, form }];
     if (!whole.includes(each)) return [];
-    const outFeatures = fresh !== null && heads.includes(each) ? fresh : module.outFeatures;
+    const isFresh = freshHead !== null && isHead(graph, module, [freshHead.output]);
+    const outFeatures = isFresh ? freshHead.width : module.outFeatures;
     const hasBias = target.hasBias && target.foldedNorm !== "measured";
-    return [{ module, form: { kind: "whole", outFeatures, hasBias } }];
+    return [{ module, form: { kind: "whole", outFeatures, hasBias, isFresh } }];
   });
 }
 

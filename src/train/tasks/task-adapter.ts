@@ -83,7 +83,9 @@ export async function openTaskAdapter(
       return { module: moduleAt(path), form: { kind: "lora", rank, alpha, scale, dora, dropout: 0 } };
     }),
     ...saved.map(({ path, outFeatures, bias }): TrainedTarget => {
-      return { module: moduleAt(path), form: { kind: "whole", outFeatures, hasBias: bias !== null } };
+      // The file has its values, so there is nothing to start with.
+      const form = { kind: "whole", outFeatures, hasBias: bias !== null, isFresh: true } as const;
+      return { module: moduleAt(path), form };
     }),
   ];
   const stored = new Map<string, string>();

@@ -9,6 +9,7 @@ import { taskTargetsOf } from "../../../src/model/task/adapter-targets.js";
 import { isEncoderDecoder } from "../../../src/model/task/encoder-decoder.js";
 import { joinGraphs } from "../../../src/model/task/joined-graph.js";
 import { openTaskModel } from "../../../src/model/task/open.js";
+import { trainedTensors } from "../../../src/model/task/trained-modules.js";
 import { Tensor } from "../../../src/runtime/tensor.js";
 import { SafetensorsFile } from "../../../src/tensor/safetensors.js";
 import {
@@ -24,6 +25,7 @@ import { actionValues } from "../../../src/train/tasks/objectives/actions.js";
 import { classification, labelFeeds } from "../../../src/train/tasks/objectives/classification.js";
 import { embeddings } from "../../../src/train/tasks/objectives/embeddings.js";
 import { translation } from "../../../src/train/tasks/objectives/translation.js";
+import { startValues, weightOf } from "../../../src/train/tasks/start-values.js";
 import { openTaskAdapter } from "../../../src/train/tasks/task-adapter.js";
 import { TaskStep } from "../../../src/train/tasks/task-step.js";
 import type { TaskObjective } from "../../../src/train/tasks/types.js";
@@ -255,3 +257,21 @@ for (const each of cases) {
   const name = `${each.run} of ${each.model} over ${each.file || "both files"} is PyTorch's, step for step`;
   test(name, each.isLong ? onlyWhenLong : {}, () => train(each));
 }
+
+test("a head starts with the base's values, and a fresh one of the same size at random", async () => {
+  const { modules } = await openTaskModel(join(taskRoot, bert));
+  const module = modules.find(({ path }) => path === "classifier") ?? assert.fail("no head");
+  const outFeatures = module.outFeatures;
+  const own = await weightOf(module);
+  for (const isFresh of [false, true]) {
+    const target = { module, form: { kind: "whole", outFeatures, hasBias: true, isFresh } } as const;
+    const parameters = trainedTensors(target).map(({ name, shape }) => {
+      const count = shape.reduce((a, b) => a * b, 1);
+      return { name, shape, offset: 0, data: new Float32Array(count), gradient: new Float32Array(count) };
+    });
+    await startValues([target], parameters, 1);
+    const weight = parameters.find(({ name }) => name === "classifier.weight") ?? assert.fail("no weight");
+    assert.equal(Buffer.compare(Buffer.from(weight.data.buffer), Buffer.from(own.slice().buffer)) === 0, !isFresh);
+    assert.ok(weight.data.some((value) => value !== 0));
+  }
+});

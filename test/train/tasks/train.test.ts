@@ -1,7 +1,7 @@
 /** `train` over task models as a user runs it: what it trains is served by upload and answers as it was trained. */
 
 import assert from "node:assert/strict";
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
@@ -158,6 +158,7 @@ test("a model that --method full trained is served, and trained further from its
   assert.equal(resumed.code, 0, resumed.err);
   const bytesOf = (run: string): Buffer => readFileSync(join(run, "onnx", "model.onnx"));
   assert.deepEqual(bytesOf(part.folder), bytesOf(whole.folder));
+  assert.match(readFileSync(join(whole.folder, "README.md"), "utf8"), /library_name: onnx\n/);
   await using service = await openService({ model: whole.folder });
   const observation = [1, 0.5, -0.5, 0];
   const inputs = [{ name: "observation", shape: [1, 4], datatype: "FP32", data: observation }];
@@ -215,6 +216,10 @@ test("a detector learns boxes and labels of pictures", async () => {
   assert.equal(code, 0, err);
   assert.ok(results.validation_loss < results.base_validation_loss - 0.1, JSON.stringify(results));
   assert.ok(results.served_check.difference < 1e-4 && results.validation_metrics.ap50 >= 0);
+  const cow = { image: "a.png", objects: [{ box: [4, 3, 24, 27], label: "cow" }] };
+  const fresh = await learn(cow, 8, "--labels", "cow,dog", "--max-steps", "1", "--eval-steps", "1");
+  assert.equal(fresh.code, 0, fresh.err);
+  assert.ok(fresh.results.served_check.difference < 1e-4);
   for (const [row, message] of [
     [{ image: "a.png", objects: [{ box: [4, 3, 50, 27], label: "box" }] }, /object 1 .*which has 48 x 32/],
     [{ image: "a.png", objects: [{ box: [9, 3, 9, 27], label: "box" }] }, /xmin, ymin, xmax and ymax/],
@@ -225,11 +230,82 @@ test("a detector learns boxes and labels of pictures", async () => {
   }
 });
 
+/** A copy of a model with other small files. */
+function variant(name: string, from: string, files: Readonly<Record<string, object>>): string {
+  const path = join(folder, "variants", name);
+  cpSync(from, path, {
+    recursive: true,
+    filter: (source) => !/(adapters|train|train-dora|expected\.safetensors)$/.test(source),
+  });
+  for (const [file, more] of Object.entries(files)) {
+    const known = existsSync(join(path, file)) ? JSON.parse(readFileSync(join(path, file), "utf8")) : {};
+    writeFileSync(join(path, file), JSON.stringify({ ...known, ...more }));
+  }
+  return path;
+}
+
+test("models whose scores or sizes are not those that are trained are refused by name", async () => {
+  const picture = `data:image/png;base64,${Buffer.from(pngOf(48, 32, new Uint8Array(48 * 32 * 3))).toString("base64")}`;
+  const scenes = rowsFile("sigmoid-scenes", [{ image: picture, objects: [{ box: [4, 3, 24, 27], label: "box" }] }]);
+  const resnet = join(taskRoot, "resnet");
+  for (const [model, data, more, message] of [
+    [
+      variant("sigmoid", join(taskRoot, "yolos"), { "lorikeet.json": { scores: "sigmoid" } }),
+      ...([scenes, [], /The detector scores each label by itself; only detectors with a class for no object/] as const),
+    ],
+    [
+      variant("multi-label", bert, { "config.json": { problem_type: "multi_label_classification" } }),
+      ...([reviews, ["--labels", "up,down"], /scores each label by itself \(multi_label_classification\)/] as const),
+    ],
+    [
+      variant("one-label", bert, { "config.json": { id2label: { 0: "score" } } }),
+      ...([reviews, ["--labels", "up,down"], /The model has a single label; only classifiers/] as const),
+    ],
+    [
+      variant("large-pictures", resnet, { "preprocessor_config.json": { size: { shortest_edge: 48 } } }),
+      ...([
+        rowsFile("large", [{ image: picture, label: "a" }]),
+        ["--labels", "a,b"],
+        /the model's preprocessor makes \[3, 48, 48\]; the model takes \[3, 32, 32\]/,
+      ] as const),
+    ],
+  ] as const) {
+    const { code, err } = await train(model, data, "refused", ...more);
+    assert.notEqual(code, 0);
+    assert.match(err, message);
+  }
+});
+
+test("labels of a model's lorikeet.json count in training", async () => {
+  const model = variant("named", bert, { "lorikeet.json": { labels: ["up", "down", "odd"] } });
+  const { code, out, err } = await runHere(["train", "--model", model, "--data", reviews, ...short, "--dry-run"]);
+  assert.equal(code, 0, `${out}${err}`);
+});
+
+test("an adapter that is trained further keeps its modules and labels", async () => {
+  const from = ["--init-from", join(folder, "out", "mood")];
+  for (const [more, message] of [
+    [["--target-modules", "query"], /--target-modules does not apply: the adapter of --init-from keeps its modules/],
+    [["--modules-to-save", "classifier"], /--modules-to-save does not apply/],
+    [["--labels", "up,down"], /--labels is up,down, but the adapter of --init-from keeps its own: down,up\./],
+  ] as const) {
+    const { code, err } = await train(bert, reviews, "refused", ...from, ...more);
+    assert.equal(code, 2);
+    assert.match(err, message);
+  }
+  const { code, err } = await train(bert, reviews, "further", ...from, "--labels", "down,up", "--max-steps", "1");
+  assert.equal(code, 0, err);
+});
+
 test("data and options that do not fit a task model are refused before anything is written", async () => {
   const wrong = rowsFile("wrong", [{ text: "no label" }, { text: "fine", label: "up" }]);
   for (const [data, more, message] of [
     [reviews, [], /labels down, up; the model has negative, neutral, positive\. --labels down,up makes a head/],
     [reviews, ["--labels", "up"], /the label down; --labels names up\./],
+    [
+      rowsFile("ups", [{ text: "fine", label: "up" }]),
+      ...([["--labels", "up"], /The head would have the single label up; a classifier is trained for two/] as const),
+    ],
     [wrong, ["--labels", "up,down"], /wrong\.jsonl:1: has `text` but no `label`; expected/],
     [reviews, ["--labels", "up,up"], /--labels up,up must be names that differ/],
     [

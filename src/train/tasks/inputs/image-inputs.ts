@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { assert, LorikeetError } from "../../../base/errors.js";
-import type { Graph } from "../../../graph/types.js";
+import type { Graph, Shape, Value } from "../../../graph/types.js";
 import type { PreparedImage } from "../../../image/prepare.js";
 import type { ImagePreprocessor } from "../../../image/preprocessor.js";
 import { Tensor } from "../../../runtime/tensor.js";
@@ -23,13 +23,17 @@ const maxKeptBytes = 2 ** 29;
 
 export class ImageReader {
   readonly #preprocessor: ImagePreprocessor;
+  /** [channels, height, width]; a name or nothing for a size that the model leaves open. */
+  readonly #expected: Shape;
   #kept = 0;
 
-  constructor(preprocessor: ImagePreprocessor) {
+  constructor(preprocessor: ImagePreprocessor, graph: Graph) {
     this.#preprocessor = preprocessor;
+    const image = pixelsOf(graph);
+    this.#expected = image === undefined || image.unknown ? [] : image.shape.slice(1);
   }
 
-  /** `value`: a path relative to the data's file, or a data URL. Throws RowFault for what is no picture. */
+  /** `value`: a path relative to the data's file, or a data URL. Throws RowFault for what is no picture, or none of the model's size. */
   async read(value: unknown, place: Place): Promise<ImageSource> {
     if (typeof value !== "string" || value === "") {
       throw new RowFault(`must have a path or a data URL as \`image\`, not ${shown(value)}`);
@@ -38,10 +42,18 @@ export class ImageReader {
     const bytes = await load();
     const sha256 = createHash("sha256").update(bytes).digest("hex");
     const first = await this.#prepare(bytes, value);
+    this.#requireSize(first, value);
     const size = first.pixels.byteLength + first.mask.byteLength;
     const isKept = this.#kept + size <= maxKeptBytes;
     if (isKept) this.#kept += size;
     return { sha256, prepared: async () => (isKept ? first : await this.#prepare(await load(), value)) };
+  }
+
+  #requireSize({ shape }: PreparedImage, value: string): void {
+    if (this.#expected.every((size, i) => typeof size !== "number" || size === shape[i])) return;
+    throw new RowFault(
+      `has a picture (${short(value)}) that the model's preprocessor makes [${shape.join(", ")}]; the model takes [${this.#expected.join(", ")}] (channels, height, width)`,
+    );
   }
 
   async #prepare(bytes: Uint8Array, value: string): Promise<PreparedImage> {
@@ -53,6 +65,10 @@ export class ImageReader {
     }
   }
 }
+
+/** The input of pixels. */
+const pixelsOf = ({ inputs }: Graph): Value | undefined =>
+  inputs.find(({ type, shape }) => type === "float32" && shape.length === 4);
 
 const short = (value: string): string => (value.length > 80 ? `${value.slice(0, 77)}...` : value);
 
@@ -71,8 +87,9 @@ function loaderOf(value: string, { file }: Place): () => Promise<Uint8Array> {
 }
 
 /** Pictures of different sizes are padded to the largest, which a model with a mask ignores. */
-export function imageInputs({ inputs }: Graph): TaskInputs<ImageSource> {
-  const [image] = inputs.filter(({ type, shape }) => type === "float32" && shape.length === 4);
+export function imageInputs(graph: Graph): TaskInputs<ImageSource> {
+  const { inputs } = graph;
+  const image = pixelsOf(graph);
   const mask = inputs.find(({ type, shape }) => type === "int64" && shape.length === 3);
   const other = inputs.find((input) => input !== image && input !== mask);
   if (!image || other) {

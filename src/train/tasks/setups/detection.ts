@@ -12,12 +12,17 @@ import { type SetupParts, type TaskGoal, type TaskSetup, widthOf } from "./setup
 const example = { image: "street/1.png", objects: [{ box: [10, 20, 60, 90], label: "dog" }] };
 
 export function objectDetection(parts: SetupParts): TaskSetup {
-  const { graph, preprocessor } = parts;
+  const { graph, preprocessor, detector } = parts;
   if (preprocessor === null) throw unsupported("has no preprocessor_config.json");
   if (!["logits", "pred_boxes"].every((name) => graph.outputs.some((output) => output.name === name))) {
     throw unsupported("has not both outputs logits and pred_boxes");
   }
-  const images = new ImageReader(preprocessor);
+  if (detector.scores.kind === "sigmoid") {
+    const message =
+      "The detector scores each label by itself; only detectors with a class for no object, as DETR and YOLOS have, can be trained.";
+    throw new LorikeetError("model_unsupported", message, { param: "--model" });
+  }
+  const images = new ImageReader(preprocessor, graph);
   return {
     reader: {
       kind: "picture",
@@ -52,7 +57,7 @@ function detectionGoal({ graph, head }: SetupParts, data: TaskData, given: reado
   return {
     objective: detection(labels),
     labels: given ?? head.labels,
-    headWidth: isFresh ? labels.length + 1 : null,
+    freshHead: isFresh ? { output: "logits", width: labels.length + 1 } : null,
   };
 }
 

@@ -55,7 +55,7 @@ export function featureExtraction(parts: SetupParts): TaskSetup {
         throw new LorikeetError("model_unsupported", `The model ${clause}.`, { param: "--task" });
       }
       const shape = { output, pooling: whole === undefined ? pooling : null, candidates: parts - 1 };
-      return { objective: embeddings(shape), labels: null, headWidth: null };
+      return { objective: embeddings(shape), labels: null, freshHead: null };
     },
   };
 }

@@ -75,7 +75,7 @@ export function policy({ graph }: SetupParts): TaskSetup {
         judged: () => advantages(output, isEarned ? critic : null),
       };
       if (kind === null) throw new LorikeetError("data_invalid", "The data has no transition.", { param: "--data" });
-      return { objective: objectives[kind]() as TaskObjective<unknown>, labels: null, headWidth: null };
+      return { objective: objectives[kind]() as TaskObjective<unknown>, labels: null, freshHead: null };
     },
   };
 }

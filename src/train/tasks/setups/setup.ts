@@ -3,9 +3,11 @@
 import { LorikeetError } from "../../../base/errors.js";
 import type { Graph } from "../../../graph/types.js";
 import type { ImagePreprocessor } from "../../../image/preprocessor.js";
+import type { Detector } from "../../../model/task/detector.js";
 import type { GenerationRules } from "../../../model/task/generation-rules.js";
 import type { TextHead } from "../../../model/task/text-head.js";
 import type { RowTokenizer } from "../../../text/tokenizer/row-tokenizer.js";
+import type { FreshHead } from "../targets.js";
 import type { RowReader, TaskData } from "../task-data.js";
 import type { TaskInputs, TaskObjective } from "../types.js";
 
@@ -15,6 +17,8 @@ export interface SetupParts {
   readonly tokenizer: RowTokenizer | null;
   readonly preprocessor: ImagePreprocessor | null;
   readonly head: TextHead;
+  /** How the outputs become boxes, should the model be a detector. */
+  readonly detector: Detector;
   /** Of encoder-decoders. */
   readonly generation: GenerationRules | null;
   /** Tokens of the longest row; null: the model's limit. */
@@ -34,8 +38,8 @@ export interface TaskGoal {
   readonly objective: TaskObjective<unknown>;
   /** What the head's outputs are called; null: nothing has a name. */
   readonly labels: readonly string[] | null;
-  /** Outputs of a fresh head; null: the base's head is trained. */
-  readonly headWidth: number | null;
+  /** null: the base's head is trained. */
+  readonly freshHead: FreshHead | null;
 }
 
 /** The output of this name, or the only one. Throws `model_unsupported`. */

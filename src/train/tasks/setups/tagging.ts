@@ -3,7 +3,7 @@
 import type { EncodedRow } from "../../../text/tokenizer/rows.js";
 import { type Fields, RowFault, shown } from "../../data/rows.js";
 import { textInputs } from "../inputs/text-inputs.js";
-import { chooseLabels } from "../labels.js";
+import { chooseLabels, requireSeveral } from "../labels.js";
 import { type TokenTags, tagging } from "../objectives/tagging.js";
 import type { RowReader } from "../task-data.js";
 import { chooseOutput, requireTokenizer, type SetupParts, type TaskSetup, widthOf } from "./setup.js";
@@ -41,10 +41,11 @@ export function tokenClassification(parts: SetupParts): TaskSetup {
         (target as TokenTags).flatMap((tag) => tag ?? []),
       );
       const { labels, isFresh } = chooseLabels({ given, base: head.labels, width: widthOf(graph, output), found });
+      requireSeveral(labels);
       return {
         objective: tagging(labels, output, tokenizer.padLeft),
         labels: given ?? head.labels,
-        headWidth: isFresh ? labels.length : null,
+        freshHead: isFresh ? { output, width: labels.length } : null,
       };
     },
   };

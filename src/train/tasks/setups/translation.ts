@@ -40,7 +40,7 @@ export function textToText(parts: SetupParts): TaskSetup {
     reader,
     inputs: translationInputs(tokenizer, limits),
     savesHeads: false,
-    objective: () => ({ objective: translation(), labels: null, headWidth: null }),
+    objective: () => ({ objective: translation(), labels: null, freshHead: null }),
   };
 }
 
