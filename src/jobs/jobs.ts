@@ -1,6 +1,6 @@
 /**
  * The jobs of a fine-tuning API: a bounded queue, a few processes at once, and what clients may do with a job. Jobs survive the server: one
- * that was running when it ended goes on from its last checkpoint.
+ * that was running when the server stopped resumes from its last checkpoint.
  */
 import { LorikeetError } from "../base/errors.js";
 import { type Logger, silent } from "../base/log.js";
@@ -353,7 +353,7 @@ export class Jobs implements AsyncDisposable {
     this.#logger.info({ job: job.id, model: job.model }, "fine-tuning job started");
   }
 
-  /** Stops a run; one that does not end in time is killed, and goes on from its last checkpoint. */
+  /** Stops a run. One that does not end in time is killed, and later resumes from its last checkpoint. */
   async #end(
     { run, ended }: { readonly run: JobRun; readonly ended: Promise<void> },
     reason: NonNullable<JobRun["reason"]>,

@@ -20,7 +20,7 @@ export interface PositionTable {
   readonly index: string;
 }
 
-/** Tables whose index is no data of an input. Tables of distances are among them: their index is as long as the past. */
+/** Tables that are not indexed by an input's values. Tables of distances are among them: their index is as long as the past. */
 export function positionTables(graph: Graph): PositionTable[] {
   const makers = makersOf(graph);
   const inputs = new Set(graph.inputs.map(({ name }) => name));

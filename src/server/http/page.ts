@@ -63,7 +63,7 @@ export function pageHandlers({ index, assets }: PageFiles) {
     asset: (req: Request, res: Response): void => {
       const name = String(req.params.name);
       const file = assets.get(name);
-      if (!file) throw new LorikeetError("route_not_found", "The page has no file of this name; reload it.");
+      if (!file) throw new LorikeetError("route_not_found", "The page has no such file; reload the page.");
       res.setHeader("cache-control", `public, max-age=${aYear}, immutable`);
       sendFile(req, res, file);
     },

@@ -170,7 +170,7 @@ function toolsIn(value: unknown): readonly Tool[] {
   return tools;
 }
 
-/** After a plain text there is no turn that could call. */
+/** A plain text has no turn after it that could hold a call. */
 function requireChat(example: Example): Example {
   if (example.kind !== "preference" || typeof example.prompt !== "string") return example;
   const { chosen, rejected, tools } = example;

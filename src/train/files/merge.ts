@@ -1,11 +1,8 @@
 /** Merges an adapter into its base model and writes the result as a checkpoint directory. */
-import { rename } from "node:fs/promises";
-import { basename, dirname, join, resolve } from "node:path";
+import { join, resolve } from "node:path";
 import { loadAdapter } from "../../adapter/format.js";
 import type { HostModule } from "../../adapter/types.js";
-import { removeTree, syncTree } from "../../base/durable.js";
 import { assert, LorikeetError } from "../../base/errors.js";
-import { makeFolders } from "../../base/files.js";
 import type { Progress } from "../../base/log.js";
 import { storedModules, transposedPaths } from "../../model/modules.js";
 import type { Checkpoint, TensorLocation } from "../../model/types.js";
@@ -13,7 +10,7 @@ import { type TensorToWrite, writeSafetensors } from "../../tensor/safetensors-w
 import { readSegment, toFloat32 } from "../../weights/convert/task.js";
 import { rescale } from "../dora.js";
 import { addProduct } from "./low-rank.js";
-import { requireReplaceable } from "./merged-folder.js";
+import { replaceFolder, requireReplaceable } from "./merged-folder.js";
 import { copyModelFiles, narrow } from "./model-files.js";
 
 export interface MergeOptions {
@@ -57,10 +54,7 @@ export async function mergeAdapter(options: MergeOptions): Promise<Merged> {
     const message = `${options.adapter} has a layer of labels (score), which the base has no place for; serve it unmerged.`;
     throw new LorikeetError("adapter_unsupported", message, { param: options.adapter });
   }
-  const draft = join(dirname(out), `.${basename(out)}.merging`);
-  await removeTree(draft);
-  await makeFolders(draft);
-  try {
+  await replaceFolder(out, async (draft) => {
     await copyModelFiles(checkpoint.directory, draft, { dtype: options.dtype });
     let done = 0;
     const transposed = transposedPaths(checkpoint.config);
@@ -78,13 +72,7 @@ export async function mergeAdapter(options: MergeOptions): Promise<Merged> {
       { format: "pt" },
       { fsync: true },
     );
-    await syncTree(draft);
-    await removeTree(out);
-    await rename(draft, out);
-  } catch (cause) {
-    await removeTree(draft);
-    throw cause;
-  }
+  });
   return { changed: modules.size, tensors: checkpoint.tensors.size };
 }
 

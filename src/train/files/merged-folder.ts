@@ -1,8 +1,10 @@
 /** Where a merged model is written: a new folder, or a model's folder that it may replace. */
 
-import { readdir, stat } from "node:fs/promises";
-import { orMissing } from "../../base/durable.js";
+import { readdir, rename, stat } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { orMissing, removeTree, syncTree } from "../../base/durable.js";
 import { LorikeetError } from "../../base/errors.js";
+import { makeFolders } from "../../base/files.js";
 
 export interface MergedFolder {
   /** Absolute. */
@@ -27,6 +29,22 @@ export async function requireReplaceable({ out, overwrite, marker }: MergedFolde
     throw inTheWay(out, `holds an adapter or the checkpoints of a run (it has ${kept}), ${advice}`);
   if (!names?.includes(marker.file)) {
     throw inTheWay(out, `is not a ${marker.noun} (it has no ${marker.file}), ${advice}`);
+  }
+}
+
+/** Replaces a folder with what `write` puts into a draft beside it, by one rename. A fault leaves the folder as it was, and no draft. */
+export async function replaceFolder(out: string, write: (draft: string) => Promise<void>): Promise<void> {
+  const draft = join(dirname(out), `.${basename(out)}.merging`);
+  await removeTree(draft);
+  await makeFolders(draft);
+  try {
+    await write(draft);
+    await syncTree(draft);
+    await removeTree(out);
+    await rename(draft, out);
+  } catch (cause) {
+    await removeTree(draft);
+    throw cause;
   }
 }
 

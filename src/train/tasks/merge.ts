@@ -1,11 +1,9 @@
 /** Merges an adapter into its task model, and writes the result as a model's folder. */
 
-import { rename, writeFile } from "node:fs/promises";
-import { basename, dirname, join, resolve } from "node:path";
+import { writeFile } from "node:fs/promises";
+import { join, resolve } from "node:path";
 import { loadTaskAdapter } from "../../adapter/format.js";
-import { removeTree, syncTree } from "../../base/durable.js";
 import { assert, LorikeetError } from "../../base/errors.js";
-import { makeFolders } from "../../base/files.js";
 import { at } from "../../base/list.js";
 import { type FoldedModule, foldAdapter } from "../../engine/task/folded.js";
 import type { TaskTarget } from "../../model/task/adapter-targets.js";
@@ -16,7 +14,7 @@ import type { NewWeight } from "../../model/task/rewritten.js";
 import type { TaskModule } from "../../model/task/target-modules.js";
 import { floatsOf } from "../../model/task/weight-values.js";
 import { transpose } from "../../tensor/transpose.js";
-import { requireReplaceable } from "../files/merged-folder.js";
+import { replaceFolder, requireReplaceable } from "../files/merged-folder.js";
 import { keptManifest, writeTaskModel } from "./model-files.js";
 
 export interface MergeTaskOptions {
@@ -52,23 +50,14 @@ export async function mergeTaskAdapter(options: MergeTaskOptions): Promise<Merge
   for (const [module, folded] of modules) {
     for (const [name, weight] of await mergedWeights(module, folded)) weights.set(name, weight);
   }
-  const draft = join(dirname(out), `.${basename(out)}.merging`);
-  await removeTree(draft);
-  await makeFolders(draft);
-  try {
+  await replaceFolder(out, async (draft) => {
     await writeTaskModel(draft, { model, weights, labels: adapter.labels });
     // The weights are the file's own: no normalization is folded into them that an adapter would have to know.
     const { labels: baseLabels, ...kept } = await keptManifest(model);
     const labels = baseLabels === undefined ? {} : { labels: adapter.labels ?? baseLabels };
     const manifest = { ...kept, ...labels, foldedNorms: false };
     await writeFile(join(draft, manifestName), `${JSON.stringify(manifest, null, 2)}\n`);
-    await syncTree(draft);
-    await removeTree(out);
-    await rename(draft, out);
-  } catch (cause) {
-    await removeTree(draft);
-    throw cause;
-  }
+  });
   return { changed: modules.size, modules: model.modules.length };
 }
 

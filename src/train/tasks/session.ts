@@ -121,7 +121,7 @@ function adapterOf({
       dropout: settings.loraDropout,
     });
   if (targets.length === 0) {
-    const message = "The model has no module that can be trained; lorikeet inspect names them.";
+    const message = "The model has no module that can be trained; `lorikeet inspect` lists its modules.";
     throw new LorikeetError("model_unsupported", message, { param: "--target-modules" });
   }
   const adapter: TaskAdapterFacts = {
