@@ -262,6 +262,7 @@ test("a loss far above its running mean for 20 steps has diverged, at the start 
   assert.deepEqual(await endOf((step) => (step < 100 ? 2 : 9)), ["diverged", 119]);
   assert.deepEqual(await endOf((step) => (step < 5 ? 4 : 100)), ["diverged", 39]);
   assert.deepEqual(await endOf((step) => (step < 50 ? 0.01 : 3)), ["diverged", 69]);
+  assert.deepEqual(await endOf((step) => (step < 50 ? -40 : -15)), ["diverged", 69]);
 });
 
 test("a run that collapses in its first steps has diverged from the loss of the untouched weights", async () => {
@@ -281,6 +282,7 @@ test("runs that learn are not ended: an easy first batch, a resumed run, waves, 
     "rare hard rows": (step) => (step % 9 === 0 ? 12 : 0.2),
     "a spike": (step) => (step >= 60 && step < 78 ? 30 : 1),
     falling: (step) => 8 * Math.exp(-step / 30),
+    "negative, as a policy gradient's": (step) => -40 + 15 * Math.sin(step * 2.1),
   };
   for (const [name, lossAt] of Object.entries(losses)) {
     for (const validated of [null, 2.5]) assert.deepEqual(await endOf(lossAt, validated), ["done", 200], name);

@@ -14,14 +14,15 @@ export const initialLevel: LossLevel = { count: 0, mean: 0, above: 0 };
 
 /** Losses that are only averaged at first; window of the mean; consecutive losses that must be far above it. */
 const patienceSteps = 20;
-const factor = 1.5;
+const share = 0.5;
 /** A run that has memorized its rows may fluctuate between 0.001 and 0.1. */
 const slack = 1;
 
 /** The level of a run whose mean is known before it has taken a step: its first losses are followed as all others are. */
 export const settledLevel = (mean: number): LossLevel => ({ count: patienceSteps, mean, above: 0 });
 
-const limitOf = (mean: number): number => factor * mean + slack;
+/** Losses of policy gradients may be negative. */
+const limitOf = (mean: number): number => mean + share * Math.abs(mean) + slack;
 
 /** Adds a loss. One far above the mean is clipped at first and ignored later, so that the mean does not follow a diverging run. */
 export function follow({ count, mean, above }: LossLevel, loss: number): LossLevel {
@@ -36,4 +37,4 @@ export function follow({ count, mean, above }: LossLevel, loss: number): LossLev
 export const hasDiverged = ({ above }: LossLevel): boolean => above >= patienceSteps;
 
 /** The rule of `hasDiverged`, for messages. */
-export const divergenceRule = `above ${factor} times its running mean plus ${slack} for ${patienceSteps} steps`;
+export const divergenceRule = `above its running mean by ${100 * share} % and ${slack} for ${patienceSteps} steps`;
