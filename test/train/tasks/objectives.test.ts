@@ -127,8 +127,8 @@ test("an action becomes likelier by its advantage, and a value moves to what was
     ["value", floats([2, 1], [1, 2])],
   ]);
   const targets = [
-    { action: 1, advantage: 2, earned: 3 },
-    { action: 0, advantage: null, earned: null },
+    { action: 1, advantage: 2, earned: 3, probability: 1 },
+    { action: 0, advantage: null, earned: null, probability: 1 },
   ];
   const entropy = -(0.75 * Math.log(0.75) + 0.25 * Math.log(0.25));
   const { loss, gradients } = await compute(advantages("logits", "value"), outputs, targets, 2);
@@ -140,4 +140,16 @@ test("an action becomes likelier by its advantage, and a value moves to what was
   meter.add(outputs, targets, new Map());
   const { likelihood = 0, value_error: error = 0 } = meter.metrics();
   assertNear([likelihood, error], [(0.25 + 0.5) / 2, 2]);
+});
+
+test("returns weigh by how much likelier the policy takes their actions than the recorded one", () => {
+  const meter = advantages("logits", null).meter();
+  const outputs = new Map([["logits", floats([3, 2], [Math.log(3), 0, 0, 0, 0, 0])]]);
+  const targets = [
+    { action: 0, advantage: 1, earned: 10, probability: 0.5 }, // 0.75 / 0.5
+    { action: 1, advantage: 1, earned: 4, probability: 0.25 }, // 0.5 / 0.25
+    { action: 1, advantage: 1, earned: null, probability: 1 },
+  ];
+  meter.add(outputs, targets, new Map());
+  assertNear([meter.metrics().mean_return ?? 0], [(1.5 * 10 + 2 * 4) / 3.5]);
 });

@@ -196,10 +196,12 @@ test("a policy learns how well actions went", async () => {
   ] as const) {
     assert.match((await learn("wrong", ...rows, wrong)).err, message);
   }
-  assert.match(
-    (await learn("wrong", { observation, action: 1, return: 3 })).err,
-    /`return`, which trains an output `value`/,
-  );
+  for (const [wrong, message] of [
+    [{ return: 3 }, /`return` without `advantage`, which trains an output `value`/],
+    [{ advantage: 1, return: 3, probability: 0 }, /must have a number above 0 and up to 1 as `probability`/],
+  ] as const) {
+    assert.match((await learn("wrong", { observation, action: 1, ...wrong })).err, message);
+  }
 });
 
 test("a detector learns boxes and labels of pictures", async () => {

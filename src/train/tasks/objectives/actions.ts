@@ -3,6 +3,7 @@
 import { float32At } from "../../../base/list.js";
 import type { Value } from "../../../graph/types.js";
 import { Tensor } from "../../../runtime/tensor.js";
+import type { Metrics } from "../../trainable.js";
 import { actionValue, lossInputs, policyGradient, squaredError } from "../losses.js";
 import { type Meter, type Outputs, outputOf, type TaskObjective } from "../types.js";
 import { labelFeeds } from "./classification.js";
@@ -35,11 +36,15 @@ export function actionValues(output: string): TaskObjective<ValuedAction> {
   };
 }
 
-/** An action taken, how much better than expected it went on, and what it went on to earn. null: the row does not say. */
+/**
+ * An action taken, how much better than expected it went on, and what it went on to earn. null: the row does not say. `probability`: that of the
+ * action under the policy that was recorded, in (0, 1]; 1 for all actions of a run weighs them alike.
+ */
 export interface JudgedAction {
   readonly action: number;
   readonly advantage: number | null;
   readonly earned: number | null;
+  readonly probability: number;
 }
 
 /** Weights of the parts of an actor-critic's loss, as A3C has them (arXiv:1602.01783). */
@@ -47,7 +52,8 @@ const shares = { value: 0.5, entropy: 0.01 } as const;
 
 /**
  * The policy gradient: actions become likelier by their advantage, and all of them a little more alike. `critic`: the output of values, which
- * moves to what was earned; null: it is not trained.
+ * moves to what was earned; null: it is not trained. The metric `mean_return` is the weighted importance sampling estimate of what the policy
+ * would earn by choosing this step's action (Precup, Sutton and Singh, "Eligibility Traces for Off-Policy Policy Evaluation", 2000).
  */
 export function advantages(output: string, critic: string | null): TaskObjective<JudgedAction> {
   return {
@@ -70,11 +76,15 @@ export function advantages(output: string, critic: string | null): TaskObjective
       return feeds.set(lossInputs.targets, values).set(lossInputs.targetWeights, weights);
     },
     meter: () =>
-      new MeanMeter((outputs, { action, earned }, row) => ({
-        likelihood: likelihood(rowOf(outputs, output, row), action),
-        ...(critic !== null &&
-          earned !== null && { value_error: Math.abs(float32At(rowOf(outputs, critic, row), 0) - earned) }),
-      })),
+      new MeanMeter((outputs, { action, earned, probability }, row) => {
+        const chance = likelihood(rowOf(outputs, output, row), action);
+        return {
+          likelihood: chance,
+          ...(earned !== null && { mean_return: { value: earned, weight: chance / probability } }),
+          ...(critic !== null &&
+            earned !== null && { value_error: Math.abs(float32At(rowOf(outputs, critic, row), 0) - earned) }),
+        };
+      }),
   };
 }
 
@@ -97,12 +107,18 @@ function likelihood(logits: Float32Array, action: number): number {
   return 1 / logits.reduce((sum, logit) => sum + Math.exp(logit - chosen), 0);
 }
 
-type Figures = Readonly<Record<string, number>>;
+interface WeightedFigure {
+  readonly value: number;
+  readonly weight: number;
+}
 
-/** Means of figures of rows. */
+/** A row's figures by their names. A plain number has the weight 1. */
+type Figures = Readonly<Record<string, number | WeightedFigure>>;
+
+/** Weighted means of figures of rows. */
 class MeanMeter<Target> implements Meter<Target> {
   readonly #figuresOf: (outputs: Outputs, target: Target, row: number) => Figures;
-  readonly #sums = new Map<string, { readonly sum: number; readonly count: number }>();
+  readonly #sums = new Map<string, { readonly sum: number; readonly weight: number }>();
 
   constructor(figuresOf: (outputs: Outputs, target: Target, row: number) => Figures) {
     this.#figuresOf = figuresOf;
@@ -110,14 +126,16 @@ class MeanMeter<Target> implements Meter<Target> {
 
   add(outputs: Outputs, targets: readonly Target[]): void {
     for (const [row, target] of targets.entries()) {
-      for (const [name, value] of Object.entries(this.#figuresOf(outputs, target, row))) {
-        const { sum, count } = this.#sums.get(name) ?? { sum: 0, count: 0 };
-        this.#sums.set(name, { sum: sum + value, count: count + 1 });
+      for (const [name, figure] of Object.entries(this.#figuresOf(outputs, target, row))) {
+        const { value, weight } = typeof figure === "number" ? { value: figure, weight: 1 } : figure;
+        const before = this.#sums.get(name) ?? { sum: 0, weight: 0 };
+        this.#sums.set(name, { sum: before.sum + value * weight, weight: before.weight + weight });
       }
     }
   }
 
-  metrics(): Figures {
-    return Object.fromEntries(Array.from(this.#sums, ([name, { sum, count }]) => [name, sum / count]));
+  metrics(): Metrics {
+    const figures = Array.from(this.#sums).filter(([, { weight }]) => weight > 0);
+    return Object.fromEntries(figures.map(([name, { sum, weight }]) => [name, sum / weight]));
   }
 }

@@ -39,10 +39,14 @@ export function policy({ graph }: SetupParts): TaskSetup {
       { required: ["observation", "action", "target"], example: { ...example, target: 0.7 } },
       {
         required: ["observation", "action", "advantage"],
-        optional: ["return"],
+        optional: ["return", "probability"],
         example: { ...example, advantage: 0.3 },
       },
-      { required: ["observation", "action", "return"], example: { ...example, return: 12 } },
+      {
+        required: ["observation", "action", "return"],
+        optional: ["probability"],
+        example: { ...example, return: 12 },
+      },
     ],
     async read(fields, place) {
       const source = numbers.read(fields.observation, "observation");
@@ -51,8 +55,8 @@ export function policy({ graph }: SetupParts): TaskSetup {
       if (lesson.kind !== kind) {
         throw new RowFault(`has ${fieldsOf[lesson.kind]}, where rows before it have ${fieldsOf[kind]}`);
       }
-      if (lesson.kind === "judged" && lesson.target.earned !== null && critic === null) {
-        throw new RowFault("has `return`, which trains an output `value`; the model has none");
+      if (lesson.kind === "judged" && lesson.target.advantage === null && critic === null) {
+        throw new RowFault("has `return` without `advantage`, which trains an output `value`; the model has none");
       }
       return { source, target: lesson.target, size: 1, place };
     },
@@ -86,6 +90,10 @@ function lessonOf(fields: Fields, width: number): Lesson {
   const target = numberOf(fields, "target");
   const advantage = numberOf(fields, "advantage");
   const earned = numberOf(fields, "return");
+  const probability = numberOf(fields, "probability");
+  if (probability !== null && (probability <= 0 || probability > 1)) {
+    throw new RowFault(`must have a number above 0 and up to 1 as \`probability\`, not ${probability}`);
+  }
   const isJudged = advantage !== null || earned !== null;
   if (action instanceof Float32Array) {
     if (target === null && !isJudged) return { kind: "continuous", target: action };
@@ -96,7 +104,7 @@ function lessonOf(fields: Fields, width: number): Lesson {
   if (target !== null && isJudged)
     throw new RowFault("has `target` and also `advantage` or `return`; one of both is allowed");
   if (target !== null) return { kind: "valued", target: { action, target } };
-  if (isJudged) return { kind: "judged", target: { action, advantage, earned } };
+  if (isJudged) return { kind: "judged", target: { action, advantage, earned, probability: probability ?? 1 } };
   return { kind: "imitated", target: String(action) };
 }
 
