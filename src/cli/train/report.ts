@@ -192,7 +192,7 @@ export function formatMetrics(metrics: Metrics): string {
 export const formatMetric = (name: string, value: number): string =>
   shares.has(name) ? `${(100 * value).toFixed(1)} %` : value.toFixed(4);
 
-const shares: ReadonlySet<string> = new Set(["accuracy", "macro_f1", "span_f1", "exact", "ap50"]);
+const shares: ReadonlySet<string> = new Set(["accuracy", "micro_f1", "macro_f1", "span_f1", "exact", "ap50"]);
 
 export interface TrainProgress {
   step(report: StepReport): void;

@@ -48,6 +48,13 @@ export function requireSeveral(labels: readonly string[]): void {
   throw new LorikeetError("invalid_value", message, { param: "--labels", found: labels.length, allowed: 2 });
 }
 
+/** The rows of a model with a single label have a score, not a label. Throws `invalid_value`. */
+export function requireSingle(labels: readonly string[]): void {
+  if (labels.length === 1) return;
+  const message = `The model scores by a single label; --labels names ${labels.length}, and one is allowed.`;
+  throw new LorikeetError("invalid_value", message, { param: "--labels", found: labels.length, allowed: 1 });
+}
+
 function unknownLabels(
   missing: readonly string[],
   allowed: readonly string[],

@@ -58,9 +58,24 @@ export function squaredError(op: Ops, output: Value): Value {
   return weighted(op, op.mul(error, error), weights);
 }
 
+/**
+ * Σ weight · (softplus(logit) - target · logit), the cross-entropy of sigmoids, as torch's binary_cross_entropy_with_logits. Inputs
+ * `loss.targets`, in 0..1, and `loss.target_weights` float32, in the shape of the logits.
+ */
+export function binaryCrossEntropy(op: Ops, logits: Value): Value {
+  const { targets, weights } = targetInputs(op, logits);
+  return weighted(op, op.sub(op.unary("Softplus", logits), op.mul(targets, logits)), weights);
+}
+
+function targetInputs(op: Ops, { shape }: Value): { targets: Value; weights: Value } {
+  return {
+    targets: op.builder.input(lossInputs.targets, "float32", shape),
+    weights: op.builder.input(lossInputs.targetWeights, "float32", shape),
+  };
+}
+
 function errors(op: Ops, output: Value): { error: Value; weights: Value } {
-  const targets = op.builder.input(lossInputs.targets, "float32", output.shape);
-  const weights = op.builder.input(lossInputs.targetWeights, "float32", output.shape);
+  const { targets, weights } = targetInputs(op, output);
   return { error: op.sub(output, targets), weights };
 }
 

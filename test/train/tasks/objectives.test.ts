@@ -10,6 +10,7 @@ import { Tensor } from "../../../src/runtime/tensor.js";
 import type { Box } from "../../../src/train/detection/boxes.js";
 import { actionValues, advantages } from "../../../src/train/tasks/objectives/actions.js";
 import { detection } from "../../../src/train/tasks/objectives/detection.js";
+import { independentLabels } from "../../../src/train/tasks/objectives/independent-labels.js";
 import type { Outputs, TaskObjective } from "../../../src/train/tasks/types.js";
 import { runner } from "../../support/differences.js";
 
@@ -152,4 +153,20 @@ test("returns weigh by how much likelier the policy takes their actions than the
   ];
   meter.add(outputs, targets, new Map());
   assertNear([meter.metrics().mean_return ?? 0], [(1.5 * 10 + 2 * 4) / 3.5]);
+});
+
+test("labels that do not exclude one another have the loss and gradients of torch's cross-entropy of sigmoids", async () => {
+  const objective = independentLabels(["a", "b", "c"], "logits");
+  const outputs = new Map([["logits", floats([3, 3], [2, -1, 0, -30, 4, 80, 9, 9, 9])]]);
+  const targets = [["a", "c"], ["c"]];
+  const { loss, gradients } = await compute(objective, outputs, targets, 3);
+  assertNear([loss / 3], [0.8585811]);
+  assertNear(
+    gradients.get("logits")?.map((value) => value / 3),
+    [-0.0198672, 0.0448236, -0.0833333, 0, 0.163669, 0, 0, 0, 0],
+  );
+  const meter = objective.meter();
+  meter.add(outputs, targets, new Map());
+  // a: 1 of 1; b: found, not expected; c: one of two.
+  assert.deepEqual(meter.metrics(), { accuracy: 0, micro_f1: (2 * 2) / (3 + 3), macro_f1: (1 + 0 + 2 / 3) / 3 });
 });

@@ -246,6 +246,29 @@ function variant(name: string, from: string, files: Readonly<Record<string, obje
   return path;
 }
 
+const multiLabel = variant("multi-label", bert, { "config.json": { problem_type: "multi_label_classification" } });
+const reranker = variant("reranker", bert, { "config.json": { id2label: { 0: "relevance" } } });
+
+test("labels that do not exclude one another and scores of pairs are trained as they are served, by sigmoids", async () => {
+  const tagged = Array.from({ length: 48 }, (_, i) => {
+    const labels = ["fine", "dull"].filter((_, bit) => (i >> bit) & 1);
+    return { text: `the film is ${labels.join(" and ")} .`, labels };
+  });
+  const options = ["--learning-rate", "0.002", "--max-steps", "24"];
+  const many = await train(multiLabel, rowsFile("tagged", tagged), "many", "--labels", "fine,dull", ...options);
+  assert.equal(many.code, 0, many.err);
+  assert.ok(many.results.validation_metrics.micro_f1 > 0.9, JSON.stringify(many.results.validation_metrics));
+  assert.ok(many.results.served_check.difference < 1e-5);
+  const pairs = Array.from({ length: 48 }, (_, i) => {
+    const score = i % 2;
+    return { text: "the film is fine .", text_pair: `it is ${score === 1 ? "warm" : "dull"} .`, score };
+  });
+  const one = await train(reranker, rowsFile("pairs", pairs), "one", "--labels", "fit", ...options);
+  assert.equal(one.code, 0, one.err);
+  assert.ok(one.results.validation_metrics.mean_absolute_error < 0.3, JSON.stringify(one.results.validation_metrics));
+  assert.ok(one.results.served_check.difference < 1e-5);
+});
+
 test("models whose scores or sizes are not those that are trained are refused by name", async () => {
   const picture = `data:image/png;base64,${Buffer.from(pngOf(48, 32, new Uint8Array(48 * 32 * 3))).toString("base64")}`;
   const scenes = rowsFile("sigmoid-scenes", [{ image: picture, objects: [{ box: [4, 3, 24, 27], label: "box" }] }]);
@@ -255,13 +278,19 @@ test("models whose scores or sizes are not those that are trained are refused by
       variant("sigmoid", join(taskRoot, "yolos"), { "lorikeet.json": { scores: "sigmoid" } }),
       ...([scenes, [], /The detector scores each label by itself; only detectors with a class for no object/] as const),
     ],
+    [multiLabel, reviews, ["--labels", "up,down"], /has `label` for `labels`; expected/],
     [
-      variant("multi-label", bert, { "config.json": { problem_type: "multi_label_classification" } }),
-      ...([reviews, ["--labels", "up,down"], /scores each label by itself \(multi_label_classification\)/] as const),
+      multiLabel,
+      rowsFile("one", [{ text: "a", labels: "up" }]),
+      [],
+      /must have a list of labels as `labels`, not "up"/,
     ],
+    [reranker, rowsFile("high", [{ text: "a", score: 7 }]), [], /must have a number from 0 to 1 as `score`, not 7/],
     [
-      variant("one-label", bert, { "config.json": { id2label: { 0: "score" } } }),
-      ...([reviews, ["--labels", "up,down"], /The model has a single label; only classifiers/] as const),
+      reranker,
+      rowsFile("half", [{ text: "a", score: 0.5 }]),
+      ["--labels", "a,b"],
+      /scores by a single label; --labels names 2/,
     ],
     [
       variant("large-pictures", resnet, { "preprocessor_config.json": { size: { shortest_edge: 48 } } }),

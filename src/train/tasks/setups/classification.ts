@@ -1,30 +1,36 @@
 /** Classification of texts and of pictures. */
 
-import { LorikeetError } from "../../../base/errors.js";
 import type { Fields } from "../../data/rows.js";
-import { labelOf, textOf } from "../../data/rows.js";
+import { labelOf, RowFault, shown, textOf } from "../../data/rows.js";
 import { ImageReader, imageInputs } from "../inputs/image-inputs.js";
 import { NumberReader, numberInputs } from "../inputs/tensor-inputs.js";
 import { textInputs } from "../inputs/text-inputs.js";
-import { chooseLabels, requireSeveral } from "../labels.js";
+import { chooseLabels, requireSeveral, requireSingle } from "../labels.js";
 import { classification } from "../objectives/classification.js";
+import { gradedScore, independentLabels } from "../objectives/independent-labels.js";
 import type { RowReader, TaskData } from "../task-data.js";
-import type { TaskExample } from "../types.js";
+import type { TaskExample, TaskObjective } from "../types.js";
 import { chooseOutput, requireTokenizer, type SetupParts, type TaskGoal, type TaskSetup, widthOf } from "./setup.js";
 
 export function textClassification(parts: SetupParts): TaskSetup {
-  requireExclusive(parts);
   const tokenizer = requireTokenizer(parts);
   const limit = parts.maxLength ?? undefined;
+  const lesson = lessonOf(parts);
   const reader: RowReader = {
     kind: "label",
-    forms: [{ required: ["text", "label"], optional: ["text_pair"], example: { text: "A fine film.", label: "good" } }],
+    forms: [
+      {
+        required: ["text", lesson.field],
+        optional: ["text_pair"],
+        example: { text: "A fine film.", [lesson.field]: lesson.example },
+      },
+    ],
     async read(fields, place) {
       const text = textOf(fields, "text");
       const pair =
         fields.text_pair === undefined || fields.text_pair === null ? undefined : textOf(fields, "text_pair");
       const whole = await tokenizer.encodeRow({ text, pair }, { truncate: true, maxLength: limit });
-      const target = labelOf(fields.label);
+      const target = lesson.read(fields[lesson.field]);
       const most = Math.min(limit ?? Number.POSITIVE_INFINITY, tokenizer.maxLength ?? Number.POSITIVE_INFINITY);
       return { source: [whole], target, size: whole.ids.length, place, isShortened: whole.ids.length >= most };
     },
@@ -33,22 +39,25 @@ export function textClassification(parts: SetupParts): TaskSetup {
     reader,
     inputs: textInputs(parts.graph, tokenizer),
     savesHeads: true,
-    objective: (data, labels) => labelGoal(parts, data, labels),
+    objective: (data, labels) => labelGoal(parts, lesson, data, labels),
   };
 }
 
 /** Without a preprocessor, pictures are numbers as the model takes them. */
 export function imageClassification(parts: SetupParts): TaskSetup {
-  requireExclusive(parts);
   const { graph, preprocessor } = parts;
-  const form = { required: ["image", "label"], example: { image: "cats/1.png", label: "cat" } };
+  const lesson = lessonOf(parts);
+  const form = {
+    required: ["image", lesson.field],
+    example: { image: "cats/1.png", [lesson.field]: lesson.example },
+  };
   const images = preprocessor && new ImageReader(preprocessor, graph);
   const numbers = images ? null : new NumberReader(graph);
   const reader: RowReader = {
     kind: "label",
     forms: [form],
     async read(fields: Fields, place) {
-      const target = labelOf(fields.label);
+      const target = lesson.read(fields[lesson.field]);
       if (numbers) return { source: numbers.read(fields.image, "image"), target, size: 1, place };
       const source = await images?.read(fields.image, place);
       return { source, target, size: 1, place, ...(source && { sha256: source.sha256 }) };
@@ -58,31 +67,68 @@ export function imageClassification(parts: SetupParts): TaskSetup {
     reader,
     inputs: images ? imageInputs(graph) : numberInputs(graph),
     savesHeads: true,
-    objective: (data, labels) => labelGoal(parts, data, labels),
+    objective: (data, labels) => labelGoal(parts, lesson, data, labels),
   };
 }
 
-/** The loss is that of a softmax. Throws `model_unsupported` for a model that is served with sigmoids, whatever head an adapter gives it. */
-function requireExclusive({ head: { isExclusive, labels } }: SetupParts): void {
-  if (isExclusive) return;
-  const found =
-    labels?.length === 1 ? "has a single label" : "scores each label by itself (multi_label_classification)";
-  const message = `The model ${found}; only classifiers whose labels exclude one another can be trained.`;
-  throw new LorikeetError("model_unsupported", message, { param: "--model" });
+/** What a row says about its text or picture, and what is learnt from it. */
+interface Lesson {
+  readonly field: "label" | "labels" | "score";
+  readonly example: Fields[string];
+  /** Throws RowFault. */
+  read(value: unknown): unknown;
+  /** The labels of targets. */
+  labelsOf(target: unknown): readonly string[];
+  /** Throws `invalid_value` for labels that a head of this kind cannot have. */
+  requireFit(labels: readonly string[]): void;
+  objective(labels: readonly string[], output: string): TaskObjective<never>;
 }
 
-function labelGoal({ graph, head }: SetupParts, data: TaskData, given: readonly string[] | null): TaskGoal {
-  const output = chooseOutput(graph, ["logits"]);
-  const width = widthOf(graph, output);
-  const { labels, isFresh } = chooseLabels({ given, base: head.labels, width, found: labelsOf(data) });
-  requireSeveral(labels);
+/** As the model is served, whatever head an adapter gives it: by a softmax, by a sigmoid for each label, or by a single one. */
+function lessonOf({ head: { isExclusive, labels } }: SetupParts): Lesson {
+  if (isExclusive) {
+    return {
+      ...{ field: "label", example: "good", requireFit: requireSeveral, read: labelOf, objective: classification },
+      labelsOf: (target) => [String(target)],
+    };
+  }
+  if (labels?.length === 1) {
+    return {
+      ...{ field: "score", example: 0.8, requireFit: requireSingle, read: scoreOf },
+      labelsOf: () => [],
+      objective: (_, output) => gradedScore(output),
+    };
+  }
   return {
-    objective: classification(labels, output),
+    ...{ field: "labels", example: ["good", "short"], requireFit: () => {}, read: labelListOf },
+    objective: independentLabels,
+    labelsOf: (target) => target as readonly string[],
+  };
+}
+
+function scoreOf(value: unknown): number {
+  if (typeof value === "number" && value >= 0 && value <= 1) return value;
+  throw new RowFault(`must have a number from 0 to 1 as \`score\`, not ${shown(value)}`);
+}
+
+function labelListOf(value: unknown): string[] {
+  if (!Array.isArray(value)) throw new RowFault(`must have a list of labels as \`labels\`, not ${shown(value)}`);
+  return [...new Set(value.map(labelOf))];
+}
+
+function labelGoal(
+  { graph, head }: SetupParts,
+  lesson: Lesson,
+  { train, valid, test }: TaskData,
+  given: readonly string[] | null,
+): TaskGoal {
+  const output = chooseOutput(graph, ["logits"]);
+  const found = [...train, ...valid, ...test].flatMap(({ target }: TaskExample) => lesson.labelsOf(target));
+  const { labels, isFresh } = chooseLabels({ given, base: head.labels, width: widthOf(graph, output), found });
+  lesson.requireFit(labels);
+  return {
+    objective: lesson.objective(labels, output) as TaskObjective<unknown>,
     labels: given ?? head.labels,
     freshHead: isFresh ? { output, width: labels.length } : null,
   };
-}
-
-export function labelsOf({ train, valid, test }: TaskData): string[] {
-  return [...train, ...valid, ...test].map(({ target }: TaskExample) => String(target));
 }
