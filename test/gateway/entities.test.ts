@@ -67,3 +67,19 @@ test("detectors with a score for each label find what transformers' processors f
     assert.ok(found.every(({ score }, i) => Math.abs(score - (wanted[i]?.score ?? 9)) < 1e-6));
   }
 });
+
+test("the labels of a detector's adapter are its own, however many the base has", () => {
+  const outputs = new Map([
+    ["logits", { type: "float32", shape: [1, 1, 3], data: Float32Array.of(0, 4, 1) } as const],
+    ["pred_boxes", { type: "float32", shape: [1, 1, 4], data: Float32Array.of(0.5, 0.5, 1, 1) } as const],
+  ]);
+  const base = ["a", "b", "c"];
+  const labelsOf = (architecture: string | null, adapter: readonly string[] | null): string[] =>
+    detections(outputs, { ...detectorOf(architecture, {}), width: 9, height: 9 }, adapter, base).map(
+      ({ label }) => label,
+    );
+  for (const architecture of ["YolosForObjectDetection", "DetrForObjectDetection", null])
+    assert.deepEqual(labelsOf(architecture, ["cat", "dog"]), ["dog"]);
+  assert.deepEqual(labelsOf("YolosForObjectDetection", null), ["LABEL_1"]);
+  assert.throws(() => labelsOf(null, null), /no place for nothing/);
+});

@@ -15,7 +15,11 @@ export interface Detection {
 /** How a detector's logits become scores. */
 export type DetectorScores =
   /** As DETR and YOLOS: the likeliest label of each query, whose last one is for nothing. */
-  | { readonly kind: "softmax" }
+  | {
+      readonly kind: "softmax";
+      /** Neither the class nor lorikeet.json says so. */
+      readonly isAssumed: boolean;
+    }
   /** Trained with focal loss: the highest scores of all queries and labels, `top` of them; null: as many as there are queries. */
   | { readonly kind: "sigmoid"; readonly top: number | null };
 
@@ -25,7 +29,7 @@ export interface Detector {
   readonly threshold: number;
 }
 
-export const usualDetector: Detector = { scores: { kind: "softmax" }, threshold: 0.5 };
+export const usualDetector: Detector = { scores: { kind: "softmax", isAssumed: true }, threshold: 0.5 };
 
 export interface DetectionRules extends Detector {
   /** Of the picture, turned as its EXIF data says. */
@@ -54,7 +58,9 @@ export function detections(
   if (boxes?.shape.length !== 3 || boxes.shape[2] !== 4) throw withoutBoxes();
   const classes = logits.shape[2] ?? 0;
   const labels = labelNames(scores.kind === "softmax" ? classes - 1 : classes, ...names);
-  if (scores.kind === "softmax" && names.some((list) => list?.length === classes)) throw withoutNothing();
+  const fits = (count: number): boolean => names.some((list) => list?.length === count);
+  // An adapter's head may have as many outputs, nothing among them, as the base has labels.
+  if (scores.kind === "softmax" && scores.isAssumed && fits(classes) && !fits(classes - 1)) throw withoutNothing();
   const centers = numbersOf(boxes);
   const found = scores.kind === "softmax" ? likeliest(logits) : highest(logits, scores.top);
   return found

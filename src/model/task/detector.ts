@@ -4,7 +4,11 @@ import type { Manifest } from "./manifest.js";
 
 export interface Detector {
   readonly scores:
-    | { readonly kind: "softmax" }
+    | {
+        readonly kind: "softmax";
+        /** Neither the class nor the manifest says so. */
+        readonly isAssumed: boolean;
+      }
     /** The highest scores of all queries and labels, `top` of them; null: as many as there are queries. */
     | { readonly kind: "sigmoid"; readonly top: number | null };
   /** The least score that is shown unless a request says another. */
@@ -17,6 +21,9 @@ const sigmoids: readonly (readonly [architecture: RegExp, top: number | null])[]
   [/^(RTDetr|RTDetrV2|DFine)ForObjectDetection$/, null],
 ];
 
+/** Classes whose last label is for nothing. */
+const softmaxes = /^(Detr|Yolos|TableTransformer)ForObjectDetection$/;
+
 const usualThreshold = 0.5;
 
 export function detectorOf(
@@ -25,5 +32,6 @@ export function detectorOf(
 ): Detector {
   const known = sigmoids.find(([name]) => name.test(architecture ?? ""));
   const kind = scores ?? (known ? "sigmoid" : "softmax");
-  return { scores: kind === "sigmoid" ? { kind, top: known?.[1] ?? null } : { kind }, threshold };
+  const softmax = { kind: "softmax", isAssumed: scores === undefined && !softmaxes.test(architecture ?? "") } as const;
+  return { scores: kind === "sigmoid" ? { kind, top: known?.[1] ?? null } : softmax, threshold };
 }

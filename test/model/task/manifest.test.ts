@@ -139,11 +139,17 @@ test("a manifest is read strictly", () => {
 });
 
 test("detectors trained with focal loss are known by their class, and by the manifest", () => {
-  assert.deepEqual(detectorOf("YolosForObjectDetection", {}), { scores: { kind: "softmax" }, threshold: 0.5 });
+  assert.deepEqual(detectorOf("YolosForObjectDetection", {}), {
+    scores: { kind: "softmax", isAssumed: false },
+    threshold: 0.5,
+  });
   assert.deepEqual(detectorOf("RTDetrForObjectDetection", {}).scores, { kind: "sigmoid", top: null });
   assert.deepEqual(detectorOf("DeformableDetrForObjectDetection", { threshold: 0.3 }), {
     ...{ scores: { kind: "sigmoid", top: 100 }, threshold: 0.3 },
   });
   assert.deepEqual(detectorOf(null, { scores: "sigmoid" }).scores, { kind: "sigmoid", top: null });
-  assert.deepEqual(detectorOf("RTDetrForObjectDetection", { scores: "softmax" }).scores, { kind: "softmax" });
+  assert.deepEqual(detectorOf("RTDetrForObjectDetection", { scores: "softmax" }).scores, {
+    kind: "softmax",
+    isAssumed: false,
+  });
 });
