@@ -24,7 +24,7 @@ COPY --chown=node:node models models
 COPY --chown=node:node adapters adapters
 COPY --chown=node:node package.json LICENSE README.md ./
 ENV NODE_ENV=production LORIKEET_HOST=0.0.0.0 LORIKEET_PORT=8080
-ENV LORIKEET_MODEL=models/bookworm-7m LORIKEET_ADAPTERS=adapters LORIKEET_CACHE_DIR=/tmp/lorikeet
+ENV LORIKEET_MODEL=models/bookworm-7m,models/digits,models/policy LORIKEET_ADAPTERS=adapters LORIKEET_CACHE_DIR=/tmp/lorikeet
 USER node
 EXPOSE 8080
 STOPSIGNAL SIGTERM

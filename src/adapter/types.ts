@@ -118,8 +118,8 @@ export interface AdapterRecord extends AdapterSummary {
   readonly name: string;
   /** The served name of its base model; null where adapters are read without one. */
   readonly base: string | null;
-  /** `store`: uploaded. `folder`: placed there by the operator and read-only. */
-  readonly source: "store" | "folder";
+  /** `store`: uploaded. `folder`: placed in the adapters folder by the operator, and `base`: in its base's folder; both read-only. */
+  readonly source: "store" | "folder" | "base";
   readonly createdAt: number;
 }
 

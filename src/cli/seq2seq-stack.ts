@@ -138,7 +138,7 @@ function checkMemory(
 
 async function openAdapters(
   { adapters, settings }: TaskStackOptions,
-  { modules, names }: TaskModel,
+  { path, modules, names }: TaskModel,
   graphs: OpenedGraphs,
   name: string,
 ): Promise<TaskAdapterTier | null> {
@@ -146,7 +146,7 @@ async function openAdapters(
   const budget = { cacheBytes: settings.adapterCacheBytes, activeBytes: settings.activeAdapterBytes };
   // A head of another size would give another vocabulary.
   const targets = taskTargetsOf(modules, refusalsOf(modules, graphs)).map((target) => ({ ...target, isOutput: false }));
-  return await joinTask(adapters, name, { names, modules, targets }, budget);
+  return await joinTask(adapters, name, { path, names, modules, targets }, budget);
 }
 
 /** A hash of the files and of the options that affect answers. */

@@ -91,7 +91,8 @@ export async function surveyStack(options: PlanOptions): Promise<Omit<StackPlan,
   const { settings } = options;
   if (settings.model === null) throw new UsageError(["--model <model> is required (or LORIKEET_MODEL)."]);
   await requireFolder("--model", settings.model);
-  if (options.adapters !== null) await requireFolder("--adapters", options.adapters.directory);
+  const { directory = null } = options.adapters ?? {};
+  if (directory !== null) await requireFolder("--adapters", directory);
   if (options.gateway.loraPathRoot) await requireFolder("--lora-path-root", options.gateway.loraPathRoot);
   if (settings.chatTemplate !== null) await requireFile("--chat-template", settings.chatTemplate);
   if (settings.cacheDir !== null) await requireNoFile("--cache-dir", settings.cacheDir);

@@ -137,12 +137,12 @@ export function tooSlow(name: string, allowed: number, cause: unknown): Lorikeet
 
 async function openAdapters(
   { adapters, settings }: TaskStackOptions,
-  { modules, names }: TaskModel,
+  { path, modules, names }: TaskModel,
   probe: RowProbe,
   name: string,
 ): Promise<TaskAdapterTier | null> {
   if (adapters === null) return null;
   const budget = { cacheBytes: settings.adapterCacheBytes, activeBytes: settings.activeAdapterBytes };
   const targets = taskTargetsOf(modules, refusalsOf(modules, probe));
-  return await joinTask(adapters, name, { names, modules, targets }, budget);
+  return await joinTask(adapters, name, { path, names, modules, targets }, budget);
 }

@@ -115,7 +115,12 @@ const decoder: DecoderFacts = {
 };
 const server: ServerFacts = {
   ...{ version: "1.2.3", host: "127.0.0.1", port: 8080, keys: 0 },
-  adapters: { folder: "adapters", found: ["plays"], refused: [{ name: "odd", reasons: ["no weights", "rank 0"] }] },
+  adapters: {
+    folder: "adapters",
+    found: ["plays"],
+    brought: 0,
+    refused: [{ name: "odd", reasons: ["no weights", "rank 0"] }],
+  },
 };
 const facts: BannerFacts = { server, bases: [decoder], memory: null, poolThreads: 4 };
 const bannerOf = (changed: Partial<ServerFacts>): string =>
@@ -137,6 +142,16 @@ address   http://127.0.0.1:8080 (listening on loopback only, without keys; use -
   assert.match(bannerOf({ host: "0.0.0.0" }), /open to the network, without keys/);
   assert.match(bannerOf({ host: "0.0.0.0", keys: 2 }), /open to the network, with 2 keys\)/);
   assert.match(bannerOf({ adapters: null }), /adapters {2}none/);
+  const brought = { folder: "adapters", found: ["negative", "plays"], brought: 1, refused: [] };
+  assert.match(
+    bannerOf({ adapters: brought }),
+    /^adapters {2}1 found in adapters and 1 with the models: negative, plays$/m,
+  );
+  const alone = { ...brought, folder: null, found: ["negative"] };
+  assert.match(
+    bannerOf({ adapters: alone }),
+    /^adapters {2}1 found with the models \(.*--adapters <folder>\): negative$/m,
+  );
 });
 
 test("the banner of several bases shows each, what they share, and whose a note is", () => {

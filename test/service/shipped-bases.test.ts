@@ -1,33 +1,36 @@
-/** The shipped task models with their adapters, on worlds and digits that their training did not see. */
+/** What `npm start` serves: the shipped task models with their adapters, on worlds and digits that their training did not see. */
 import assert from "node:assert/strict";
-import { readdirSync } from "node:fs";
-import { join } from "node:path";
-import { test } from "node:test";
+import { readFileSync } from "node:fs";
+import { after, before, test } from "node:test";
+import { parseArgs } from "node:util";
 import { meanLength, playEpisodes, standardWorld, worlds } from "../../tools/recipes/bases/cart-pole.js";
 import { type Digit, negative, quarterTurn, readMnist, readUci, side } from "../../tools/recipes/bases/digits-data.js";
 import { greyPng } from "../../tools/recipes/bases/png.js";
 import { connectPolicy } from "../../tools/recipes/bases/policy-client.js";
 import { likeliest } from "../../tools/recipes/bases/policy-play.js";
-import { adaptersFolder, openService } from "../support/service.js";
+import { openService, type RunningService } from "../support/service.js";
 
-/** A shipped base with copies of its adapters. */
-async function openShipped(name: string) {
-  const folder = join("models", name, "adapters");
-  const names = readdirSync(folder);
-  const store = await adaptersFolder(Object.fromEntries(names.map((adapter) => [adapter, join(folder, adapter)])));
-  const service = await openService({ model: join("models", name), adapters: store.path });
-  return {
-    ...{ names, url: service.url },
-    async [Symbol.asyncDispose]() {
-      await service[Symbol.asyncDispose]();
-      await store[Symbol.asyncDispose]();
-    },
-  };
+let shipped: RunningService;
+
+before(async () => {
+  const { start } = JSON.parse(readFileSync("package.json", "utf8")).scripts;
+  const options = { model: { type: "string", multiple: true }, adapters: { type: "string" } } as const;
+  const { values } = parseArgs({ args: start.replace(/^.* serve /, "").split(" "), options });
+  const { model = [], adapters = "" } = values;
+  shipped = await openService({ model, adapters, noModelAdapters: "false" });
+});
+
+after(() => shipped[Symbol.asyncDispose]());
+
+/** Names of the adapters that a base brought along. */
+async function broughtBy(base: string): Promise<string[]> {
+  const response = await fetch(`${shipped.url}/v1/adapters`);
+  const { data } = (await response.json()) as { data: { name: string; base: string; source: string }[] };
+  return data.filter((adapter) => adapter.base === base && adapter.source === "base").map(({ name }) => name);
 }
 
 test("the policy balances the pole, and with its motors reversed only by its adapter", async () => {
-  await using shipped = await openShipped("policy");
-  assert.deepEqual(shipped.names, ["reversed-motors"]);
+  assert.deepEqual(await broughtBy("policy"), ["reversed-motors"]);
   await using client = await connectPolicy(shipped.url);
   const steps = async (model: string, world = standardWorld): Promise<number> =>
     meanLength(await playEpisodes(world, likeliest(client, model), 4, 31));
@@ -37,7 +40,6 @@ test("the policy balances the pole, and with its motors reversed only by its ada
 });
 
 test("digits drawn in three other ways are told apart by their adapters", async () => {
-  await using shipped = await openShipped("digits");
   const mnist = (await readMnist()).slice(0, 40);
   const uci = (await readUci("tools/recipes/bases/uci-digits.csv.gz")).slice(300, 340);
   const hands: Readonly<Record<string, readonly Digit[]>> = {
@@ -45,7 +47,7 @@ test("digits drawn in three other ways are told apart by their adapters", async 
     negative: mnist.map(negative),
     "quarter-turn": mnist.map(quarterTurn),
   };
-  assert.deepEqual(shipped.names, Object.keys(hands));
+  assert.deepEqual(await broughtBy("digits"), Object.keys(hands));
   const right = async (model: string, digits: readonly Digit[]): Promise<number> => {
     const answers = digits.map(async ({ label, pixels }) => {
       const headers = { "content-type": "image/png" };

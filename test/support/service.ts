@@ -23,12 +23,13 @@ export interface RunningService extends Service {
   assertIdle(): Promise<void>;
 }
 
-/** Flags of `serve` by their names in the table of options. Default: fp32, one thread and 64 tokens of context. */
+/** Flags of `serve` by their names in the table of options. Default: fp32, one thread, 64 tokens of context, no adapters of the model's own. */
 export async function openService(
   flags: Readonly<Record<string, string | readonly string[]>>,
   logger: Logger = silent,
 ): Promise<RunningService> {
-  const given = { ...testDevice, dtype: "fp32", threads: "1", maxContext: "64", port: "0", ...flags };
+  const usual = { dtype: "fp32", threads: "1", maxContext: "64", port: "0", noModelAdapters: "true" };
+  const given = { ...testDevice, ...usual, ...flags };
   const settings = resolveSettings(serveOptions, { flags: given, environment: {}, file: {} });
   const service = await open(settings, basesOfModels(settings), logger, () => {});
   const port = service.open();

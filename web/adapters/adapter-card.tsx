@@ -116,6 +116,12 @@ async function save(name: string): Promise<void> {
   setTimeout(() => URL.revokeObjectURL(address), 60_000);
 }
 
+const sources = {
+  store: "uploaded",
+  folder: "the operator's folder",
+  base: "came with the base",
+} as const;
+
 function Facts({ adapter, card }: { readonly adapter: AdapterInfo; readonly card: Card | null }) {
   const { rank, dora, modules, bytes, tier, source, created, counts, last_used: lastUsed } = adapter;
   const facts = [
@@ -124,7 +130,7 @@ function Facts({ adapter, card }: { readonly adapter: AdapterInfo; readonly card
     ["Adapted modules", formatCount(modules)],
     ["Size", formatBytes(bytes)],
     ["Tier", tier],
-    ["Source", source === "folder" ? "the operator's folder" : "uploaded"],
+    ["Source", sources[source]],
     ["Since", new Date(created * 1000).toISOString().slice(0, 10)],
     ["Requests", formatCount(counts.requests)],
     ["Tokens", `${formatCount(counts.prompt_tokens)} in, ${formatCount(counts.completion_tokens)} out`],

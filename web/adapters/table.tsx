@@ -68,7 +68,9 @@ function Row({ adapter, index }: { readonly adapter: AdapterInfo; readonly index
           <th key="name" scope="row" class="name">
             <a href={hrefOf("adapters", new URLSearchParams({ name }))}>{name}</a>
             {pinned ? <span class="tag">pinned</span> : null}
-            {source === "folder" ? <span class="tag">folder</span> : null}
+            {source === "store" ? null : (
+              <span class="tag">{source === "folder" ? "folder" : "came with the base"}</span>
+            )}
             {warnings.length > 0 ? <span class="tag warn">warning</span> : null}
           </th>
         ) : (

@@ -35,7 +35,7 @@ export interface AdapterInfo {
   readonly dora: boolean;
   readonly modules: number;
   readonly bytes: number;
-  readonly source: "store" | "folder";
+  readonly source: "store" | "folder" | "base";
   readonly created: number;
   readonly tier: Tier;
   readonly pinned: boolean;

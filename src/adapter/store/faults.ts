@@ -7,6 +7,13 @@ export function noDirectory(directory: string): LorikeetError {
   return new LorikeetError("invalid_value", message, { param: "directory", found: directory, allowed: "a folder" });
 }
 
+export function nothingStored(): LorikeetError {
+  return new LorikeetError(
+    "conflict",
+    "This server has no adapters folder; the operator can set one with --adapters <folder>.",
+  );
+}
+
 export function nameMissing(name: string): LorikeetError {
   const message = `The adapter "${name}" does not exist.`;
   return new LorikeetError("adapter_not_found", message, { param: "name", found: name });
@@ -31,6 +38,19 @@ export function ownedByOperator(name: string, directory: string): LorikeetError 
       found: name,
       allowed: "the name of an uploaded adapter, or a new one",
       operator: `The adapters folder is ${directory}.`,
+    },
+  );
+}
+
+export function ownedByBase(name: string, base: string | null, folder: string): LorikeetError {
+  return new LorikeetError(
+    "conflict",
+    `The adapter "${name}" came with the base "${base}" and cannot be replaced or deleted; upload under another name.`,
+    {
+      param: "name",
+      found: name,
+      allowed: "the name of an uploaded adapter, or a new one",
+      operator: `Its folder is ${folder}.`,
     },
   );
 }

@@ -3,7 +3,7 @@
 import { assert } from "../../base/errors.js";
 import type { AdapterRecord } from "../types.js";
 
-/** A stored version, or an operator's folder. */
+/** A stored version, or a folder that is only read. */
 export type Held = Pick<AdapterRecord, "name" | "source" | "weightsDigest">;
 
 export class Holds {
@@ -40,15 +40,15 @@ export class Holds {
     return [...this.#held.values()].some((held) => held.weightsDigest === weightsDigest);
   }
 
-  /** The digests of held versions with these weights, without operators' folders. */
+  /** The digests of held versions with these weights, without folders that are only read. */
   versionsOf(weightsDigest: string): string[] {
     const held = [...this.#held].filter(([, { source }]) => source === "store");
     return held.filter(([, each]) => each.weightsDigest === weightsDigest).map(([digest]) => digest);
   }
 
-  /** A held operator's folder with these weights; undefined if there is none. */
+  /** A held folder, other than a stored version's, with these weights; undefined if there is none. */
   folderOf(weightsDigest: string): Held | undefined {
-    return [...this.#held.values()].find((held) => held.source === "folder" && held.weightsDigest === weightsDigest);
+    return [...this.#held.values()].find((held) => held.source !== "store" && held.weightsDigest === weightsDigest);
   }
 
   #release(digest: string): void {

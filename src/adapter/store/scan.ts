@@ -1,5 +1,5 @@
 /**
- * The adapters that an operator placed in a directory: accepted once a folder is unchanged between two scans, dropped when it is gone.
+ * The adapters that an operator placed in directories: accepted once a folder is unchanged between two scans, dropped when it is gone.
  * Never writes to them. A refused folder is kept with its error and does not affect the others.
  */
 
@@ -22,8 +22,16 @@ export interface RefusedAdapter {
   readonly error: LorikeetError;
 }
 
-export interface ScanOptions {
+/** A directory of adapters. */
+export interface ScanPlace {
   readonly directory: string;
+  /** The base that all of them belong to; null: each belongs to the one that it names or fits. */
+  readonly base: string | null;
+}
+
+export interface ScanOptions {
+  /** Of equal names, the first place's is served. */
+  readonly places: readonly ScanPlace[];
   readonly check: CheckFolder;
   readonly bases: readonly [StoreBase, ...StoreBase[]];
   /** Names that no adapter may have. */
@@ -34,6 +42,7 @@ export interface ScanOptions {
 }
 
 interface Seen {
+  readonly place: ScanPlace;
   readonly candidate: FolderCandidate;
   /** The folder's signature when it was checked; null until then. */
   checked: string | null;
@@ -55,10 +64,14 @@ export class FolderScan {
   /** Scans once. `eager` accepts a folder at first sight, as at startup. One call at a time. */
   async look({ eager }: { readonly eager: boolean }): Promise<void> {
     const seen = new Map<string, Seen>();
-    const { candidates, unread } = await findFolders(this.#options.directory);
-    for (const candidate of candidates) {
-      const before = this.#seen.get(candidate.folder);
-      seen.set(candidate.folder, await this.#consider(candidate, before, eager));
+    const unread = new Map<string, unknown>();
+    for (const place of this.#options.places) {
+      const found = await findFolders(place.directory);
+      for (const candidate of found.candidates) {
+        const before = this.#seen.get(candidate.folder);
+        seen.set(candidate.folder, await this.#consider(place, candidate, before, eager));
+      }
+      for (const [folder, cause] of found.unread) unread.set(folder, cause);
     }
     for (const [folder, before] of this.#seen) {
       if (seen.has(folder)) continue;
@@ -97,11 +110,16 @@ export class FolderScan {
     return this.#refused;
   }
 
-  async #consider(candidate: FolderCandidate, before: Seen | undefined, eager: boolean): Promise<Seen> {
+  async #consider(
+    place: ScanPlace,
+    candidate: FolderCandidate,
+    before: Seen | undefined,
+    eager: boolean,
+  ): Promise<Seen> {
     const { signature } = candidate;
     const taken = before?.taken ?? null;
     const error = before?.error ?? null;
-    const seen: Seen = { candidate, checked: before?.checked ?? null, taken, error };
+    const seen: Seen = { place, candidate, checked: before?.checked ?? null, taken, error };
     if (before?.checked === signature) return seen;
     const settled = eager || before?.candidate.signature === signature;
     if (settled) await this.#check(seen);
@@ -110,6 +128,7 @@ export class FolderScan {
 
   async #check(seen: Seen): Promise<void> {
     const { name, folder, signature, changedAt } = seen.candidate;
+    const { base: own } = seen.place;
     const { check, bases, reserved, logger } = this.#options;
     const before = seen.taken;
     seen.checked = signature;
@@ -117,9 +136,9 @@ export class FolderScan {
     seen.error = nameFault(name, reserved);
     if (seen.error === null) {
       try {
-        const { summary, base = bases[0].name } = await check(folder);
-        const createdAt = Math.round(changedAt);
-        seen.taken = { folder, record: { ...summary, name, base, source: "folder", createdAt } };
+        const { summary, base = bases[0].name } = await check(folder, { base: own });
+        const source = own === null ? "folder" : "base";
+        seen.taken = { folder, record: { ...summary, name, base, source, createdAt: Math.round(changedAt) } };
         logger.info({ adapter: name, digest: summary.digest }, "Found an adapter in a folder.");
         return;
       } catch (cause) {

@@ -3,8 +3,10 @@
  * beside them. Every change is atomic, across crashes and between processes. Knows no HTTP and no tensors.
  */
 
-import { stat } from "node:fs/promises";
-import { resolve } from "node:path";
+import { randomUUID } from "node:crypto";
+import { realpath, stat } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
 import { orMissing } from "../../base/durable.js";
 import { type Logger, silent } from "../../base/log.js";
 import type { AdapterRecord } from "../types.js";
@@ -13,7 +15,7 @@ import { StoreDisk } from "./disk.js";
 import { noDirectory } from "./faults.js";
 import { type Held, Holds } from "./holds.js";
 import { AdapterReader } from "./reader.js";
-import { FolderScan, type RefusedAdapter } from "./scan.js";
+import { FolderScan, type RefusedAdapter, type ScanPlace } from "./scan.js";
 import { ServedNames } from "./served-names.js";
 import { StoredAdapters } from "./stored.js";
 import {
@@ -43,14 +45,14 @@ export class AdapterStore {
   #timer: NodeJS.Timeout | undefined;
   #looking: Promise<void> | undefined;
 
-  private constructor(options: StoreOptions) {
+  private constructor(options: StoreOptions, places: readonly ScanPlace[]) {
     const { check, bases, reserved = [], observer = {}, logger = silent } = options;
-    const directory = resolve(options.directory);
+    const directory = options.directory === null ? nowhere() : resolve(options.directory);
     const limits = { ...storeDefaults, ...options.limits };
     const holds = this.#holds;
     const disk = new StoreDisk(directory, { ...limits, tryLock: options.tryLock });
     const stored = new StoredAdapters({ disk, check, bases, reserved, logger });
-    const scan = new FolderScan({ directory, check, bases, reserved, isStored: (key) => stored.has(key), logger });
+    const scan = new FolderScan({ places, check, bases, reserved, isStored: (key) => stored.has(key), logger });
     const names = new ServedNames({ stored, scan, holds, observer });
     const collector = new Collector({ disk, stored, scan, names, holds, observer, logger });
     const rescan = (): Promise<void> => this.scan();
@@ -67,9 +69,12 @@ export class AdapterStore {
 
   /** Opens a directory of adapters, cleans up after crashes, and checks the folders in it. */
   static async open(options: StoreOptions): Promise<AdapterStore> {
-    const status = await orMissing(stat(options.directory));
-    if (!status?.isDirectory()) throw noDirectory(options.directory);
-    const store = new AdapterStore(options);
+    const { directory } = options;
+    if (directory !== null) {
+      const status = await orMissing(stat(directory));
+      if (!status?.isDirectory()) throw noDirectory(directory);
+    }
+    const store = new AdapterStore(options, await placesOf(options));
     await store.#join();
     await store.#stored.refresh(null);
     await store.#scan.look({ eager: true });
@@ -206,3 +211,17 @@ export class AdapterStore {
     this.#collector.freed(digest);
   }
 }
+
+/** The directory, then those of the bases that are not the same one. */
+async function placesOf({ directory, own = [] }: StoreOptions): Promise<ScanPlace[]> {
+  const all = [...(directory === null ? [] : [{ directory: resolve(directory), base: null }]), ...own];
+  const places = new Map<string, ScanPlace>();
+  for (const place of all) {
+    const path = (await orMissing(realpath(place.directory))) ?? place.directory;
+    if (!places.has(path)) places.set(path, place);
+  }
+  return [...places.values()];
+}
+
+/** Where a store that stores nothing would lie: a path that does not exist, and that no writer creates. */
+const nowhere = (): string => join(tmpdir(), `lorikeet-nowhere-${randomUUID()}`);

@@ -34,8 +34,18 @@ export interface StoreObserver {
   deleted?(digest: string): void;
 }
 
-export interface StoreOptions {
+/** Adapters that lie beside a base: they belong to it and are only read. */
+export interface OwnFolder {
   readonly directory: string;
+  /** The base's served name. */
+  readonly base: string;
+}
+
+export interface StoreOptions {
+  /** Holds the operator's folders, and the versions that are stored. null: nothing can be stored. */
+  readonly directory: string | null;
+  /** Scanned after the directory. Of equal names the first is served. */
+  readonly own?: readonly OwnFolder[];
   readonly check: CheckFolder;
   readonly bases: readonly [StoreBase, ...StoreBase[]];
   /** How the processes that share the directory see which of them are alive. */

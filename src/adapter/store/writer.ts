@@ -13,7 +13,17 @@ import type { AdapterRecord, AdapterSummary } from "../types.js";
 import type { CheckedFolder, StoreBase } from "./check.js";
 import type { Collector } from "./collector.js";
 import type { StoreDisk } from "./disk.js";
-import { checkCount, checkRoom, isDamage, nameExists, nameMissing, nameTaken, ownedByOperator } from "./faults.js";
+import {
+  checkCount,
+  checkRoom,
+  isDamage,
+  nameExists,
+  nameMissing,
+  nameTaken,
+  nothingStored,
+  ownedByBase,
+  ownedByOperator,
+} from "./faults.js";
 import { RunningTasks } from "./running-tasks.js";
 import type { FolderScan } from "./scan.js";
 import type { ServedNames } from "./served-names.js";
@@ -76,8 +86,12 @@ export class StoreWriter {
   }
 
   /** As the store's `remove`. */
-  remove(name: string): Promise<Pick<AdapterRecord, "name" | "digest">> {
-    return this.#running.run(() => this.#change((turn) => this.#unname(name, turn)));
+  async remove(name: string): Promise<Pick<AdapterRecord, "name" | "digest">> {
+    if (this.#options.directory === null) {
+      this.#refuseFolder(name);
+      throw nameMissing(name);
+    }
+    return await this.#running.run(() => this.#change((turn) => this.#unname(name, turn)));
   }
 
   /** Refuses new changes, and waits for the running ones. */
@@ -232,18 +246,23 @@ export class StoreWriter {
   }
 
   async #writing<T>(task: () => Promise<T>): Promise<T> {
+    const { directory } = this.#options;
+    if (directory === null) throw nothingStored();
     try {
       await this.#disk.enter();
       return await task();
     } catch (cause) {
-      throw storageFault(cause, this.#options.directory);
+      throw storageFault(cause, directory);
     }
   }
 
   #refuseFolder(name: string): void {
     const folder = this.#scan.taken.get(nameKey(name));
     if (!folder || this.#stored.has(nameKey(name))) return;
-    throw ownedByOperator(folder.record.name, this.#options.directory);
+    const { name: own, base, source } = folder.record;
+    const { directory } = this.#options;
+    if (directory !== null && source === "folder") throw ownedByOperator(own, directory);
+    throw ownedByBase(own, base, folder.folder);
   }
 }
 

@@ -14,6 +14,7 @@ import type { Logger } from "../../base/log.js";
 import { tryLockFile } from "../../runtime/file-lock.js";
 import { BaseAdapters } from "./base-adapters.js";
 import { ambiguousBase, isMisfit, type Misfit, namedBy, nearestMisfit } from "./base-choice.js";
+import { ownAdapters } from "./own-adapters.js";
 import {
   admit,
   openCache,
@@ -25,7 +26,10 @@ import {
 } from "./tier.js";
 
 export interface AdapterFolderOptions {
-  readonly directory: string;
+  /** null: nothing can be stored, and only what bases bring along is served. */
+  readonly directory: string | null;
+  /** Whether the adapters that lie in the folders of the bases' models are served. */
+  readonly readsOwn?: boolean;
   readonly limits?: Partial<StoreLimits>;
   readonly validation?: ValidationSettings;
   readonly logger: Logger;
@@ -49,7 +53,7 @@ export class AdapterFolder implements AsyncDisposable {
     this.#validator = new Validator(validatorOptions);
   }
 
-  get directory(): string {
+  get directory(): string | null {
     return this.#options.directory;
   }
 
@@ -90,13 +94,15 @@ export class AdapterFolder implements AsyncDisposable {
     await this.#validator.close();
   }
 
-  #open(members: readonly TierMember[]): Promise<AdapterStore> {
-    const { directory, limits = {}, logger } = this.#options;
+  async #open(members: readonly TierMember[]): Promise<AdapterStore> {
+    const { directory, readsOwn = false, limits = {}, logger } = this.#options;
+    const own = readsOwn ? await Promise.all(members.map(({ name, base }) => ownAdapters(name, base.path))) : [];
     const bases = members.map(({ name, base }) => ({ name, aliases: base.names, checkKey: base.checkKey }));
     const [first, ...others] = bases;
     assert(first, "the last base has joined");
-    return AdapterStore.open({
+    return await AdapterStore.open({
       ...{ directory, limits, logger, tryLock: tryLockFile },
+      own: own.flat(),
       bases: [first, ...others],
       reserved: members.map(({ name }) => name),
       check: (folder, request = {}) => this.#check(folder, request),

@@ -28,6 +28,7 @@ export async function joinDecoder(
   return await folder.join<HostAdapter>(
     name,
     {
+      path: checkpoint.directory,
       modules,
       names,
       checkKey: checkKeyOf(checkpoint.fingerprint, names),

@@ -13,10 +13,13 @@ export interface ServerFacts {
   readonly port: number;
   /** Number of API keys; 0: anyone can use the server. */
   readonly keys: number;
-  /** null: no adapters folder. */
+  /** null: no adapters folder, and no base brings adapters along. */
   readonly adapters: {
-    readonly folder: string;
+    /** null: only adapters of the bases themselves. */
+    readonly folder: string | null;
     readonly found: readonly string[];
+    /** How many of them the models brought along. */
+    readonly brought: number;
     readonly refused: readonly { readonly name: string; readonly reasons: readonly string[] }[];
   } | null;
 }
@@ -193,13 +196,18 @@ function reachNote({ host, keys }: ServerFacts): string {
 
 function adapterLines(adapters: ServerFacts["adapters"]): [string, string][] {
   if (adapters === null) return [["adapters", "none (set a folder with --adapters <folder>)"]];
-  const { found, refused, folder } = adapters;
+  const { found, brought, refused, folder } = adapters;
   const shown = found.slice(0, mostNames).join(", ");
   const rest = found.length > mostNames ? ` and ${found.length - mostNames} more` : "";
   return [
-    ["adapters", `${found.length} found in ${folder}${found.length > 0 ? `: ${shown}${rest}` : ""}`],
+    ["adapters", `${placesOf(found.length - brought, brought, folder)}${found.length > 0 ? `: ${shown}${rest}` : ""}`],
     ...refused.map(({ name, reasons }): [string, string] => ["refused", `${name}: ${reasons.join("; ")}`]),
   ];
+}
+
+function placesOf(placed: number, brought: number, folder: string | null): string {
+  if (folder === null) return `${brought} found with the models (set a folder for others with --adapters <folder>)`;
+  return `${placed} found in ${folder}${brought > 0 ? ` and ${brought} with the models` : ""}`;
 }
 
 function plural(count: number, noun: string): string {

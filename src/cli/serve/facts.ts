@@ -115,10 +115,11 @@ async function seq2seqFactsOf(stack: Seq2SeqStack): Promise<Seq2SeqFacts> {
 /** The names of several bases' adapters are followed by their base. */
 function adaptersOf({ adapters: folder }: ServeSettings, stacks: Service["stacks"]): ServerFacts["adapters"] {
   const store = stacks[0].adapters?.store;
-  if (folder === null || store === undefined) return null;
+  if (store === undefined) return null;
+  const all = store.list();
   const refused = store.refused().map(({ name, error }) => ({ name, reasons: [error.message] }));
-  const found = store.list().map(({ name, base }) => (stacks.length === 1 ? name : `${name} (${base})`));
-  return { folder, found, refused };
+  const found = all.map(({ name, base }) => (stacks.length === 1 ? name : `${name} (${base})`));
+  return { folder, found, brought: all.filter(({ source }) => source === "base").length, refused };
 }
 
 /** Findings of the self-test at startup that users should know about. */

@@ -2,15 +2,13 @@
 
 import { AdapterCache } from "../../adapter/cache/cache.js";
 import { Mixtures } from "../../adapter/cache/mixtures.js";
+import { nothingStored } from "../../adapter/store/faults.js";
 import type { HostAdapter } from "../../adapter/types.js";
 import { LorikeetError } from "../../base/errors.js";
 import type { CachePort, StorePort } from "../../gateway/adapters.js";
 
 const refuse = async (): Promise<never> => {
-  throw new LorikeetError(
-    "conflict",
-    "This server has no adapters folder; the operator can set one with --adapters <folder>.",
-  );
+  throw nothingStored();
 };
 
 const unknown = async (digest: string): Promise<never> => {

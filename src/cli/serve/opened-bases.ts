@@ -29,6 +29,7 @@ import { gatewayOptionsOf, imageLimitsOf, storeLimitsOf, uploadLimitsOf, validat
 import { type BaseShare, type MemoryPlan, planMemory } from "./memory-plan.js";
 import { noAdapters } from "./no-adapters.js";
 import type { BaseSettings, ServeSettings } from "./options.js";
+import { bringsAdapters } from "./own-adapters.js";
 
 /** Of a decoder, an encoder-decoder, or a model of one graph. */
 export type BaseStack = Stack | Seq2SeqStack | TaskStack;
@@ -65,12 +66,14 @@ export const isDecoderStack = (stack: BaseStack): stack is Stack => "checkpoint"
 /** Checks the settings of all bases against their models, and returns what opens them. Throws a UsageError or a LorikeetError that names the base. */
 export async function planBases(parts: OpeningParts): Promise<() => Promise<OpenedBases>> {
   const { settings, metrics, logger } = parts;
+  const brings = await Promise.all(parts.bases.map(({ model }) => bringsAdapters(model)));
+  const readsOwn = !settings.noModelAdapters && brings.includes(true);
   const folder =
-    settings.adapters === null
+    settings.adapters === null && !readsOwn
       ? null
       : new AdapterFolder(
           {
-            ...{ directory: settings.adapters, logger, limits: storeLimitsOf(settings) },
+            ...{ directory: settings.adapters, readsOwn, logger, limits: storeLimitsOf(settings) },
             validation: { ...validationOf(settings), observe: metrics.validated },
           },
           parts.bases.length,

@@ -25,6 +25,10 @@ const serviceOptions = {
     parse: text,
     help: "adapters folder: holds your own PEFT folders and the store for uploads",
   }),
+  noModelAdapters: given("Adapters", false, {
+    parse: flag,
+    help: "do not serve the adapters in the folder `adapters` of a model's own folder",
+  }),
   pooling: open("Model", "modules.json's, else last for a decoder and mean for a task model", {
     placeholder: "how",
     parse: oneOf(...askablePoolings),

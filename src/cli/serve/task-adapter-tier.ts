@@ -14,6 +14,8 @@ export type TaskAdapterTier = Tier<HostTaskAdapter>;
 
 /** A task model as its adapters see it. */
 export interface AdaptedTask {
+  /** Of its folder or file. */
+  readonly path: string;
   /** Besides the served one. */
   readonly names: readonly string[];
   readonly modules: readonly TaskModule[];
@@ -38,6 +40,7 @@ export async function joinTask(
   return await folder.join<HostTaskAdapter>(
     name,
     {
+      path: task.path,
       modules: { targets },
       names,
       checkKey: checkKeyOf(taskTargetsKey(targets), names),

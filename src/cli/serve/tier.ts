@@ -29,6 +29,8 @@ export interface ValidationSettings extends ValidatorOptions {
 
 /** A base model as its adapters need it. */
 export interface TierBase<Held extends Cacheable> extends AsyncDisposable {
+  /** The model's. */
+  readonly path: string;
   readonly modules: AdapterBase;
   /** Names that adapters may use for it. */
   readonly names: readonly string[];
@@ -56,7 +58,7 @@ export interface Tier<Held extends Cacheable> extends AsyncDisposable {
 export interface TierMember extends TierBudget {
   /** The base's served name. */
   readonly name: string;
-  readonly base: Pick<TierBase<Cacheable>, "modules" | "names" | "checkKey" | "checkFurther">;
+  readonly base: Pick<TierBase<Cacheable>, "path" | "modules" | "names" | "checkKey" | "checkFurther">;
   readonly known: KnownAdapters;
   readonly mixtures: Mixtures;
   readonly cache: Pick<AdapterCache<Cacheable>, "assertFits" | "forget">;

@@ -19,7 +19,7 @@ export interface AdapterObject {
   readonly bytes: number;
   readonly active_bytes: number;
   readonly scales: { readonly min: number; readonly max: number };
-  readonly source: "store" | "folder";
+  readonly source: "store" | "folder" | "base";
   readonly created: number;
   readonly tier: Tier;
   readonly pinned: boolean;

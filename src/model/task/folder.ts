@@ -23,6 +23,8 @@ export interface TaskFile {
 }
 
 export interface TaskFolder {
+  /** As it was given: the folder, or a file in it. */
+  readonly path: string;
   readonly folder: string;
   readonly task: Task;
   /** The class that config.json names; null if it names none. */
@@ -77,6 +79,7 @@ export async function openTaskFolder(path: string): Promise<TaskFolder> {
   const config: Json = isObject(json) ? json : {};
   const { task, architecture } = taskOf(config, names.includes("modules.json"));
   return {
+    path,
     folder,
     manifest,
     task: manifest.task ?? task,

@@ -15,7 +15,7 @@ import { openRegular } from "../../../src/base/files.js";
 import { openCheckpoint } from "../../../src/model/checkpoint/open.js";
 import { loadTokenizer } from "../../../src/text/tokenizer/tokenizer.js";
 import { WeightContents } from "../../../src/weights/cache/contents.js";
-import { fakeCheck } from "../../support/fake-check.js";
+import { fakeCheck, stageText } from "../../support/fake-check.js";
 import { withFaults } from "../../support/faulty-files.js";
 import { freshStores } from "./fresh.js";
 
@@ -185,4 +185,73 @@ test("at the limit of file handles a check says so, and does not blame the adapt
     );
   }
   assert.ok((await readFile(join(folder, "adapter_config.json"))).length > 0);
+});
+
+/** A folder of adapters beside the directory, and the checks that it saw: each folder's name with the base that it was checked against. */
+async function besides(name: string, adapters: Record<string, string>) {
+  const directory = join(root, `${name}-own`);
+  for (const [adapter, text] of Object.entries(adapters)) {
+    await mkdir(join(directory, adapter), { recursive: true });
+    await writeFile(join(directory, adapter, "adapter_config.json"), "{}");
+    await writeFile(join(directory, adapter, "adapter_model.safetensors"), text);
+  }
+  return directory;
+}
+
+const bases: StoreOptions["bases"] = [
+  { name: "first", checkKey: "first" },
+  { name: "second", checkKey: "second" },
+];
+/** Adapters fit the first base, unless they are checked for another. */
+const checkFor: StoreOptions["check"] = async (folder, { base } = {}) => ({
+  ...(await fakeCheck(folder)),
+  base: base ?? "first",
+});
+const origins = (store: AdapterStore) => store.list().map(({ name, base, source }) => [name, base, source]);
+
+test("a base's own adapters belong to it, and are read, never written", async () => {
+  const own = await besides("written", { negative: "v1", plays: "v2" });
+  await drop("plays", "v3");
+  const store = await openHere({ bases, check: checkFor, own: [{ base: "second", directory: own }] });
+  const expected = [
+    ["negative", "second", "base"],
+    ["plays", "first", "folder"],
+  ];
+  assert.deepEqual(origins(store), expected);
+  assert.match(store.refused()[0]?.error.message ?? "", /"plays" is not served: the folder "plays" has the same name/);
+  const message = /The adapter "negative" came with the base "second" and cannot be replaced or deleted/;
+  await assert.rejects(store.remove("negative"), message);
+  await assert.rejects(store.put("negative", await stageText(store, "v4")), message);
+  await store.put("other", await stageText(store, "v4"));
+  assert.deepEqual((await fs.readdir(own)).sort(), ["negative", "plays"]);
+  await rm(join(own, "negative"), { recursive: true });
+  await besides("written", { late: "v5" });
+  await store.scan();
+  await store.scan();
+  assert.deepEqual(names(store), ["late", "other", "plays"]);
+});
+
+test("without a directory a store serves the bases' own adapters, and stores nothing", async () => {
+  const own = await besides("alone", { negative: "v1" });
+  const directories = [own, await besides("alone-too", { negative: "v2", plays: "v3" })];
+  const given = directories.map((directory, index) => ({ base: index === 0 ? "first" : "second", directory }));
+  const store = await openHere({ directory: null, bases, check: checkFor, own: given });
+  assert.deepEqual(origins(store), [
+    ["negative", "first", "base"],
+    ["plays", "second", "base"],
+  ]);
+  assert.equal(await store.folder(store.resolve("negative")?.digest ?? ""), join(own, "negative"));
+  await store.scan();
+  await assert.rejects(store.stage(), /no adapters folder; the operator can set one with --adapters/);
+  await assert.rejects(store.remove("negative"), /came with the base "first"/);
+  await assert.rejects(store.remove("nothing"), /does not exist/);
+  assert.deepEqual(await store.usage(), { versions: 0, bytes: 0, totalBytes: 20 * 2 ** 30 });
+});
+
+test("a base's own folder that is also the directory is the operator's", async () => {
+  await drop("plays", "v1");
+  const link = join(root, "same-own");
+  await symlink(fresh.directory, link);
+  const store = await openHere({ bases, check: checkFor, own: [{ base: "second", directory: link }] });
+  assert.deepEqual(origins(store), [["plays", "first", "folder"]]);
 });

@@ -1,7 +1,7 @@
 /**
  * Acts in a world by what a server answers, and prints how long the pole stayed up: 500 steps are the whole time.
  *
- *     npx lorikeet serve models/policy --adapters models/policy/adapters
+ *     npx lorikeet serve models/policy
  *     node dist/tools/recipes/bases/act.js --world reversed-motors
  *     node dist/tools/recipes/bases/act.js --world reversed-motors --model reversed-motors
  */
