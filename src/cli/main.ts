@@ -23,9 +23,6 @@ for (const stream of [process.stdout, process.stderr]) {
   });
 }
 
-// Node opens all files of an import at once. Loading in parts keeps below a low limit of open files.
-await import("../train/session.js");
-await import("../text/tokenizer/tokenizer.js");
 const { runProgram } = await import("./program.js");
 const code = await runProgram(process.argv.slice(2), processTerminal());
 // Flush output first, unless nobody reads it. Idle threads, or threads stuck on a hanging disk, do not keep a service alive.

@@ -1,43 +1,37 @@
 /** The `lorikeet` command and its subcommands. Turns every error into one line and an exit code. */
 
 import { Command, CommanderError } from "commander";
-import { addAdapters } from "./adapters/adapters.js";
-import { addBench } from "./bench/bench.js";
-import { benchOptions, benchTrainOptions } from "./bench/options.js";
-import { addEval, evalOptions } from "./eval/eval.js";
-import { addGenerate } from "./generate/generate.js";
-import { generateOptions } from "./generate/options.js";
-import { addPull } from "./hub/pull.js";
-import { addInspect } from "./inspect.js";
+import { optionKeys } from "./options/command-line.js";
 import { commonFlag, otherWay } from "./options/common-names.js";
 import { strangeVariables } from "./options/environment.js";
 import { renamedFlags } from "./options/former-names.js";
-import { serveOptions } from "./serve/options.js";
-import { addServe } from "./serve/serve.js";
 import { printLine, type Terminal } from "./terminal.js";
-import { addMerge, mergeOptions } from "./train/merge.js";
-import { trainOptions } from "./train/options.js";
-import { addTrain } from "./train/train.js";
 import { describeFault, exitCodeOf, exitCodes, Quit } from "./usage.js";
 import { readVersion } from "./version.js";
 
-const tables = [
-  serveOptions,
-  generateOptions,
-  trainOptions,
-  evalOptions,
-  mergeOptions,
-  benchOptions,
-  benchTrainOptions,
-];
-const optionNames = tables.flatMap((table) => Object.keys(table));
+/** What adds each command. A command's modules take up to a second to load, so one that is not asked for is not loaded. */
+const commands = {
+  serve: async () => {
+    // Node opens all files of an import at once. Two parts keep below a low limit of open files.
+    await import("./stack.js");
+    return (await import("./serve/serve.js")).addServe;
+  },
+  generate: async () => (await import("./generate/generate.js")).addGenerate,
+  inspect: async () => (await import("./inspect.js")).addInspect,
+  adapters: async () => (await import("./adapters/adapters.js")).addAdapters,
+  bench: async () => (await import("./bench/bench.js")).addBench,
+  train: async () => (await import("./train/train.js")).addTrain,
+  eval: async () => (await import("./eval/eval.js")).addEval,
+  merge: async () => (await import("./train/merge.js")).addMerge,
+  pull: async () => (await import("./hub/pull.js")).addPull,
+} satisfies Record<string, () => Promise<(program: Command, terminal: Terminal) => void>>;
+type CommandName = keyof typeof commands;
+const commandNames = Object.keys(commands) as CommandName[];
 
 /** Runs one command line (without node and script) and returns the exit code. Never throws. */
 export async function runProgram(args: readonly string[], terminal: Terminal): Promise<number> {
-  for (const line of strangeVariables(terminal.environment, optionNames)) {
-    printLine(terminal.stderr, `lorikeet: warning: ${line}`);
-  }
-  const program = createProgram(terminal);
+  const program = await createProgram(terminal, commandsFor(args, terminal.environment));
+  await warnOfStrangeVariables(program, terminal);
   try {
     await program.parseAsync([...args], { from: "user" });
     return exitCodes.ok;
@@ -48,7 +42,26 @@ export async function runProgram(args: readonly string[], terminal: Terminal): P
   }
 }
 
-export function createProgram(terminal: Terminal): Command {
+/** The commands that must be loaded: the one that is named, unless a config file has options of others too. */
+function commandsFor(args: readonly string[], environment: Terminal["environment"]): readonly CommandName[] {
+  if (args.length === 1 && args[0] === "--version") return [];
+  const named = commandNames.find((name) => name === args[0]);
+  const hasFile = args.some((arg) => arg.startsWith("--config")) || environment.LORIKEET_CONFIG !== undefined;
+  return named === undefined || hasFile ? commandNames : [named];
+}
+
+async function warnOfStrangeVariables(program: Command, { environment, stderr }: Terminal): Promise<void> {
+  if (strangeVariables(environment, optionKeys(program)).length === 0) return;
+  // A command that is not loaded may read them.
+  const { optionTables } = await import("./options/tables.js");
+  const names = optionTables.flatMap((table) => Object.keys(table));
+  for (const line of strangeVariables(environment, names)) printLine(stderr, `lorikeet: warning: ${line}`);
+}
+
+export async function createProgram(
+  terminal: Terminal,
+  names: readonly CommandName[] = commandNames,
+): Promise<Command> {
   const program = new Command("lorikeet")
     .description("Serve one resident base model with many LoRA adapters, which can be swapped while it runs.")
     .version(readVersion())
@@ -60,8 +73,8 @@ export function createProgram(terminal: Terminal): Command {
       // endOfParsing prints it as one line.
       outputError: () => {},
     });
-  for (const add of [addServe, addGenerate, addInspect, addAdapters, addBench, addTrain, addEval, addMerge, addPull])
-    add(program, terminal);
+  // One after the other, for the same limit.
+  for (const name of names) (await commands[name]())(program, terminal);
   return program;
 }
 

@@ -19,8 +19,8 @@ const put = (text: string): string => {
 };
 
 /** The settings that `train` reads. */
-function trainSettings(path: string, ...args: string[]) {
-  const program = createProgram({
+async function trainSettings(path: string, ...args: string[]) {
+  const program = await createProgram({
     stdout: { write: () => {} },
     stderr: { write: () => {} },
     environment: {},
@@ -34,12 +34,12 @@ function trainSettings(path: string, ...args: string[]) {
   return readOptions(train, trainOptions, {});
 }
 
-test("a command skips keys that only others know, and its own section wins over shared keys", () => {
+test("a command skips keys that only others know, and its own section wins over shared keys", async () => {
   const path = put("port: 1\nseed: 3\nexact: true\ntrain:\n  dtype: int8\n  seed: 4\nserve:\n  dtype: auto\neval:\n");
-  const { dtype, seed } = trainSettings(path);
+  const { dtype, seed } = await trainSettings(path);
   assert.deepEqual([dtype, seed], ["int8", 4]);
-  assert.equal(trainSettings(path, "--seed", "5").seed, 5);
-  assert.equal(trainSettings(put("seed: 3\nserve:\n  port: 1\n")).seed, 3);
+  assert.equal((await trainSettings(path, "--seed", "5")).seed, 5);
+  assert.equal((await trainSettings(put("seed: 3\nserve:\n  port: 1\n"))).seed, 3);
 });
 
 test("what no command knows, and what a section's command does not know, are errors with a suggestion", async () => {

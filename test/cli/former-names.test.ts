@@ -6,12 +6,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { benchTaskOptions, benchTrainOptions } from "../../src/cli/bench/options.js";
-import { evalOptions } from "../../src/cli/eval/eval.js";
+import { evalOptions } from "../../src/cli/eval/options.js";
 import { formerNames } from "../../src/cli/options/former-names.js";
 import { environmentName, flagName } from "../../src/cli/options/names.js";
 import type { OptionTable } from "../../src/cli/options/option.js";
 import { serveOptions } from "../../src/cli/serve/options.js";
-import { mergeOptions } from "../../src/cli/train/merge.js";
+import { mergeOptions } from "../../src/cli/train/merge-options.js";
 import { trainOptions } from "../../src/cli/train/options.js";
 import { runHere } from "../support/program.js";
 

@@ -1,6 +1,7 @@
 /** The command as it is typed: help, versions, wrong words, and `inspect`. */
 
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -8,6 +9,7 @@ import { test } from "node:test";
 import { flagName } from "../../src/cli/options/names.js";
 import { serveOptions } from "../../src/cli/serve/options.js";
 import { keysOf } from "../support/printed-json.js";
+import { commandOf } from "../support/process.js";
 import { runHere as run } from "../support/program.js";
 
 test("help and version go to stdout and end with 0; no command shows help and ends with 2", async () => {
@@ -19,6 +21,12 @@ test("help and version go to stdout and end with 0; no command shows help and en
   assert.deepEqual([version.code, version.err], [0, ""]);
   assert.match(version.out, /^\d+\.\d+\.\d+\n$/);
   assert.equal((await run([])).code, 2);
+});
+
+test("the largest command loads with few file handles", { skip: process.platform === "win32" }, () => {
+  const limited = ["-c", 'ulimit -n 192; exec "$@"', "sh", ...commandOf(["serve", "--help"])];
+  const { status, stderr } = spawnSync("sh", limited, { encoding: "utf8" });
+  assert.deepEqual([status, stderr], [0, ""]);
 });
 
 test("a usage error names the help of the command that was called", async () => {

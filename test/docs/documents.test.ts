@@ -44,8 +44,8 @@ test("links of the documents lead to a file and its heading", () => {
   assert.deepEqual(broken, []);
 });
 
-test("commands of the documents have options that exist", () => {
-  const program = createProgram({
+test("commands of the documents have options that exist", async () => {
+  const program = await createProgram({
     stdout: { write: () => {} },
     stderr: { write: () => {} },
     environment: {},

@@ -21,15 +21,12 @@ import {
 import { readRecord } from "../../train/files/record.js";
 import { openServed, type Served } from "../../train/served.js";
 import { trainDefaults } from "../../train/settings.js";
-import { adapterHelp, adaptersFolder, openNamedAdapter } from "../adapters/source.js";
+import { openNamedAdapter } from "../adapters/source.js";
 import { chooseFor, type DeviceFacts, describeDevice, formatDevice } from "../device.js";
 import { chooseHalves, floatDtypes, settleHalves } from "../halves.js";
 import { usableThreads } from "../machine.js";
 import { addOptions, readOptions } from "../options/command-line.js";
-import { engineOptions } from "../options/engine-options.js";
-import { given, type OptionTable, open, type Settings } from "../options/option.js";
 import { requireGiven } from "../options/settings.js";
-import { flag, integer, text } from "../options/units.js";
 import { choosePrecision } from "../precision.js";
 import { tickingLine } from "../progress.js";
 import { cancelledLine, listenForShutdown, signalExitCode } from "../serve/shutdown.js";
@@ -37,45 +34,11 @@ import { formatFields } from "../table.js";
 import { locateModel } from "../task-model.js";
 import { printJson, printLine, type Terminal } from "../terminal.js";
 import { encodingOf, openTrainModel, printWarnings, readData, type TrainModel } from "../train/model.js";
-import { labelTemplate, trainOptions } from "../train/options.js";
 import { formatMetric } from "../train/report.js";
 import { Quit, UsageError } from "../usage.js";
 import { type EvaluatedRow, formatDetails, joinResults } from "./details.js";
+import { type EvalFlags, evalOptions } from "./options.js";
 import { evaluateTask } from "./task-eval.js";
-
-const { model, cacheDir, chatTemplate, device, allowSoftwareGpu, threads, dtype, headDtype } = engineOptions;
-
-export const evalOptions = {
-  ...{ model, dtype, headDtype, cacheDir, chatTemplate, device, allowSoftwareGpu, threads },
-  task: trainOptions.task,
-  data: trainOptions.data,
-  maxLength: trainOptions.maxLength,
-  labelTemplate: open("Data", "the one that the adapter was trained with", {
-    placeholder: "template",
-    parse: labelTemplate,
-    help: "how a text and its label become a row; \\n is a line break",
-  }),
-  maxEvalSamples: open("Data", "all", { placeholder: "n", parse: integer(1), help: "evaluate only the first n rows" }),
-  adapter: open("Adapter", "none, only the base model", {
-    placeholder: "adapter",
-    parse: text,
-    help: `adapter to evaluate: ${adapterHelp}`,
-  }),
-  adapters: adaptersFolder,
-  exactMatch: given("Run", true, {
-    parse: flag,
-    help: "also answer each prompt greedily and compare the whole answer; --no-exact-match skips this",
-  }),
-  maxBatch: given("Run", 8, { placeholder: "n", parse: integer(1, 256), help: "rows that run at once" }),
-  details: open("Run", "off", {
-    placeholder: "file",
-    parse: text,
-    help: "write a line of JSON for each row to this file: loss, chosen label with all scores, and answer",
-  }),
-  json: given("Run", false, { parse: flag, help: "print the results as JSON" }),
-} as const satisfies OptionTable;
-
-type EvalFlags = Settings<typeof evalOptions>;
 
 export function addEval(program: Command, terminal: Terminal): void {
   const command = program

@@ -65,20 +65,17 @@ export function readOptionsAndBases<const Table extends OptionTable>(
   const named = flags.config ?? environment.LORIKEET_CONFIG;
   const filePath = typeof named === "string" && named !== "" ? named : null;
   if (filePath === null) return { settings: resolveSettings(table, { flags, environment, file: {} }), bases: null };
-  const commands = commandsWithConfig(rootOf(command));
-  const sections = commands.map(pathOf);
+  const root = rootOf(command);
+  const sections = commandsWithConfig(root).map(pathOf);
   const { shared, section } = splitSections(readConfigFile(filePath), pathOf(command), sections, filePath);
   const { [basesKey]: value = shared[basesKey], ...own } = section;
-  const optionKeys = commands.flatMap(({ options }) =>
-    options.flatMap(({ long, hidden }) => (long && !hidden && long !== "--config" ? [long.slice("--".length)] : [])),
-  );
   const settings = resolveSettings(table, {
     flags,
     environment,
     file: shared,
     section: own,
     filePath,
-    knownKeys: [...optionKeys, ...sections, basesKey],
+    knownKeys: [...optionKeys(root), ...sections, basesKey],
   });
   return { settings, bases: value === undefined ? null : { value, filePath } };
 }
@@ -88,6 +85,12 @@ const rootOf = (command: Command): Command => (command.parent === null ? command
 /** The command's words without the program's: `bench train`. */
 const pathOf = (command: Command): string =>
   command.parent?.parent ? `${pathOf(command.parent)} ${command.name()}` : command.name();
+
+/** The keys of all options that a command below this one reads from a config file, and from the environment. */
+export const optionKeys = (command: Command): string[] =>
+  commandsWithConfig(command).flatMap(({ options }) =>
+    options.flatMap(({ long, hidden }) => (long && !hidden && long !== "--config" ? [long.slice("--".length)] : [])),
+  );
 
 function commandsWithConfig(command: Command): Command[] {
   const own = command.options.some(({ long }) => long === "--config") ? [command] : [];

@@ -13,7 +13,7 @@ const former = new Set(Object.keys(formerNames).map(environmentName));
 const others: readonly string[] = ["LORIKEET_CONFIG", libraryVariable, ...secretVariables];
 
 /**
- * One line for each variable that no command reads. `names` are the options of all commands, by their names in the tables. Former
+ * One line for each variable that no command reads. `names` are the options of all commands, as in the tables or as keys. Former
  * names are left to the commands that used to read them, which refuse them.
  */
 export function strangeVariables(

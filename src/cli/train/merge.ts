@@ -7,37 +7,14 @@ import { isTaskModel } from "../../model/task/folder.js";
 import { openTaskModel } from "../../model/task/open.js";
 import { mergeAdapter } from "../../train/files/merge.js";
 import { mergeTaskAdapter } from "../../train/tasks/merge.js";
-import { adapterHelp, adaptersFolder, openNamedAdapter } from "../adapters/source.js";
+import { openNamedAdapter } from "../adapters/source.js";
 import { addOptions, readOptions } from "../options/command-line.js";
-import { engineOptions } from "../options/engine-options.js";
-import { given, type OptionTable, open } from "../options/option.js";
 import { requireGiven } from "../options/settings.js";
-import { flag, oneOf, text } from "../options/units.js";
 import { progressLine } from "../progress.js";
 import { locateModel } from "../task-model.js";
 import { printLine, type Terminal } from "../terminal.js";
 import { UsageError } from "../usage.js";
-
-export const mergeOptions = {
-  model: engineOptions.model,
-  adapter: open("Adapter", "required", {
-    placeholder: "adapter",
-    parse: text,
-    help: `adapter to merge: ${adapterHelp}`,
-  }),
-  adapters: adaptersFolder,
-  outputDir: open("Adapter", "required", {
-    placeholder: "folder",
-    parse: text,
-    help: "folder to write the merged model to",
-  }),
-  outputDtype: given("Adapter", "same", {
-    placeholder: "type",
-    parse: oneOf("same", "fp32"),
-    help: "type of the merged weights: same keeps each weight's type, which rounds; fp32 does not",
-  }),
-  overwrite: given("Run", false, { parse: flag, help: "replace the contents of --output-dir" }),
-} as const satisfies OptionTable;
+import { mergeOptions } from "./merge-options.js";
 
 export function addMerge(program: Command, terminal: Terminal): void {
   const command = program.command("merge").description("merge an adapter into its base model");
