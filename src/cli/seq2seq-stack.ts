@@ -85,7 +85,12 @@ export async function openSeq2SeqStack(options: TaskStackOptions, model: TaskMod
         bosId: null,
         fingerprint: await fingerprintOf(model, options),
         generationDefaults: rules.defaults,
-        source: { task: model.task, maxTokens: Math.min(rules.maxTokens ?? limits.maxGenerated, limits.maxGenerated) },
+        source: {
+          task: model.task,
+          maxTokens: Math.min(rules.maxTokens ?? limits.maxGenerated, limits.maxGenerated),
+          settings: rules,
+          startIds: rules.firstId === null ? [rules.startId] : [rules.startId, rules.firstId],
+        },
       },
       ...{ store: own, cache, mixtures },
       options: options.gateway,

@@ -210,7 +210,11 @@ export class ContinuousEngine<Held = HostAdapter, Hold extends AdapterHold = Ban
     const { pooler } = sequence;
     const allRows = pooler?.readsAll ?? sequence.promptLogprobs !== null;
     const { slot, start } = chunk;
-    const part = { slot, start, tokens, length: sequence.readTokens, allRows, adapter: sequence.hold };
+    const { firstId } = sequence.request;
+    const part = {
+      ...{ slot, start, tokens, length: sequence.readTokens, allRows, adapter: sequence.hold },
+      ...(firstId !== undefined && { firstId }),
+    };
     const found = await runner.prefill({ ...part, output: pooler ? "hidden" : "logits" }, cache, bank);
     const seconds = (this.#now() - started) / 1000;
     this.#measurePrefill(chunk.tokens, seconds);

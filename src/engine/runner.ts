@@ -76,6 +76,8 @@ export interface PrefillChunk<Hold = BankHold> {
   readonly allRows: boolean;
   /** What the head computes, or what it would read. Default: logits. */
   readonly output?: PrefillOutput;
+  /** The only token that may follow. For encoder-decoders alone. */
+  readonly firstId?: number;
   readonly adapter: Hold | null;
 }
 

@@ -53,6 +53,8 @@ export interface EngineRequest {
   /** 0 with `promptLogprobs` scores the prompt and generates nothing. */
   readonly maxTokens: number;
   readonly sampling: SamplingParams;
+  /** The first token of the text, as an encoder-decoder's target language. Default: the model's own, or free. */
+  readonly firstId?: number;
   /** Ids that end the sequence, reported as `stopId`. */
   readonly stopIds: readonly number[];
   /** Whether the stop id is also emitted as a token. Default: false. */

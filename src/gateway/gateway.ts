@@ -5,6 +5,7 @@ import { LorikeetError } from "../base/errors.js";
 import { type Logger, silent } from "../base/log.js";
 import type { Engine, EngineLimits } from "../engine/types.js";
 import { GrammarCompiler, type GrammarStats, type GrammarTokens } from "../grammar/compiler.js";
+import { languagesOf } from "../text/languages.js";
 import type { Tokenizer } from "../text/types.js";
 import { ActivityBook } from "./activity.js";
 import { Adapters, type CachePort, type StorePort } from "./adapters.js";
@@ -16,6 +17,7 @@ import { type ModelGateway, type ModelStats, modelStats } from "./model-gateway.
 import { ObserverSet } from "./observer.js";
 import { type GatewayOptions, gatewayDefaults, type RequestBounds } from "./options.js";
 import { type SamplingDefaults, samplingDefaults } from "./sampling.js";
+import type { SourceForms, SourceSettings } from "./source-forms.js";
 import { type TaskGateway, type TaskModelParts, taskUseCases } from "./tasks/task-gateway.js";
 import { Tokenization } from "./tokenize.js";
 
@@ -42,6 +44,10 @@ export interface SourceModel {
   readonly task: string;
   /** Tokens of an answer to a request that gives no number; null: the endpoint's default. */
   readonly maxTokens: number | null;
+  /** What is put in front of texts, and how long answers are, by task. */
+  readonly settings: SourceSettings;
+  /** What the decoder starts with: a language among them is the answer's where a request names none. */
+  readonly startIds: readonly number[];
 }
 
 export interface GatewayParts {
@@ -85,6 +91,8 @@ export interface Gateway extends ModelGateway {
   readonly tasks: TaskGateway | null;
   /** What a model with an encoder does, by Hugging Face's name; null for models whose answers continue the prompt. */
   readonly sourceTask: string | null;
+  /** How texts become sources; null for models whose answers continue the prompt. */
+  readonly sources: SourceForms | null;
   stats(): GatewayStats;
 }
 
@@ -104,8 +112,9 @@ export function createGateway(parts: GatewayParts): Gateway {
     ...{ vocabSize: model.vocabSize, maxContext },
     ...(maxGenerated !== undefined && { maxGenerated }),
   };
+  const languages = model.source && tokenizer ? languagesOf(tokenizer) : null;
   const prompts = {
-    tokenizer,
+    ...{ tokenizer, languages },
     formats: chatFormatsOf(tokenizer, options),
     maxPromptCharacters: options.maxPromptCharacters ?? 16 * maxContext,
     maxSequences: options.maxSequences,
@@ -165,6 +174,7 @@ export function createGateway(parts: GatewayParts): Gateway {
     tokenizer,
     fingerprint: model.fingerprint,
     sourceTask: model.source?.task ?? null,
+    sources: model.source ? { ...model.source.settings, languages, startIds: model.source.startIds } : null,
     tasks: parts.rows ? { ...shared, ...taskUseCases(parts.rows, context) } : null,
   };
 }

@@ -78,6 +78,7 @@ export function planSequences(
           grammarEndIds: stopIds,
         }),
         stopIds,
+        ...(request.kind === "completions" && request.firstId !== undefined && { firstId: request.firstId }),
         emitsStop: request.includesStop,
         adapter: context.weightsDigest,
         promptLogprobs,

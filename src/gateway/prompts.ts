@@ -1,5 +1,6 @@
 /** Converts prompts to token ids, with a limit on characters before any work. Knows no engine. */
 import { assert, LorikeetError } from "../base/errors.js";
+import { type Languages, withLanguage } from "../text/languages.js";
 import type { ChatMessage, Tokenizer } from "../text/types.js";
 import { type ChatFormats, renderOptionsOf, requireToolSupport } from "./chat-formats.js";
 import { type ChatInput, type GenerationRequest, type Prompt, paramsOf, type Truncation } from "./requests.js";
@@ -19,6 +20,8 @@ export interface PromptContext {
   readonly maxContext: number;
   /** An encoder reads the prompts, and answers are texts of their own. Default: answers continue the prompts. */
   readonly encodesPrompts?: boolean;
+  /** What prompts and answers may be written in; null or absent where the tokenizer has no tokens for it. */
+  readonly languages?: Languages | null;
   /** Replaces an empty prompt; null if the model has no such token. */
   readonly bosId: number | null;
 }
@@ -110,7 +113,8 @@ export async function encodePrompts(
     const ids = await encoding.catch((error: unknown) => {
       throw signal.aborted ? signal.reason : error;
     });
-    add({ ids: ids.length > 0 || allowsEmpty ? ids : emptyPrompt(context.bosId, param), text: prompt.text });
+    const own = inLanguage(ids, prompt, context);
+    add({ ids: own.length > 0 || allowsEmpty ? own : emptyPrompt(context.bosId, param), text: prompt.text });
     characters += prompt.text.length;
     if (characters < charactersPerTurn) continue;
     characters = 0;
@@ -120,16 +124,33 @@ export async function encodePrompts(
   return encoded;
 }
 
+/** Throws `unsupported_parameter` for a language where the tokenizer has no place for one. */
+function inLanguage(
+  ids: readonly number[],
+  { languageId }: Extract<Prompt, { kind: "text" }>,
+  { languages = null }: PromptContext,
+): readonly number[] {
+  if (languageId === undefined || languages === null) return ids;
+  const own = withLanguage(ids, languageId, languages);
+  if (own) return own;
+  const message =
+    "`src_lang` is not supported: the model's tokenizer.json puts no language in front of a text or behind it.";
+  throw new LorikeetError("unsupported_parameter", message, { param: "src_lang" });
+}
+
 /** Characters to tokenize. */
 export function charactersOf({ prompts }: RenderedPrompts): number {
   return sum(prompts.map((prompt) => (prompt.kind === "text" ? prompt.text.length : 0)));
 }
 
-/** The special token that ends the text of an encoder, which truncation keeps; empty without one. */
+/** The special tokens that end the text of an encoder, such as its end and its language, which truncation keeps. */
 function endOf({ ids }: EncodedPrompt, { tokenizer, encodesPrompts = false }: PromptContext): readonly number[] {
-  const last = ids.at(-1);
-  return encodesPrompts && last !== undefined && (tokenizer?.specialText(last) ?? null) !== null ? [last] : [];
+  if (!encodesPrompts) return [];
+  const last = ids.slice(-mostEndTokens);
+  return last.slice(last.findLastIndex((id) => (tokenizer?.specialText(id) ?? null) === null) + 1);
 }
+
+const mostEndTokens = 2;
 
 /** A truncated prompt no longer has its original text. */
 function truncate(prompt: EncodedPrompt, truncation: Truncation | null, end: readonly number[]): EncodedPrompt {

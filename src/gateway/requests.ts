@@ -78,13 +78,20 @@ interface CommonRequest {
 }
 
 export type Prompt =
-  | { readonly kind: "text"; readonly text: string }
+  | {
+      readonly kind: "text";
+      readonly text: string;
+      /** The token of what it is written in, in place of the tokenizer's own. */
+      readonly languageId?: number;
+    }
   | { readonly kind: "ids"; readonly ids: readonly number[] };
 
 export interface CompletionRequest extends CommonRequest {
   readonly kind: "completions";
   readonly prompts: readonly Prompt[];
   readonly echo: boolean;
+  /** The answer's first token, such as that of its language. Default: the model's own, or free. */
+  readonly firstId?: number;
 }
 
 /** Whether an answer calls: as the model decides, never, at least once, or this function once. */

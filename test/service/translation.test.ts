@@ -135,7 +135,13 @@ test("bodies that do not fit the model are refused with what is allowed", async 
       "unsupported_parameter",
       /num_beams.*only 1/,
     ],
-    ["/models/marian", { inputs: first, parameters: { tgt_lang: "de" } }, 400, "unsupported_parameter", /tgt_lang/],
+    [
+      "/models/marian",
+      { inputs: first, parameters: { tgt_lang: "de" } },
+      400,
+      "unsupported_parameter",
+      /`src_lang` and `tgt_lang` are not supported: the model has no choice of languages/,
+    ],
     ["/models/marian", { inputs: first, parameters: { max_new_tokens: 49 } }, 400, "invalid_value", /from 1 to 48/],
     ["/models/marian/pipeline/fill-mask", { inputs: first }, 422, "model_unsupported", /"translation"/],
     ["/models/none", { inputs: first }, 404, "model_not_found", /none/],
@@ -176,16 +182,67 @@ test("a generation_config.json sets the start, what is never generated and the l
   const rule = { prompt: first, ignore_eos: true, return_token_ids: true };
   const plain = only(await complete((await shared).url, { ...rule, max_tokens: 1 })).token_ids ?? [];
   write({ bad_words_ids: [[plain[0]]], forced_bos_token_id: 7 });
-  const ids = async (): Promise<readonly number[]> => {
-    await using service = await openService({ model: folder });
-    return only(await complete(service.url, rule)).token_ids ?? [];
-  };
-  const ruled = await ids();
-  assert.deepEqual([ruled.length, ruled[0]], [5, 7]);
-  assert.ok(!ruled.includes(plain[0] ?? -1));
   const config = JSON.parse(readFileSync(join(folder, "config.json"), "utf8"));
+  const tasks = { translation_en_to_de: { prefix: "the ", max_length: 3 }, summarization: { prefix: "a " } };
+  writeFileSync(join(folder, "config.json"), JSON.stringify({ ...config, task_specific_params: tasks }));
+  {
+    await using service = await openService({ model: folder, servedModelName: "marian" });
+    const ruled = only(await complete(service.url, rule)).token_ids ?? [];
+    assert.deepEqual([ruled.length, ruled[0]], [5, 7]);
+    assert.ok(!ruled.includes(plain[0] ?? -1));
+    const answer = async (path: string, body: object) =>
+      Object.values((await translate(service, `/models/marian${path}`, body))[0] ?? {});
+    const prefixed = await answer("", { inputs: `the ${second}`, parameters: { max_length: 3 } });
+    assert.deepEqual(await answer("/pipeline/translation_en_to_de", { inputs: second }), prefixed);
+    const [parameters, no] = [
+      { src_lang: "en", tgt_lang: "de" },
+      { src_lang: "de", tgt_lang: "en" },
+    ];
+    assert.deepEqual(await answer("", { inputs: second, parameters }), prefixed);
+    const summary = await answer("/pipeline/summarization", { inputs: second });
+    assert.deepEqual(summary, await answer("", { inputs: `a ${second}` }));
+    const refused = await post(service.url, "/models/marian", { inputs: second, parameters: no });
+    assert.match(await refused.text(), /the model translates en to de/);
+  }
   for (const name of ["decoder_start_token_id", "bos_token_id"]) delete config[name];
   writeFileSync(join(folder, "config.json"), JSON.stringify(config));
   writeFileSync(join(folder, "generation_config.json"), "{}");
   await assert.rejects(openService({ model: folder }), /name no decoder_start_token_id/);
+});
+
+test("a source has its language's token, and an answer begins with that of its own", async () => {
+  const folder = join(temporary, "languages");
+  cpSync(translationModel, folder, { recursive: true });
+  const tokenizer = JSON.parse(readFileSync(join(folder, "tokenizer.json"), "utf8"));
+  const names = ["eng_Latn", "deu_Latn", "fra_Latn"];
+  const [plain] = tokenizer.added_tokens;
+  for (const [i, content] of names.entries()) tokenizer.added_tokens.push({ ...plain, id: 150 + i, content });
+  const { post_processor: template } = tokenizer;
+  template.special_tokens.eng_Latn = { id: "eng_Latn", ids: [150], tokens: ["eng_Latn"] };
+  template.single.unshift({ SpecialToken: { id: "eng_Latn", type_id: 0 } });
+  writeFileSync(join(folder, "tokenizer.json"), JSON.stringify(tokenizer));
+  await using service = await openService({ model: folder, servedModelName: "marian" });
+  const text = async (parameters: object, path = "") =>
+    (
+      await translate(service, `/models/marian${path}`, {
+        inputs: first,
+        parameters: { ...parameters, max_new_tokens: 6 },
+      })
+    )[0]?.translation_text;
+  const french = await text({ src_lang: "deu_Latn", tgt_lang: "fra_Latn" });
+  assert.equal(await text({}, "/pipeline/translation_deu_Latn_to_fra_Latn"), french);
+  assert.notEqual(await text({ src_lang: "deu_Latn", tgt_lang: "deu_Latn" }), french);
+  const fromEnglish = await text({ tgt_lang: "fra_Latn" });
+  assert.notEqual(fromEnglish, french);
+  assert.equal(await text({ src_lang: "eng_Latn", tgt_lang: "fra_Latn" }), fromEnglish);
+  for (const [parameters, message] of [
+    [{ tgt_lang: "french" }, /`tgt_lang` is not a language of the model, which has 3: eng_Latn, deu_Latn, fra_Latn/],
+    [{ src_lang: "eng_Latn" }, /`tgt_lang` is missing; the model translates into one of 3 languages/],
+    [{}, /`tgt_lang` is missing/],
+  ] as const) {
+    const response = await post(service.url, "/models/marian", { inputs: first, parameters });
+    assert.equal(response.status, 400);
+    assert.match(await response.text(), message);
+  }
+  await service.assertIdle();
 });

@@ -3,6 +3,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
+import { languagesOf, withLanguage } from "../../src/text/languages.js";
 import { Bpe } from "../../src/text/tokenizer/bpe.js";
 import { createCharsMap } from "../../src/text/tokenizer/chars-map.js";
 import { loadTokenizer } from "../../src/text/tokenizer/tokenizer.js";
@@ -196,4 +197,29 @@ describe("unsupported parts of a tokenizer.json are refused by name", () => {
       await assert.rejects(open({ ...base, [part]: config }), message);
     });
   }
+});
+
+test("a language's token replaces the tokenizer's own, where NLLB, mBART and M2M-100 put it", () => {
+  const tokenizerOf = (...special: string[]) => ({
+    vocabSize: special.length + 2,
+    specialText: (id: number) => special[id] ?? null,
+  });
+  const nllb = languagesOf(tokenizerOf("</s>", "eng_Latn", "deu_Latn", "zho_Hans"));
+  assert.ok(nllb);
+  assert.deepEqual(nllb.names, ["eng_Latn", "deu_Latn", "zho_Hans"]);
+  assert.deepEqual(withLanguage([1, 9, 1, 8, 0], 2, nllb), [2, 9, 1, 8, 0]);
+  assert.deepEqual(withLanguage([9, 8, 0, 1], 2, nllb), [9, 8, 0, 2], "behind the end, as of older files");
+  assert.equal(withLanguage([9, 1, 0], 2, nllb), null);
+  const mbart = languagesOf(tokenizerOf("</s>", "en_XX", "ro_RO"));
+  assert.deepEqual(
+    [...(mbart?.idByName ?? [])],
+    [
+      ["en_XX", 1],
+      ["ro_RO", 2],
+    ],
+  );
+  const m2m = languagesOf(tokenizerOf("</s>", "__en__", "__ast__"));
+  assert.deepEqual([m2m?.idByName.get("en"), m2m?.idByName.get("__en__"), m2m?.names], [1, 1, ["en", "ast"]]);
+  assert.equal(languagesOf(tokenizerOf("</s>", "eng_Latn")), null);
+  assert.equal(languagesOf(tokenizerOf("<2de>", "<2en>")), null);
 });

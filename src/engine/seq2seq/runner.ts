@@ -65,7 +65,7 @@ export class EncoderDecoderRunner implements StepRunner<HostTaskAdapter, TaskHol
   }
 
   /** Reads a source, and gives the logits of the first token. */
-  async prefill({ slot, tokens, adapter }: PrefillChunk<TaskHold>): Promise<Float32Array> {
+  async prefill({ slot, tokens, adapter, firstId: asked }: PrefillChunk<TaskHold>): Promise<Float32Array> {
     const { graphs, encoder, first, rules, maxSource, vocabSize } = this.#options;
     const { stacks, placeOf } = await this.#place([adapter]);
     const place = placeOf(adapter);
@@ -83,10 +83,11 @@ export class EncoderDecoderRunner implements StepRunner<HostTaskAdapter, TaskHol
     this.#slots.set(slot, stateOf(inputsOf(graphs.next, { encoder_attention_mask: mask }, given), 1));
     const logits = lastRow(tensorOf(begun, "logits"), vocabSize);
     this.#suppress(logits, rules.suppressedFirstIds);
-    if (rules.firstId !== null) {
-      const own = logits[rules.firstId] as number;
+    const firstId = asked ?? rules.firstId;
+    if (firstId !== null) {
+      const own = logits[firstId] as number;
       logits.fill(Number.NEGATIVE_INFINITY);
-      logits[rules.firstId] = own;
+      logits[firstId] = own;
     }
     return logits;
   }

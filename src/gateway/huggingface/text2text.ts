@@ -1,7 +1,7 @@
 /** Hugging Face's pipelines of encoder-decoders: translation, summarization and text2text-generation. */
 
 import * as v from "valibot";
-import { LorikeetError } from "../../base/errors.js";
+import { assert, LorikeetError } from "../../base/errors.js";
 import { isObject, type Json } from "../../base/json.js";
 import { flag, integer, objectField, real } from "../body/field-kinds.js";
 import { type BodyFormat, describe, faultsError, type IgnoredTable, invalid, parse } from "../body/parse.js";
@@ -13,6 +13,7 @@ import { mostTokens, type RequestBounds } from "../options.js";
 import type { Protocol } from "../protocol.js";
 import type { CompletionRequest } from "../requests.js";
 import { repetitionBounds } from "../sampling.js";
+import { sourceFormOf } from "../source-forms.js";
 import { huggingFaceErrorForm } from "./errors.js";
 
 /** By pipeline, the field that holds a text of the answer. */
@@ -22,12 +23,18 @@ const answerFields: Readonly<Record<string, string>> = {
   "text2text-generation": "generated_text",
 };
 
+/** A pipeline, and the task under its whole name, such as `translation_en_to_de`. */
+export interface Text2TextPipeline {
+  readonly pipeline: string;
+  readonly task: string;
+}
+
 /** The pipeline of a path, or the model's own. Throws `model_unsupported` for one of other models. */
-export function text2textPipeline(asked: string | null, task: string): string {
+export function text2textPipeline(asked: string | null, task: string): Text2TextPipeline {
   const name = asked ?? task;
   // Hugging Face's clients may name the languages.
   const pipeline = /^translation_\w+_to_\w+$/.test(name) ? "translation" : name;
-  if (Object.hasOwn(answerFields, pipeline)) return pipeline;
+  if (Object.hasOwn(answerFields, pipeline)) return { pipeline, task: name };
   const allowed = Object.keys(answerFields);
   throw new LorikeetError(
     "model_unsupported",
@@ -36,22 +43,19 @@ export function text2textPipeline(asked: string | null, task: string): string {
   );
 }
 
-export interface Text2TextCall {
+export interface Text2TextCall extends Text2TextPipeline {
   /** A model's or an adapter's name. */
   readonly model: string;
-  /** A pipeline that `text2textPipeline` knows. */
-  readonly pipeline: string;
 }
 
+type SourceGateway = Pick<Gateway, "bounds" | "maxPromptCharacters" | "sources">;
+
 /** Reads and answers one call. A list of texts gives a list of as many answers, as one text gives a list of one. */
-export function text2textProtocol(
-  { bounds, maxPromptCharacters }: Pick<Gateway, "bounds" | "maxPromptCharacters">,
-  { model, pipeline }: Text2TextCall,
-): Protocol<CompletionRequest> {
-  const field = answerFields[pipeline] ?? "";
+export function text2textProtocol(gateway: SourceGateway, call: Text2TextCall): Protocol<CompletionRequest> {
+  const field = answerFields[call.pipeline] ?? "";
   return {
     route: "pipeline",
-    read: (body) => readBody(body, model, bounds, maxPromptCharacters),
+    read: (body) => readBody(body, call, gateway),
     async *frames(answer) {
       for await (const { index, text } of answer.parts()) yield { type: "chunk", data: { index, [field]: text } };
       yield { type: "done", marker: "[DONE]", data: {} };
@@ -74,6 +78,12 @@ const ignored: IgnoredTable = {
   return_text: { allowed: "true", accepts: (value) => value === true },
 };
 
+const languageName = v.pipe(
+  v.string("must be the name of a language"),
+  v.minLength(1, "must be the name of a language"),
+  v.maxLength(64, "must be the name of a language"),
+);
+
 function parametersFormat(bounds: RequestBounds) {
   const most = mostTokens(bounds);
   const entries = {
@@ -81,6 +91,8 @@ function parametersFormat(bounds: RequestBounds) {
       v.union([flag, v.picklist(truncations)], `must be true, false or one of ${truncations.join(", ")}`),
       false,
     ),
+    src_lang: v.optional(languageName),
+    tgt_lang: v.optional(languageName),
     max_new_tokens: v.optional(integer(1, most)),
     max_length: v.optional(integer(2, most + 1)),
     do_sample: v.optional(flag, false),
@@ -95,7 +107,11 @@ function parametersFormat(bounds: RequestBounds) {
 }
 
 /** Throws one LorikeetError that names the faults of the body, or those of its parameters. */
-function readBody(body: unknown, model: string, bounds: RequestBounds, maxCharacters: number): CompletionRequest {
+function readBody(
+  body: unknown,
+  { model, task }: Text2TextCall,
+  { bounds, maxPromptCharacters: maxCharacters, sources }: SourceGateway,
+): CompletionRequest {
   const schema = v.object(
     {
       inputs: textInputsField({ maxSequences: bounds.maxSequences, maxCharacters }, false),
@@ -107,7 +123,11 @@ function readBody(body: unknown, model: string, bounds: RequestBounds, maxCharac
   );
   const fields = parse({ schema, known: ["inputs", "parameters", "options", "stream"], ignored: {} }, body);
   const given = parse(parametersFormat(bounds), flattened(fields.parameters ?? {}));
-  const maxTokens = given.max_new_tokens ?? (given.max_length === undefined ? null : given.max_length - 1);
+  assert(sources, "only encoder-decoders have these pipelines");
+  const asked = { task, sourceLanguage: given.src_lang ?? null, targetLanguage: given.tgt_lang ?? null };
+  const { prefix, languageId, firstId, maxTokens: usual } = sourceFormOf(sources, asked);
+  const fromLength = given.max_length === undefined ? null : given.max_length - 1;
+  const maxTokens = given.max_new_tokens ?? fromLength ?? (usual && Math.min(usual, mostTokens(bounds)));
   const isTruncated = given.truncation === true || (given.truncation !== false && given.truncation !== truncations[0]);
   return {
     kind: "completions",
@@ -116,8 +136,12 @@ function readBody(body: unknown, model: string, bounds: RequestBounds, maxCharac
     adapters: [],
     stream: fields.stream,
     choices: 1,
-    prompts: fields.inputs.map((text) => ({ kind: "text", text: String(text) })),
+    prompts: fields.inputs.map((text) => ({
+      ...{ kind: "text", text: `${prefix}${text}` },
+      ...(languageId !== undefined && { languageId }),
+    })),
     echo: false,
+    ...(firstId !== undefined && { firstId }),
     maxTokens,
     shortensToFit: false,
     defaultMaxTokens: null,

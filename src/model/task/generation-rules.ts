@@ -24,10 +24,21 @@ export interface GenerationRules {
   readonly maxSource: number | null;
   /** Tokens that the decoder can generate; null: not stated. */
   readonly maxTarget: number | null;
+  /** Put in front of every source; "": nothing. */
+  readonly prefix: string;
+  /** What differs by task, by Hugging Face's name, such as `summarization` and `translation_en_to_de`. */
+  readonly tasks: ReadonlyMap<string, TaskSettings>;
   /** Settings that are not applied, as `name value`. */
   readonly ignored: readonly string[];
   /** Sampling settings under their own names. */
   readonly defaults: Readonly<Record<string, number | boolean>>;
+}
+
+/** Of config.json's `task_specific_params`. */
+export interface TaskSettings {
+  /** In place of the model's own. */
+  readonly prefix: string | null;
+  readonly maxTokens: number | null;
 }
 
 /** transformers writes 1e30 where it knows no limit. */
@@ -50,7 +61,7 @@ export async function readGenerationRules(folder: string): Promise<GenerationRul
     throw new LorikeetError("model_unsupported", message, { param: "decoder_start_token_id" });
   }
   const positions = numberOf(config.max_position_embeddings);
-  const length = numberOf(setting("max_length"));
+  const specific = isObject(config.task_specific_params) ? config.task_specific_params : {};
   const bad = listsOf(setting("bad_words_ids"));
   return {
     startId,
@@ -59,10 +70,16 @@ export async function readGenerationRules(folder: string): Promise<GenerationRul
     firstId: [setting("forced_bos_token_id")].find(isId) ?? null,
     suppressedIds: [...bad.flatMap((ids) => (ids.length === 1 ? ids : [])), ...idsOf(setting("suppress_tokens"))],
     suppressedFirstIds: idsOf(setting("begin_suppress_tokens")),
-    maxTokens: numberOf(setting("max_new_tokens")) ?? (length === null || length < 2 ? null : length - 1),
+    maxTokens: maxTokensOf(setting),
     maxSource: least(numberOf(textLimit), positions),
     maxTarget: positions,
-    ignored: [...ignoredOf(setting), ...(bad.some((ids) => ids.length > 1) ? ["bad_words_ids of several tokens"] : [])],
+    prefix: textOf(config.prefix) ?? "",
+    tasks: new Map(Object.entries(specific).map(([name, settings]) => [name, settingsOf(settings)])),
+    ignored: [
+      ...ignoredOf(setting),
+      ...tasksIgnored(specific),
+      ...(bad.some((ids) => ids.length > 1) ? ["bad_words_ids of several tokens"] : []),
+    ],
     defaults: readGenerationDefaults(generation),
   };
 }
@@ -82,6 +99,32 @@ function ignoredOf(setting: (key: string) => unknown): string[] {
     return typeof value === "number" && value > neutral ? [`${name} ${value}`] : [];
   });
 }
+
+/** `max_length` counts the decoder's first input. */
+function maxTokensOf(setting: (key: string) => unknown): number | null {
+  const length = numberOf(setting("max_length"));
+  return numberOf(setting("max_new_tokens")) ?? (length === null || length < 2 ? null : length - 1);
+}
+
+const settingOf =
+  (settings: unknown) =>
+  (key: string): unknown =>
+    isObject(settings) ? settings[key] : undefined;
+
+function settingsOf(settings: unknown): TaskSettings {
+  const setting = settingOf(settings);
+  return { prefix: textOf(setting("prefix")), maxTokens: maxTokensOf(setting) };
+}
+
+/** Each setting once, whichever tasks have it. */
+function tasksIgnored(specific: Json): string[] {
+  const found = Object.entries(specific).flatMap(([name, settings]) =>
+    ignoredOf(settingOf(settings)).map((setting) => `${setting} (${name.replace(/^(translation)_.*/, "$1")})`),
+  );
+  return [...new Set(found)];
+}
+
+const textOf = (value: unknown): string | null => (typeof value === "string" ? value : null);
 
 const isId = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
 

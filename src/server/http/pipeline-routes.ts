@@ -35,7 +35,7 @@ export function text2textHandler(gateway: Gateway, options: ServerOptions & Read
     const path = readPath(req);
     const model = gateway.models.get(path.name).name;
     const pipeline = text2textPipeline(path.task, gateway.sourceTask ?? "");
-    await generate(text2textProtocol(gateway, { model, pipeline }), gateway, options, req, res);
+    await generate(text2textProtocol(gateway, { model, ...pipeline }), gateway, options, req, res);
     contextOf(res).model = model;
   };
 }
