@@ -128,7 +128,7 @@ export async function startEncoderDecoder(options: StartOptions, opened: OpenedG
     isBatched && limits.maxBatch > 1
       ? (await rowsIndependent(runners.next, trial, limits.maxBatch, signal)) &&
         (options.adapters === null ||
-          (await adaptedRowsIndependent(runners.next, trial, limits.maxBatch, able, signal)))
+          (await adaptedRowsIndependent(runners.next, trial, limits.maxBatch, able, null, signal)))
       : null;
   progress?.("testing rows", 1, 1);
   const bank = new TaskBank({

@@ -2,6 +2,7 @@
 
 import type { HostTaskAdapter } from "../../adapter/types.js";
 import { LorikeetError } from "../../base/errors.js";
+import type { BlockPlan } from "../../model/task/blocked/plan.js";
 import type { TaskModule } from "../../model/task/target-modules.js";
 import { type FoldedAdapter, foldAdapter } from "./folded.js";
 import { placeBytes, type StackPlan, Stacks, widenedPlan } from "./stacks.js";
@@ -11,6 +12,8 @@ export interface BankOptions {
   /** Places of a batch, without the base's. */
   readonly maxPlaces: number;
   readonly maxBytes: number;
+  /** Of a graph whose convolutions run in blocks. */
+  readonly blocks?: BlockPlan | null;
 }
 
 /**
@@ -34,9 +37,13 @@ export class TaskBank {
     return this.#placesIn(this.#plan);
   }
 
+  get #blocks(): BlockPlan | null {
+    return this.#options.blocks ?? null;
+  }
+
   #placesIn(plan: StackPlan): number {
     const { maxPlaces, maxBytes } = this.#options;
-    return Math.max(1, Math.min(maxPlaces, Math.floor(maxBytes / Math.max(1, placeBytes(plan)))));
+    return Math.max(1, Math.min(maxPlaces, Math.floor(maxBytes / Math.max(1, placeBytes(plan, this.#blocks)))));
   }
 
   /** `places` once these adapters are among those that were used. Throws what `prepare` throws. */
@@ -47,7 +54,7 @@ export class TaskBank {
   }
 
   get bytes(): number {
-    return this.#stacks ? (this.places + 1) * placeBytes(this.#plan) : 0;
+    return this.#stacks ? (this.places + 1) * placeBytes(this.#plan, this.#blocks) : 0;
   }
 
   get digests(): string[] {
@@ -57,7 +64,7 @@ export class TaskBank {
   /** Folds an adapter with the base, once. Throws `adapter_unsupported`, or `adapter_too_large` for one that the stacks cannot hold. */
   async prepare(adapter: HostTaskAdapter): Promise<void> {
     const folded = await this.#foldedOf(adapter);
-    const bytes = placeBytes(widenedPlan(this.#plan, folded));
+    const bytes = placeBytes(widenedPlan(this.#plan, folded), this.#blocks);
     const { maxBytes } = this.#options;
     if (bytes <= maxBytes) return;
     throw new LorikeetError(
@@ -75,7 +82,7 @@ export class TaskBank {
       this.#plan = plan;
       this.#placed = new Map();
       this.#stacks = null; // its memory may be needed for the next
-      this.#stacks = await Stacks.create(plan, this.places);
+      this.#stacks = await Stacks.create(plan, this.places, this.#blocks);
     }
     const stacks = this.#stacks;
     const wanted = new Set(folded.map(({ digest }) => digest));

@@ -2,6 +2,7 @@
 
 import type { HostTaskAdapter, HostTaskModule } from "../../adapter/types.js";
 import { at } from "../../base/list.js";
+import type { BlockPlan } from "../../model/task/blocked/plan.js";
 import type { TaskModule } from "../../model/task/target-modules.js";
 import { TaskBank } from "./bank.js";
 import type { RunRow, TaskRunner } from "./runner.js";
@@ -26,11 +27,12 @@ export async function adaptedRowsIndependent(
   trial: Trial,
   maxBatch: number,
   modules: readonly TaskModule[],
+  blocks: BlockPlan | null,
   signal?: AbortSignal,
 ): Promise<boolean> {
   const chosen = [...new Set(kinds.flatMap((kind) => endsOf(modules.filter((module) => module.kind === kind))))];
   if (chosen.length === 0 || maxBatch < 2) return true;
-  const bank = new TaskBank({ modules, maxPlaces: ranks.length, maxBytes: Number.POSITIVE_INFINITY });
+  const bank = new TaskBank({ modules, maxPlaces: ranks.length, maxBytes: Number.POSITIVE_INFINITY, blocks });
   const { stacks, places } = await bank.place(ranks.map((rank) => randomAdapter(chosen, rank)));
   const rows = Array.from({ length: Math.min(4, maxBatch) }, (_, row) => rowOf(trial, row, at(places, row % 2)));
   try {

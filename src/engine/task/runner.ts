@@ -4,6 +4,8 @@ import { assert } from "../../base/errors.js";
 import { serializeGraph } from "../../graph/serialize.js";
 import type { Graph } from "../../graph/types.js";
 import { type AdaptedNode, needsRowCount, type RowLayout } from "../../model/task/adapted-node.js";
+import type { BlockPlan } from "../../model/task/blocked/plan.js";
+import { type Blocks, loadBlocks } from "../../model/task/blocked/weights.js";
 import { adapterRows, adaptGraph } from "../../model/task/serving-graph.js";
 import type { WeightedNode } from "../../model/task/weighted-nodes.js";
 import { Session } from "../../runtime/session.js";
@@ -42,6 +44,7 @@ export class TaskRunner implements AsyncDisposable {
   #plain: Promise<Session> | null = null;
   /** Graphs with the parts of this plan, by their number of rows (null: any). */
   #plan: StackPlan = new Map();
+  #blocks: Promise<Blocks> | null = null;
   readonly #adapted = new Map<number | null, Promise<Adapted>>();
 
   constructor(options: RunnerOptions) {
@@ -111,19 +114,28 @@ export class TaskRunner implements AsyncDisposable {
     return this.#plain;
   }
 
-  async #adaptedSession({ plan }: Stacks, nodes: readonly AdaptedNode[], rows: number | null): Promise<Adapted> {
+  async #adaptedSession(
+    { plan, blocks }: Stacks,
+    nodes: readonly AdaptedNode[],
+    rows: number | null,
+  ): Promise<Adapted> {
     if (!sameParts(plan, this.#plan)) {
       await this.forgetAdapted();
       this.#plan = plan;
     }
     const known = this.#adapted.get(rows);
     if (known) return known;
-    const graph = adaptGraph(this.#options.graph, nodes, rows);
-    const inputs = new Set(graph.inputs.map(({ name }) => name));
-    const made = this.#load(graph).then((session) => ({ session, inputs }));
+    const made = this.#loadAdapted(nodes, rows, blocks);
     this.#adapted.set(rows, made);
     made.catch(() => this.#adapted.delete(rows));
     return made;
+  }
+
+  async #loadAdapted(nodes: readonly AdaptedNode[], rows: number | null, plan: BlockPlan | null): Promise<Adapted> {
+    if (plan) this.#blocks ??= loadBlocks(plan);
+    const graph = adaptGraph(this.#options.graph, nodes, rows, plan && (await this.#blocks));
+    this.#weights.add(graph);
+    return { session: await this.#load(graph), inputs: new Set(graph.inputs.map(({ name }) => name)) };
   }
 
   async #load(graph: Graph): Promise<Session> {

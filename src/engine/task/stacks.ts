@@ -3,6 +3,8 @@
 import { assert } from "../../base/errors.js";
 import { paddedRank } from "../../model/serving/rank-tiles.js";
 import { type ModuleParts, stackNames } from "../../model/task/adapted-node.js";
+import { padded, writeFilters } from "../../model/task/blocked/filters.js";
+import type { BlockedConvolution, BlockPlan } from "../../model/task/blocked/plan.js";
 import type { TaskModule } from "../../model/task/target-modules.js";
 import { floatsOf } from "../../model/task/weight-values.js";
 import { Tensor } from "../../runtime/tensor.js";
@@ -65,10 +67,34 @@ interface Entry {
   readonly shape: readonly number[];
 }
 
+/** The plan of convolutions in blocks, for stacks that can be used with it: layers that replace the base's cannot. */
+export function blocksOf(plan: StackPlan, blocks: BlockPlan | null): BlockPlan | null {
+  const convolutions = [...plan.values()].filter(({ module }) => module.kind === "convolution");
+  return convolutions.some(({ product }) => product) && !convolutions.some(({ whole }) => whole) ? blocks : null;
+}
+
+/** How a module runs in blocks; its uses are alike. */
+function blockedOf({ uses }: TaskModule, blocks: BlockPlan | null): BlockedConvolution | null {
+  const node = uses[0]?.target.node;
+  return (node && blocks?.convolutions.get(node)) ?? null;
+}
+
 /** The parts of a module with the shape of one place's entry. */
-function entriesOf({ module, product, gain, shift, whole, rank, width }: ModulePlan): Entry[] {
+function entriesOf(plan: ModulePlan, blocks: BlockPlan | null): Entry[] {
+  const { module, product, gain, shift, whole, rank, width } = plan;
   const { path, kind, inFeatures, kernel, groups } = module;
   const names = stackNames(path);
+  const blocked = blockedOf(module, blocks);
+  if (blocks && blocked) {
+    const { inputs, outputs } = blocked;
+    const ranks = padded(rank, blocks.block);
+    return [
+      ...(product ? [{ name: names.a, shape: [ranks, inputs, ...kernel] }] : []),
+      ...(product ? [{ name: names.b, shape: [outputs, ranks] }] : []),
+      ...(gain ? [{ name: names.gain, shape: [outputs] }] : []),
+      ...(shift ? [{ name: names.shift, shape: [outputs] }] : []),
+    ];
+  }
   const isConvolution = kind === "convolution";
   const weight = isConvolution ? [width, inFeatures / groups, ...kernel] : [inFeatures, width];
   return [
@@ -84,24 +110,33 @@ function entriesOf({ module, product, gain, shift, whole, rank, width }: ModuleP
 const sizeOf = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1);
 
 /** Bytes of one place. */
-export function placeBytes(plan: StackPlan): number {
-  return [...plan.values()].flatMap(entriesOf).reduce((sum, { shape }) => sum + 4 * sizeOf(shape), 0);
+export function placeBytes(plan: StackPlan, blocks: BlockPlan | null): number {
+  return entriesOfAll(plan, blocks).reduce((sum, { shape }) => sum + 4 * sizeOf(shape), 0);
+}
+
+function entriesOfAll(plan: StackPlan, blocks: BlockPlan | null): Entry[] {
+  const usable = blocksOf(plan, blocks);
+  return [...plan.values()].flatMap((module) => entriesOf(module, usable));
 }
 
 export class Stacks {
   readonly plan: StackPlan;
+  /** Convolutions that run in blocks; null: none. */
+  readonly blocks: BlockPlan | null;
   readonly tensors: ReadonlyMap<string, Tensor<"float32">>;
 
-  private constructor(plan: StackPlan, tensors: ReadonlyMap<string, Tensor<"float32">>) {
+  private constructor(plan: StackPlan, blocks: BlockPlan | null, tensors: ReadonlyMap<string, Tensor<"float32">>) {
     this.plan = plan;
+    this.blocks = blocks;
     this.tensors = tensors;
   }
 
   /** Place 0 and `places` more. Reads the base's layers where adapters replace them: these stand in place 0, and in those of other adapters. */
-  static async create(plan: StackPlan, places: number): Promise<Stacks> {
-    const entries = [...plan.values()].flatMap(entriesOf);
+  static async create(plan: StackPlan, places: number, blocks: BlockPlan | null = null): Promise<Stacks> {
+    const entries = entriesOfAll(plan, blocks);
     const stacks = new Stacks(
       plan,
+      blocksOf(plan, blocks),
       new Map(entries.map(({ name, shape }) => [name, Tensor.zeros("float32", [places + 1, ...shape])])),
     );
     for (const module of plan.values()) if (module.whole) await stacks.#fillWithBase(module, places);
@@ -114,19 +149,38 @@ export class Stacks {
     for (const plan of this.plan.values()) {
       const names = stackNames(plan.module.path);
       const folded = modules.get(plan.module);
-      const isConvolution = plan.module.kind === "convolution";
-      this.#copy(names.a, place, folded?.a ?? null, isConvolution ? [folded?.rank ?? 0] : [null, folded?.rank ?? 0]);
       const { outFeatures } = plan.module;
-      this.#copy(
-        names.b,
-        place,
-        folded?.b ?? null,
-        isConvolution ? [outFeatures, folded?.rank ?? 0] : [folded?.rank ?? 0, outFeatures],
-      );
+      const rank = folded?.rank ?? 0;
+      const blocked = blockedOf(plan.module, this.blocks);
+      if (blocked) this.#writeBlocked(plan, blocked, place, folded);
+      else {
+        const isConvolution = plan.module.kind === "convolution";
+        this.#copy(names.a, place, folded?.a ?? null, isConvolution ? [rank] : [null, rank]);
+        this.#copy(names.b, place, folded?.b ?? null, isConvolution ? [outFeatures, rank] : [rank, outFeatures]);
+      }
       this.#copy(names.gain, place, folded?.gain ?? null, [outFeatures]);
       this.#copy(names.shift, place, folded?.shift ?? null, [outFeatures]);
       if (plan.whole) this.#writeWhole(plan, place, folded?.whole ?? null);
     }
+  }
+
+  #writeBlocked(
+    { module, rank, product }: ModulePlan,
+    blocked: BlockedConvolution,
+    place: number,
+    from?: FoldedModule,
+  ): void {
+    if (!product || !this.blocks) return;
+    const { block } = this.blocks;
+    const { inFeatures, outFeatures, kernel, path } = module;
+    const names = stackNames(path);
+    const { inputs, outputs } = blocked;
+    const ranks = padded(rank, block);
+    const a = { block, outputs: ranks, inputs, splitsInputs: blocked.input === "blocked", window: sizeOf(kernel) };
+    const b = { block, outputs, inputs: ranks, splitsInputs: true, window: 1 };
+    const [toA, toB] = [this.#entry(names.a, place).fill(0), this.#entry(names.b, place).fill(0)];
+    if (from?.a) writeFilters(toA, a, from.a, { outputs: from.rank, inputs: inFeatures });
+    if (from?.b) writeFilters(toB, b, from.b, { outputs: outFeatures, inputs: from.rank });
   }
 
   #entry(name: string, place: number): Float32Array {

@@ -5,12 +5,14 @@ import { LorikeetError } from "../../base/errors.js";
 import type { Logger, Progress } from "../../base/log.js";
 import type { Graph } from "../../graph/types.js";
 import type { RowLayout } from "../../model/task/adapted-node.js";
+import { type BlockPlan, planBlocks } from "../../model/task/blocked/plan.js";
 import { HeadReader } from "../../model/task/head-outputs.js";
 import type { TaskModel } from "../../model/task/open.js";
 import type { TaskModule } from "../../model/task/target-modules.js";
 import type { WeightedNode } from "../../model/task/weighted-nodes.js";
 import type { EngineObserver } from "../types.js";
 import { TaskBank } from "./bank.js";
+import { probeBlocks } from "./block-probe.js";
 import { BatchingEngine } from "./engine.js";
 import { type ProbeOptions, probeRows, type RowProbe } from "./row-probe.js";
 import { adaptedRowsIndependent, rowsIndependent } from "./row-test.js";
@@ -87,12 +89,14 @@ export async function startTaskEngine(options: TaskStartOptions, probe: RowProbe
   try {
     await runner.open();
     progress?.("building sessions", 1, 1);
-    const independent = await testRows(runner, probe, maxBatch, options);
+    const block = await probeBlocks(threads);
+    const blocks = block === null ? null : planBlocks(graph, model.modules, block);
+    const independent = await testRows(runner, probe, maxBatch, blocks, options);
     const reader = new HeadReader(graph);
     const heads = new Map(model.modules.map((module) => [module.path, headOf(reader, module)]));
     const engine = new BatchingEngine({
       runner,
-      bank: new TaskBank({ modules: model.modules, maxPlaces: maxBatch, maxBytes: options.activeAdapterBytes }),
+      bank: new TaskBank({ modules: model.modules, maxPlaces: maxBatch, maxBytes: options.activeAdapterBytes, blocks }),
       adapters: options.adapters,
       signature: signatureOf(graph, probe),
       limits: { maxBatch, maxQueue, maxAdapterQueue: options.maxAdapterQueue ?? Math.ceil((maxQueue * 7) / 8) },
@@ -113,6 +117,7 @@ async function testRows(
   runner: TaskRunner,
   probe: RowProbe,
   maxBatch: number,
+  blocks: BlockPlan | null,
   { model, adapters, signal }: TaskStartOptions,
 ): Promise<boolean | null> {
   const { isBatched, trial } = probe;
@@ -120,7 +125,7 @@ async function testRows(
   if (!(await rowsIndependent(runner, trial, maxBatch, signal))) return false;
   const refused = refusalsOf(model.modules, probe);
   const able = model.modules.filter((module) => !refused.has(module) && module.foldedNorm.kind !== "unknown");
-  return adapters === null || (await adaptedRowsIndependent(runner, trial, maxBatch, able, signal));
+  return adapters === null || (await adaptedRowsIndependent(runner, trial, maxBatch, able, blocks, signal));
 }
 
 /** The largest power of two up to a number: graphs with adapted convolutions exist for these numbers of rows. */

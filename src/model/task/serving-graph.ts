@@ -11,14 +11,28 @@ import { sortNodes } from "../../graph/sort.js";
 import type { Graph, Node, Value } from "../../graph/types.js";
 import { AdaptedLayers } from "./adapted-layers.js";
 import type { AdaptedNode, ModuleParts } from "./adapted-node.js";
+import { BlockedLayers } from "./blocked/layers.js";
+import type { BlockPlan } from "./blocked/plan.js";
+import type { Blocks } from "./blocked/weights.js";
 
 /** int64 [rows]: the place of each row's adapter. */
 export const adapterRows = "adapter_rows";
 
-/** `rows`: how many rows a run has, for graphs that need it; null: any number. */
-export function adaptGraph(graph: Graph, adapted: readonly AdaptedNode[], rows: number | null): Graph {
+/**
+ * `rows`: how many rows a run has, for graphs that need it; null: any number. `blocks`: convolutions to run in blocks; those of them
+ * that are adapted keep the base's weights.
+ */
+export function adaptGraph(
+  graph: Graph,
+  adapted: readonly AdaptedNode[],
+  rows: number | null,
+  blocks: Blocks | null = null,
+): Graph {
   const replaced = new Map<Node, Node | null>();
-  for (const { target, parts } of adapted) {
+  for (const node of blocks ? nodesInBlocks(blocks.plan) : []) replaced.set(node, null);
+  const inBlocks = adapted.filter(({ target }) => replaced.has(target.node));
+  const others = adapted.filter((item) => !inBlocks.includes(item));
+  for (const { target, parts } of others) {
     replaced.set(target.node, withoutAdapter(target.node, parts));
     if (parts.whole && target.bias?.add) replaced.set(target.bias.add, null);
   }
@@ -28,7 +42,8 @@ export function adaptGraph(graph: Graph, adapted: readonly AdaptedNode[], rows: 
   });
   const builder = GraphBuilder.from({ ...graph, nodes });
   const layers = new AdaptedLayers(new Ops(builder), adapterRows, rows);
-  for (const item of adapted) {
+  if (blocks) new BlockedLayers(new Ops(builder), layers, blocks, inBlocks).write();
+  for (const item of others) {
     const base = replaced.get(item.target.node)?.outputs[0];
     assert(base !== undefined, "a layer has an output");
     builder.scope(`lora.${item.path}`, () => layers.add(item, base, outputOf(item)));
@@ -39,6 +54,10 @@ export function adaptGraph(graph: Graph, adapted: readonly AdaptedNode[], rows: 
   const sorted = sortNodes(built.nodes);
   assert(!("cyclic" in sorted), "an adapter's product reads only what its layer reads");
   return pruneGraph({ ...built, nodes: sorted });
+}
+
+function nodesInBlocks({ nodes, absorbed }: BlockPlan): Node[] {
+  return [...nodes.map((item) => (item.kind === "convolution" ? item.target.node : item.node)), ...absorbed];
 }
 
 /** The value that an adapted layer computes; that of a replaced one includes its bias. */
