@@ -3,11 +3,15 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { after, before, test } from "node:test";
 import { parseArgs } from "node:util";
+import { WebSocket } from "ws";
 import { meanLength, playEpisodes, standardWorld, worlds } from "../../tools/recipes/bases/cart-pole.js";
 import { type Digit, negative, quarterTurn, readMnist, readUci, side } from "../../tools/recipes/bases/digits-data.js";
 import { greyPng } from "../../tools/recipes/bases/png.js";
 import { connectPolicy } from "../../tools/recipes/bases/policy-client.js";
 import { likeliest } from "../../tools/recipes/bases/policy-play.js";
+import { ApiClient } from "../../web/client/client.js";
+import { GenerationSocket, type SocketLike } from "../../web/client/socket.js";
+import { isPolicyOfCartPole } from "../../web/tasks/cart-pole.js";
 import { openService, type RunningService } from "../support/service.js";
 
 let shipped: RunningService;
@@ -37,6 +41,28 @@ test("the policy balances the pole, and with its motors reversed only by its ada
   assert.equal(await steps("policy"), 500);
   assert.ok((await steps("policy", worlds["reversed-motors"])) < 20);
   assert.equal(await steps("reversed-motors", worlds["reversed-motors"]), 500);
+});
+
+test("the page finds the policy by its tensors, and asks it over its socket", async () => {
+  const client = new ApiClient({ baseUrl: `${shipped.url}/` });
+  assert.deepEqual((await client.server()).bases?.map(({ name, task }) => [name, task]).slice(1, 3), [
+    ["digits", "image-classification"],
+    ["policy", "tensors"],
+  ]);
+  assert.ok(isPolicyOfCartPole(await client.metadata("policy")));
+  assert.ok(!isPolicyOfCartPole(await client.metadata("digits")));
+  const open = (url: string, protocols: string[]): SocketLike => new WebSocket(url, protocols);
+  const socket = new GenerationSocket({ url: `${shipped.url.replace("http", "ws")}/v1/ws`, open });
+  const leaning = { name: "observation", datatype: "FP32", shape: [1, 4], data: [0, 0, 0.1, 0] };
+  const ask = async (model: string): Promise<boolean> => {
+    const [logits, ...others] = await socket.infer({ model, inputs: [leaning] });
+    assert.deepEqual([logits?.name, logits?.shape, others], ["logits", [1, 2], []]);
+    const [left = 0, right = 0] = logits?.data ?? [];
+    return right > left;
+  };
+  assert.deepEqual(await Promise.all([ask("policy"), ask("reversed-motors")]), [true, false]);
+  await assert.rejects(socket.infer({ model: "policy", inputs: [] }), { code: /^invalid/ });
+  socket.close();
 });
 
 test("digits drawn in three other ways are told apart by their adapters", async () => {

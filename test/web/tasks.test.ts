@@ -1,7 +1,14 @@
-/** The page's reading of what pipelines answer. */
+/** What the page shows of tasks: answers of pipelines, tensors as numbers, a game for its policy, and what an adapter does in a sentence. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { Draws } from "../../src/train/random.js";
+import { startState as recipeStart, step as recipeStep, worlds } from "../../tools/recipes/bases/cart-pole.js";
+import { teacher } from "../../tools/recipes/bases/policy-play.js";
 import { readResult } from "../../web/client/tasks.js";
+import { readTensor, shapeFor } from "../../web/client/tensors.js";
+import { summaryOf } from "../../web/parts/summary.js";
+import { type Action, isPolicyOfCartPole, observationOf, step } from "../../web/tasks/cart-pole.js";
+import { type Ended, Game } from "../../web/tasks/episode.js";
 
 test("each pipeline's answer has a form that can be shown, and any other is kept as it is", () => {
   const label = { label: "7", score: 0.9 };
@@ -19,4 +26,131 @@ test("each pipeline's answer has a form that can be shown, and any other is kept
   assert.deepEqual(readResult([{ translation_text: "Guten Tag" }], "translation"), { kind: "text", text: "Guten Tag" });
   assert.deepEqual(readResult([[0.1, 0.2]], "feature-extraction"), { kind: "other", value: [[0.1, 0.2]] });
   assert.deepEqual(readResult({ x: 1 }, "other"), { kind: "other", value: { x: 1 } });
+});
+
+test("the game in the page is that of the recipe, with its motors as they are and reversed", () => {
+  for (const [name, world] of Object.entries(worlds)) {
+    const draws = new Draws(7, 0);
+    let expected = recipeStart(draws);
+    let [position = 0, velocity = 0, angle = 0, turning = 0] = expected;
+    for (let time = 0; time < 60; time++) {
+      const action = draws.below(2);
+      expected = recipeStep(expected, action, world);
+      const state = { position, velocity, angle, turning };
+      ({ position, velocity, angle, turning } = step(state, action === 1 ? "right" : "left", name !== "standard"));
+      const seen = observationOf({ position, velocity, angle, turning });
+      for (const [i, value] of seen.entries())
+        assert.ok(Math.abs(value - (expected[i] ?? 0)) < 1e-12, `${name} ${time}`);
+    }
+  }
+});
+
+test("a game asks at each step, ends with the fall or the time, goes on, and stops when it is told", async () => {
+  const ends: Ended[] = [];
+  let isReversed = false;
+  const hold = teacher({ force: 10, wind: 0, poleLength: 0.5, poleMass: 0.1, gravity: 9.8 });
+  let asked = 0;
+  const finished = new Promise<void>((resolve) => {
+    const game: Game = new Game(
+      {
+        choose: async (state): Promise<Action> => {
+          asked++;
+          const { position, velocity, angle, turning } = state;
+          return hold([position, velocity, angle, turning]) === 1 ? "right" : "left";
+        },
+        isReversed: () => isReversed,
+        model: () => "policy",
+        stepped: () => {},
+        ended: (ended) => {
+          ends.push(ended);
+          isReversed = true;
+          if (ends.length < 2) return;
+          game.stop();
+          resolve();
+        },
+        failed: (error) => assert.fail(String(error)),
+      },
+      async () => {},
+    );
+    game.start();
+  });
+  await finished;
+  const [first, second] = ends;
+  assert.deepEqual(first, { steps: 500, fell: false, model: "policy" });
+  assert.ok(second?.fell && second.steps < 50, "it pushes the wrong way");
+  assert.equal(asked, 500 + second.steps);
+});
+
+test("a game that is started again has one loop, and a question that fails ends it", async () => {
+  const failures: unknown[] = [];
+  let running = 0;
+  let most = 0;
+  let count = 0;
+  await new Promise<void>((resolve) => {
+    const game: Game = new Game(
+      {
+        choose: async () => {
+          most = Math.max(most, ++running);
+          await Promise.resolve();
+          running--;
+          if (++count > 30) throw new Error("no answer");
+          return "left";
+        },
+        isReversed: () => false,
+        model: () => "policy",
+        stepped: (_, steps) => {
+          if (steps !== 3 || count > 8) return;
+          game.stop();
+          game.start();
+        },
+        ended: () => {},
+        failed: (error) => {
+          failures.push(error);
+          resolve();
+        },
+      },
+      async () => {},
+    );
+    game.start();
+  });
+  assert.deepEqual([failures.length, most], [1, 1]);
+});
+
+test("a policy of the game is known by its tensors, not by its name", () => {
+  const input = { name: "observation", datatype: "FP32", shape: [-1, 4] };
+  const output = { name: "logits", datatype: "FP32", shape: [-1, 2] };
+  const policy = { name: "any", inputs: [input], outputs: [{ ...output, name: "value", shape: [-1, 1] }, output] };
+  assert.ok(isPolicyOfCartPole(policy));
+  for (const wrong of [
+    { ...policy, inputs: [{ ...input, shape: [-1, 8] }] },
+    { ...policy, inputs: [input, input] },
+    { ...policy, inputs: [{ ...input, name: "pixels" }] },
+    { ...policy, outputs: [{ ...output, shape: [-1, 3] }] },
+    { ...policy, inputs: [], outputs: [] },
+  ]) {
+    assert.ok(!isPolicyOfCartPole(wrong), JSON.stringify(wrong));
+  }
+});
+
+test("numbers become a tensor of the model's shape, or the form says why not", () => {
+  const spec = { name: "x", datatype: "FP32", shape: [-1, 2, -1] };
+  assert.deepEqual(readTensor(spec, "[[1, -2.5e1], [0 .5]]"), { ...spec, shape: [2, 2, 1], data: [1, -25, 0, 0.5] });
+  assert.deepEqual(readTensor(spec, " "), { ...spec, shape: [1, 2, 1], data: [0, 0] });
+  assert.throws(() => readTensor(spec, "1 2 3"), /x has 3 values, which do not fill \[any, 2, any\]/);
+  assert.throws(() => readTensor(spec, "1 two"), /x has "two", which is not a number/);
+  assert.throws(() => readTensor({ ...spec, datatype: "INT64" }, "1 2.5"), /x has 2\.5; INT64 takes whole numbers/);
+  const flags = { name: "flags", datatype: "BOOL", shape: [3] };
+  assert.deepEqual(readTensor(flags, "true 0 False").data, [true, false, false]);
+  assert.equal(shapeFor(flags, 2), null);
+  assert.deepEqual(shapeFor({ ...spec, shape: [] }, 1), []);
+});
+
+test("an adapter's summary is the first sentence of its README's first paragraph", () => {
+  const readme =
+    "# plays\n\n![a chart](x.svg)\n\nMakes `bookworm-7m` write\nlike [Shakespeare](x). It was trained.\n\n| a |\n";
+  assert.equal(summaryOf(readme), "Makes bookworm-7m write like Shakespeare.");
+  assert.equal(summaryOf("Version 1.5 of it"), "Version 1.5 of it");
+  for (const none of [null, "", "# a heading", "- a list\n\n```sh\na program\n```"])
+    assert.equal(summaryOf(none), null);
+  assert.equal(summaryOf("word ".repeat(100))?.length, 240);
 });

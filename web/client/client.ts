@@ -1,6 +1,7 @@
 /** The server's HTTP API. Holds the key, and turns every refusal into an ApiError. */
 import { type ApiError, errorOf, noAnswer } from "./errors.js";
 import { FineTuningClient } from "./fine-tuning.js";
+import type { ModelMetadata } from "./tensors.js";
 import type { AdapterCard, AdapterInfo, ModelInfo, ServerInfo, Stored } from "./types.js";
 
 /** Sends an upload and reports the bytes sent. A browser needs XMLHttpRequest for that. */
@@ -96,11 +97,16 @@ export class ApiClient {
   /** Hugging Face's pipeline of a model, on a text or on a picture's bytes. */
   pipeline(name: string, input: string | Blob): Promise<unknown> {
     const isText = typeof input === "string";
-    return this.#json(`v1/models/${name.split("/").map(encodeURIComponent).join("/")}`, {
+    return this.#json(`v1/models/${modelPath(name)}`, {
       method: "POST",
       headers: { "content-type": isText ? "application/json" : input.type || "application/octet-stream" },
       body: isText ? JSON.stringify({ inputs: input }) : input,
     });
+  }
+
+  /** What a model takes and gives. */
+  metadata(name: string): Promise<ModelMetadata> {
+    return this.#json(`v2/models/${modelPath(name)}`);
   }
 
   /** In Prometheus' text form. */
@@ -129,6 +135,8 @@ export class ApiClient {
 }
 
 const adapterPath = (name: string): string => `v1/adapters/${encodeURIComponent(name)}`;
+
+const modelPath = (name: string): string => name.split("/").map(encodeURIComponent).join("/");
 
 const fetchUpload: SendUpload = async (url, headers, body, onProgress) => {
   const response = await fetch(url, { method: "PUT", headers: { ...headers }, body }).catch((): ApiError => noAnswer());

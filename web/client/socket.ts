@@ -1,6 +1,7 @@
 /** One WebSocket for all answers: each request has an id, its own chunks and its own end. Opens with the first request. */
 import { type AnswerPiece, piecesOf } from "./chunk.js";
 import { ApiError, fieldOf, readError } from "./errors.js";
+import type { Infer, Tensor } from "./tensors.js";
 import type { Ask, Done } from "./types.js";
 
 /** What the browser's WebSocket and that of `ws` share. */
@@ -16,6 +17,13 @@ export interface AnswerListener {
   /** At each chunk, with the reason if it is the last one. */
   chunk(pieces: readonly AnswerPiece[], finish: string | null): void;
   done(done: Done): void;
+  failed(error: ApiError): void;
+}
+
+/** A request that runs. */
+interface Running {
+  chunk?(data: unknown): void;
+  done(data: unknown): void;
   failed(error: ApiError): void;
 }
 
@@ -36,7 +44,7 @@ export class GenerationSocket {
   #last = 0;
   /** Messages that wait for the handshake. */
   #held: string[] = [];
-  readonly #running = new Map<string, AnswerListener>();
+  readonly #running = new Map<string, Running>();
 
   constructor(options: SocketOptions) {
     this.#options = options;
@@ -44,17 +52,37 @@ export class GenerationSocket {
 
   /** Starts an answer; the function that it returns cancels it. */
   generate({ type, body }: Ask, listener: AnswerListener): () => void {
-    const id = String(++this.#last);
-    this.#running.set(id, listener);
-    this.#send({ id, type, body });
+    const id = this.#ask(type, body, {
+      chunk: (data) => {
+        const { pieces, finish } = piecesOf(data);
+        listener.chunk(pieces, finish);
+      },
+      done: (data) => listener.done(data as Done),
+      failed: (error) => listener.failed(error),
+    });
     return () => {
       if (this.#running.has(id)) this.#send({ id, type: "cancel" });
     };
   }
 
+  /** What a model makes of tensors. Rejects with an ApiError. */
+  infer(body: Infer): Promise<readonly Tensor[]> {
+    return new Promise((resolve, failed) => {
+      const done = (data: unknown): void => resolve(fieldOf(data, "outputs") as readonly Tensor[]);
+      this.#ask("infer", body, { done, failed });
+    });
+  }
+
   /** Ends every answer. */
   close(): void {
     this.#socket?.close();
+  }
+
+  #ask(type: string, body: object, running: Running): string {
+    const id = String(++this.#last);
+    this.#running.set(id, running);
+    this.#send({ id, type, body });
+    return id;
   }
 
   #send(message: object): void {
@@ -77,18 +105,17 @@ export class GenerationSocket {
 
   #receive(message: unknown): void {
     const id = String(fieldOf(message, "id"));
-    const listener = this.#running.get(id);
-    if (!listener) return;
+    const running = this.#running.get(id);
+    if (!running) return;
     const type = fieldOf(message, "type");
     const data = fieldOf(message, "data");
     if (type === "chunk") {
-      const { pieces, finish } = piecesOf(data);
-      listener.chunk(pieces, finish);
+      running.chunk?.(data);
       return;
     }
     this.#running.delete(id);
-    if (type === "done") listener.done(data as Done);
-    else listener.failed(readError(0, message) ?? new ApiError(0, "unknown", "The server sent an unknown message."));
+    if (type === "done" || type === "result") running.done(data);
+    else running.failed(readError(0, message) ?? new ApiError(0, "unknown", "The server sent an unknown message."));
   }
 
   #lose(): void {
@@ -97,7 +124,7 @@ export class GenerationSocket {
     this.#held = [];
     this.#running.clear();
     const error = new ApiError(0, "connection_lost", "The connection to the server was lost.");
-    for (const listener of cutOff) listener.failed(error);
+    for (const { failed } of cutOff) failed(error);
     this.#options.onLost?.(cutOff.length);
   }
 }

@@ -1,4 +1,7 @@
-/** A picture: drawn with the pointer, white on black as digits are in most collections, or a file. */
+/**
+ * A picture: drawn with the pointer, white on black as digits are in most collections, or a file. A drawing can be turned, and its ink and paper
+ * exchanged: what was drawn once is asked in other ways.
+ */
 import { useEffect, useRef } from "preact/hooks";
 
 const size = 280;
@@ -6,11 +9,39 @@ const strokeWidth = 22;
 
 export function PictureInput({ onPicture }: { readonly onPicture: (picture: Blob | null) => void }) {
   const canvas = useRef<HTMLCanvasElement>(null);
+  const colours = useRef({ ink: "#fff", paper: "#000" });
   const clear = (): void => {
     const context = canvas.current?.getContext("2d");
     if (!context) return;
-    context.fillStyle = "#000";
+    context.fillStyle = colours.current.paper;
     context.fillRect(0, 0, size, size);
+  };
+  /** Draws the picture again, changed. */
+  const redraw = (change: (context: CanvasRenderingContext2D, picture: HTMLCanvasElement) => void): void => {
+    const context = canvas.current?.getContext("2d");
+    if (!canvas.current || !context) return;
+    const copy = document.createElement("canvas");
+    copy.width = copy.height = size;
+    copy.getContext("2d")?.drawImage(canvas.current, 0, 0);
+    context.save();
+    change(context, copy);
+    context.restore();
+    end();
+  };
+  const turn = (): void =>
+    redraw((context, picture) => {
+      context.translate(0, size);
+      context.rotate(-Math.PI / 2);
+      context.drawImage(picture, 0, 0);
+    });
+  const invert = (): void => {
+    const { ink, paper } = colours.current;
+    colours.current = { ink: paper, paper: ink };
+    redraw((context) => {
+      context.globalCompositeOperation = "difference";
+      context.fillStyle = "#fff";
+      context.fillRect(0, 0, size, size);
+    });
   };
   useEffect(clear, []);
   const point = (event: PointerEvent): readonly [number, number] => {
@@ -21,7 +52,7 @@ export function PictureInput({ onPicture }: { readonly onPicture: (picture: Blob
     const context = canvas.current?.getContext("2d");
     if (!context) return;
     canvas.current?.setPointerCapture(event.pointerId);
-    context.strokeStyle = "#fff";
+    context.strokeStyle = colours.current.ink;
     context.lineWidth = strokeWidth;
     context.lineCap = context.lineJoin = "round";
     context.beginPath();
@@ -46,15 +77,23 @@ export function PictureInput({ onPicture }: { readonly onPicture: (picture: Blob
         onPointerMove={move}
         onPointerUp={end}
       />
-      <button
-        type="button"
-        onClick={() => {
-          clear();
-          onPicture(null);
-        }}
-      >
-        Clear
-      </button>
+      <div class="toolbar">
+        <button
+          type="button"
+          onClick={() => {
+            clear();
+            onPicture(null);
+          }}
+        >
+          Clear
+        </button>
+        <button type="button" onClick={turn}>
+          Turn by a quarter
+        </button>
+        <button type="button" onClick={invert}>
+          Exchange ink and paper
+        </button>
+      </div>
       <label>
         or a picture
         <input

@@ -1,12 +1,14 @@
 /** A base with a task: a form for its input, and its answer with each adapter that the reader switches to. */
 import { useEffect, useRef, useState } from "preact/hooks";
-import { adapters, refresh } from "../adapters/live.js";
+import { refresh } from "../adapters/live.js";
 import { readResult, type TaskResult } from "../client/tasks.js";
-import type { BaseInfo } from "../client/types.js";
+import type { BaseInfo, Example } from "../client/types.js";
 import { route } from "../route.js";
 import { client, noteFailure, server } from "../session.js";
+import { ModelSwitch, useCard, useModels } from "./model-switch.js";
 import { PictureInput } from "./picture-input.js";
 import { Result } from "./results.js";
+import { TensorTask } from "./tensor-task.js";
 
 interface Answered {
   readonly model: string;
@@ -16,6 +18,8 @@ interface Answered {
   readonly ms: number;
 }
 
+/** Nothing, or only what it was trained for, says what goes in and comes out. */
+const ofTensors: ReadonlySet<string> = new Set(["tensors", "reinforcement-learning"]);
 const ofPictures: ReadonlySet<string> = new Set(["image-classification", "object-detection"]);
 
 export const taskBases = (): readonly BaseInfo[] => (server.value?.bases ?? []).filter(({ task }) => task !== null);
@@ -43,12 +47,16 @@ export function Tasks() {
         ) : null}
         <span class="tag">{base.task}</span>
       </div>
-      <TaskForm
-        key={base.name}
-        base={base.name}
-        task={base.task ?? ""}
-        first={base.name === linked ? { model: parameters.get("model"), text: parameters.get("text") } : null}
-      />
+      {ofTensors.has(base.task ?? "") ? (
+        <TensorTask key={base.name} base={base.name} first={base.name === linked ? parameters.get("model") : null} />
+      ) : (
+        <TaskForm
+          key={base.name}
+          base={base.name}
+          task={base.task ?? ""}
+          first={base.name === linked ? { model: parameters.get("model"), text: parameters.get("text") } : null}
+        />
+      )}
     </section>
   );
 }
@@ -69,10 +77,10 @@ function TaskForm({ base, task, first }: TaskFormProps) {
   /** Counts what was asked: only the last answer is shown. */
   const asks = useRef(0);
   const takesPictures = ofPictures.has(task);
-  const own = adapters.value?.filter((adapter) => adapter.base === base).map(({ name }) => name) ?? [];
-  const model = adapters.value === null || own.includes(chosen) ? chosen : base;
-  const ask = async (asked: string, given: Blob | null): Promise<void> => {
-    const input = takesPictures ? given : text;
+  const { model, own } = useModels(base, chosen);
+  const card = useCard(base, model);
+  const ask = async (asked: string, given: Blob | null, written = text): Promise<void> => {
+    const input = takesPictures ? given : written;
     if (input === null || input === "") return;
     const count = ++asks.current;
     const startedAt = performance.now();
@@ -80,7 +88,7 @@ function TaskForm({ base, task, first }: TaskFormProps) {
       const result = readResult(await client.pipeline(asked, input), task);
       const ms = performance.now() - startedAt;
       if (count !== asks.current) return;
-      setAnswered({ model: asked, result, text: takesPictures ? null : text, picture: given, ms });
+      setAnswered({ model: asked, result, text: takesPictures ? null : written, picture: given, ms });
       setFault(null);
     } catch (error) {
       const message = noteFailure(error);
@@ -100,13 +108,7 @@ function TaskForm({ base, task, first }: TaskFormProps) {
           void ask(model, picture);
         }}
       >
-        <div class="segments" role="group" aria-label="Model">
-          {[base, ...own].map((name) => (
-            <button key={name} type="button" aria-pressed={name === model} onClick={() => switchTo(name)}>
-              {name}
-            </button>
-          ))}
-        </div>
+        <ModelSwitch base={base} model={model} own={own} card={card} onSwitch={switchTo} />
         {takesPictures ? (
           <PictureInput
             onPicture={(given) => {
@@ -115,10 +117,21 @@ function TaskForm({ base, task, first }: TaskFormProps) {
             }}
           />
         ) : (
-          <label>
-            Text
-            <textarea rows={4} value={text} onInput={({ currentTarget }) => setText(currentTarget.value)} />
-          </label>
+          <>
+            <label>
+              Text
+              <textarea rows={4} value={text} onInput={({ currentTarget }) => setText(currentTarget.value)} />
+            </label>
+            {card && card.examples.length > 0 ? (
+              <Examples
+                examples={card.examples}
+                onChoose={(example) => {
+                  setText(example);
+                  void ask(model, null, example);
+                }}
+              />
+            ) : null}
+          </>
         )}
         <button type="submit" class="primary">
           Ask {model}
@@ -141,6 +154,24 @@ function TaskForm({ base, task, first }: TaskFormProps) {
           <p class="muted">The answer appears here. Switch the model above to see what an adapter changes.</p>
         )}
       </div>
+    </div>
+  );
+}
+
+interface ExamplesProps {
+  readonly examples: readonly Example[];
+  readonly onChoose: (text: string) => void;
+}
+
+/** What an adapter's author wrote to try it with. */
+function Examples({ examples, onChoose }: ExamplesProps) {
+  return (
+    <div class="examples" role="group" aria-label="Examples">
+      {examples.map(({ title, text }) => (
+        <button key={text} type="button" class="quiet" onClick={() => onChoose(text)}>
+          {title ?? text.slice(0, 40)}
+        </button>
+      ))}
     </div>
   );
 }

@@ -1,0 +1,30 @@
+/** A base that says nothing of its tensors' meaning: a game where it looks like that game's policy, else a form of numbers. */
+import { useEffect, useState } from "preact/hooks";
+import type { ModelMetadata } from "../client/tensors.js";
+import { client, noteFailure } from "../session.js";
+import { isPolicyOfCartPole } from "./cart-pole.js";
+import { CartView } from "./cart-view.js";
+import { ModelSwitch, useCard, useModels } from "./model-switch.js";
+import { TensorForm } from "./tensor-form.js";
+
+export function TensorTask({ base, first }: { readonly base: string; readonly first: string | null }) {
+  const [metadata, setMetadata] = useState<ModelMetadata | null>(null);
+  const [fault, setFault] = useState<string | null>(null);
+  const [chosen, setChosen] = useState(first ?? base);
+  const { model, own } = useModels(base, chosen);
+  const card = useCard(base, model);
+  useEffect(() => {
+    client.metadata(base).then(setMetadata, (error: unknown) => setFault(noteFailure(error)));
+  }, [base]);
+  if (metadata === null) return fault === null ? null : <p class="fault">{fault}</p>;
+  return (
+    <div class="card task-input">
+      <ModelSwitch base={base} model={model} own={own} card={card} onSwitch={setChosen} />
+      {isPolicyOfCartPole(metadata) ? (
+        <CartView model={model} />
+      ) : (
+        <TensorForm key={base} model={model} metadata={metadata} />
+      )}
+    </div>
+  );
+}
