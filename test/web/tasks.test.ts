@@ -9,6 +9,7 @@ import { readTensor, shapeFor } from "../../web/client/tensors.js";
 import { summaryOf } from "../../web/parts/summary.js";
 import { type Action, isPolicyOfCartPole, observationOf, step } from "../../web/tasks/cart-pole.js";
 import { type Ended, Game } from "../../web/tasks/episode.js";
+import { inkOf } from "../../web/tasks/ink.js";
 
 test("each pipeline's answer has a form that can be shown, and any other is kept as it is", () => {
   const label = { label: "7", score: 0.9 };
@@ -143,6 +144,21 @@ test("numbers become a tensor of the model's shape, or the form says why not", (
   assert.deepEqual(readTensor(flags, "true 0 False").data, [true, false, false]);
   assert.equal(shapeFor(flags, 2), null);
   assert.deepEqual(shapeFor({ ...spec, shape: [] }, 1), []);
+});
+
+test("the ink of a drawing is found on black and on white paper", () => {
+  const drawing = (ink: number, paper: number): number[] =>
+    Array.from({ length: 4 * 64 }, (_, index) => {
+      const [x, y] = [(index >> 2) % 8, index >> 5];
+      return x >= 1 && x <= 3 && y >= 2 && y <= 6 && (x === 1 || y === 2) ? ink : paper;
+    });
+  const expected = {
+    ...{ width: 3, height: 5 },
+    ...{ x: (5 * 1.5 + 2.5 + 3.5) / 7, y: (3 * 2.5 + 3.5 + 4.5 + 5.5 + 6.5) / 7 },
+  };
+  assert.deepEqual(inkOf(drawing(255, 0), 8, true), expected);
+  assert.deepEqual(inkOf(drawing(0, 255), 8, false), expected);
+  assert.equal(inkOf(drawing(0, 0), 8, true), null);
 });
 
 test("an adapter's summary is the first sentence of its README's first paragraph", () => {

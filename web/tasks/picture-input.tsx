@@ -3,15 +3,18 @@
  * exchanged: what was drawn once is asked in other ways.
  */
 import { useEffect, useRef } from "preact/hooks";
+import { inkOf } from "./ink.js";
 
 const size = 280;
+/** How much of the picture the larger side of a drawing takes, as in MNIST: 20 of 28. */
+const share = 20 / 28;
 const strokeWidth = 22;
 
 export function PictureInput({ onPicture }: { readonly onPicture: (picture: Blob | null) => void }) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const colours = useRef({ ink: "#fff", paper: "#000" });
   const clear = (): void => {
-    const context = canvas.current?.getContext("2d");
+    const context = canvas.current?.getContext("2d", { willReadFrequently: true });
     if (!context) return;
     context.fillStyle = colours.current.paper;
     context.fillRect(0, 0, size, size);
@@ -64,7 +67,11 @@ export function PictureInput({ onPicture }: { readonly onPicture: (picture: Blob
     context?.lineTo(...point(event));
     context?.stroke();
   };
-  const end = (): void => canvas.current?.toBlob((picture) => onPicture(picture));
+  const end = (): void => {
+    const drawn = canvas.current && centred(canvas.current, colours.current.paper);
+    if (drawn) drawn.toBlob((picture) => onPicture(picture));
+    else onPicture(null);
+  };
   return (
     <div class="picture-input">
       <canvas
@@ -72,7 +79,7 @@ export function PictureInput({ onPicture }: { readonly onPicture: (picture: Blob
         width={size}
         height={size}
         role="img"
-        aria-label="Draw here, or choose a file below"
+        aria-label="Draw here, or choose a file below. A drawing is sent centred, at one size."
         onPointerDown={start}
         onPointerMove={move}
         onPointerUp={end}
@@ -104,4 +111,22 @@ export function PictureInput({ onPicture }: { readonly onPicture: (picture: Blob
       </label>
     </div>
   );
+}
+
+/** The drawing at the size and in the place of a digit of MNIST; null if nothing is drawn. */
+function centred(drawing: HTMLCanvasElement, paper: string): HTMLCanvasElement | null {
+  const pixels = drawing.getContext("2d")?.getImageData(0, 0, size, size).data;
+  const ink = pixels && inkOf(pixels, size, paper === "#000");
+  if (!ink) return null;
+  const sheet = document.createElement("canvas");
+  sheet.width = sheet.height = size;
+  const context = sheet.getContext("2d");
+  if (!context) return null;
+  const scale = (share * size) / Math.max(ink.width, ink.height);
+  context.fillStyle = paper;
+  context.fillRect(0, 0, size, size);
+  context.translate(size / 2, size / 2);
+  context.scale(scale, scale);
+  context.drawImage(drawing, -ink.x, -ink.y);
+  return sheet;
 }
