@@ -5,6 +5,7 @@ import { cpSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { writeTinyModel } from "../../dist/test/support/tiny-model.js";
 import { findChromium, startChromium } from "./chromium.mjs";
 import { checkKeys, checkPage } from "./page.mjs";
 import { freePort, startServer } from "./server.mjs";
@@ -97,14 +98,11 @@ const run = (page, name, ...args) =>
   page.run(`(${scripts[name]})(${[local, ...args].map((arg) => JSON.stringify(arg))})`);
 const body = { model: "plays", prompt: "JULIET:", max_tokens: 30, temperature: 0 };
 
+/** Summed over bases. */
 async function metric(name) {
   const text = await (await fetch(`${local}/metrics`)).text();
-  return Number(
-    text
-      .split("\n")
-      .find((line) => line.startsWith(`${name} `))
-      ?.slice(name.length),
-  );
+  const samples = text.split("\n").filter((line) => line.startsWith(`${name} `) || line.startsWith(`${name}{`));
+  return samples.reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(" "))), 0);
 }
 
 async function useEverything(browser, origin) {
@@ -156,17 +154,15 @@ async function leave(browser) {
 
 const folder = mkdtempSync(join(tmpdir(), "lorikeet-browser-"));
 for (const name of ["plays", "dates"]) cpSync(join("adapters", name), join(folder, name), { recursive: true });
+/** A base that trains in seconds. */
+const tiny = join(`${folder}-bases`, "tiny");
+await writeTinyModel(tiny, "F32");
 const options = [
-  "--adapters",
-  folder,
-  "--fine-tuning",
-  `${folder}-training`,
-  "--allowed-origins",
-  friend,
-  "--log-level",
-  "warn",
+  ...["--model", "models/bookworm-7m", "--model", tiny, "--adapters", folder, "--port", String(port)],
+  ...["--fine-tuning", `${folder}-training`, "--training-nice", "0", "--pause-training-at", "0"],
+  ...["--allowed-origins", friend, "--log-level", "warn"],
 ];
-const args = ["dist/src/cli/main.js", "serve", "--model", "models/bookworm-7m", "--port", String(port), ...options];
+const args = ["dist/src/cli/main.js", "serve", ...options];
 const start = (env = {}) => startServer("node", args, `${local}/ready`, { env: { ...process.env, ...env } });
 let stop = await start();
 try {
@@ -198,5 +194,5 @@ try {
   pages.closeAllConnections();
   await stop();
   rmSync(folder, { recursive: true });
-  rmSync(`${folder}-training`, { recursive: true, force: true });
+  for (const beside of ["training", "bases"]) rmSync(`${folder}-${beside}`, { recursive: true, force: true });
 }

@@ -99,7 +99,7 @@ export async function startFake() {
   };
 }
 
-/** As many tokens as are asked for, ten a turn; each column's first one is hostile. */
+/** As many tokens as are asked for, ten a turn; the first one is hostile. Only the base ends lines: what others say is one paragraph. */
 async function answer(socket, { id, type, body }) {
   if (type === "cancel") return;
   if (body.model === nameOf(1)) {
@@ -108,7 +108,8 @@ async function answer(socket, { id, type, body }) {
     return;
   }
   for (let token = 0; token < body.max_tokens; token++) {
-    const text = token === 0 ? hostile : ` word${token % 7}`;
+    const ending = body.model === "base" && token % 97 === 96 ? "\n" : "";
+    const text = token === 0 ? hostile : ` word${token % 7}${ending}`;
     const top = { [text]: -0.5, [hostile]: -1, b: -2, c: -3, d: -4 };
     const logprobs = { tokens: [text], token_logprobs: [-0.5], top_logprobs: [top], text_offset: [0] };
     const isLast = token === body.max_tokens - 1;

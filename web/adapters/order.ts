@@ -5,7 +5,7 @@ import { formatAgo, formatBytes, formatCount } from "../parts/format.js";
 export interface TableColumn {
   readonly name: string;
   /** What the stylesheet calls it. */
-  readonly key: "name" | "rank" | "modules" | "bytes" | "tier" | "flight" | "requests" | "used";
+  readonly key: "name" | "base" | "rank" | "modules" | "bytes" | "tier" | "flight" | "requests" | "used";
   readonly isNumber: boolean;
   show(adapter: AdapterInfo): string;
   compare(a: AdapterInfo, b: AdapterInfo): number;
@@ -26,7 +26,16 @@ const numeric = (
   compare: (a, b) => read(b) - read(a),
 });
 
-export const columns: readonly TableColumn[] = [
+/** Shown where a server has several bases. */
+const baseColumn: TableColumn = {
+  name: "Base",
+  key: "base",
+  isNumber: false,
+  show: ({ base }) => base ?? "",
+  compare: (a, b) => (a.base ?? "").localeCompare(b.base ?? "", "en"),
+};
+
+const columns: readonly TableColumn[] = [
   {
     name: "Name",
     key: "name",
@@ -53,6 +62,9 @@ export const columns: readonly TableColumn[] = [
     (at) => formatAgo(at === 0 ? null : at),
   ),
 ];
+
+export const columnsOf = (hasBases: boolean): readonly TableColumn[] =>
+  hasBases ? columns.flatMap((column) => (column.key === "name" ? [column, baseColumn] : [column])) : columns;
 
 /** Figures begin with the largest. */
 export const isDescending = ({ isNumber }: TableColumn, isReversed: boolean): boolean => isNumber !== isReversed;

@@ -1,9 +1,14 @@
-/** The table of adapters. Only the rows in view are elements, so that ten thousand scroll like ten. */
+/**
+ * The table of adapters. Only the rows in view are elements, so that ten thousand scroll like ten. Rows are placed by a transform, and the
+ * element of a row that leaves the view takes the one that enters it: a frame of a scroll writes a few texts and lays out nothing else.
+ */
+import { Component } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { AdapterInfo } from "../client/types.js";
 import { Icon } from "../parts/icon.js";
 import { hrefOf } from "../route.js";
-import { columns, isDescending, ordered, type TableColumn } from "./order.js";
+import { server } from "../session.js";
+import { columnsOf, isDescending, ordered, type TableColumn } from "./order.js";
 
 /** Rows beyond the edges, so that a fast scroll meets rows. */
 const margin = 6;
@@ -11,24 +16,30 @@ const margin = 6;
 export function AdapterTable({ adapters, wanted }: { adapters: readonly AdapterInfo[]; wanted: string }) {
   const [sort, setSort] = useState({ key: "name", isReversed: false });
   const area = useRef<HTMLDivElement>(null);
-  const window = useWindow(area);
+  const view = useView(area);
+  const hasBases = (server.value?.bases?.length ?? 0) > 1;
+  const columns = useMemo(() => columnsOf(hasBases), [hasBases]);
   const rows = useMemo(() => {
     const column = columns.find(({ key }) => key === sort.key);
     return ordered(adapters, wanted, column, sort.isReversed);
-  }, [adapters, wanted, sort]);
-  const first = Math.max(0, Math.min(window.first - margin, rows.length));
-  const end = Math.min(rows.length, window.first + window.count + margin);
+  }, [adapters, wanted, sort, columns]);
+  const count = view.count + 2 * margin;
+  const first = Math.max(0, Math.min(view.first - margin, rows.length - count));
+  const shown = rows
+    .slice(first, first + count)
+    .map((adapter, at) => ({ adapter, index: first + at, slot: (first + at) % count }));
+  if (view.isMoving) shown.sort((a, b) => a.slot - b.slot);
   const sortBy = ({ key }: TableColumn): void =>
     setSort({ key, isReversed: sort.key === key ? !sort.isReversed : false });
   return (
     <div class="adapter-table card" ref={area} tabIndex={0} role="group" aria-label="Adapters">
-      <table aria-rowcount={rows.length + 1}>
-        <thead>
-          <tr aria-rowindex={1}>
+      <div class={hasBases ? "with-bases" : ""} role="table" aria-label="Adapters" aria-rowcount={rows.length + 1}>
+        <div class="head" role="rowgroup">
+          <div class="row" role="row" aria-rowindex={1}>
             {columns.map((column) => (
-              <th
+              <div
                 key={column.key}
-                scope="col"
+                role="columnheader"
                 class={classOf(column)}
                 aria-sort={sort.key === column.key ? directionOf(column, sort.isReversed) : "none"}
               >
@@ -38,18 +49,16 @@ export function AdapterTable({ adapters, wanted }: { adapters: readonly AdapterI
                     <span aria-hidden="true">{isDescending(column, sort.isReversed) ? "▾" : "▴"}</span>
                   ) : null}
                 </button>
-              </th>
+              </div>
             ))}
-          </tr>
-        </thead>
-        <tbody>
-          <Spacer rows={first} rowHeight={window.rowHeight} />
-          {rows.slice(first, end).map((adapter, at) => (
-            <Row key={adapter.name} adapter={adapter} index={first + at + 2} />
+          </div>
+        </div>
+        <div class="rows-in-view" role="rowgroup" style={{ height: `${rows.length * view.rowHeight}px` }}>
+          {shown.map(({ adapter, index, slot }) => (
+            <Row key={slot} adapter={adapter} columns={columns} index={index} top={index * view.rowHeight} />
           ))}
-          <Spacer rows={rows.length - end} rowHeight={window.rowHeight} />
-        </tbody>
-      </table>
+        </div>
+      </div>
     </div>
   );
 }
@@ -59,65 +68,94 @@ const directionOf = (column: TableColumn, isReversed: boolean) =>
 
 const classOf = ({ key, isNumber }: TableColumn): string => `${key}${isNumber ? " figure" : ""}`;
 
-function Row({ adapter, index }: { readonly adapter: AdapterInfo; readonly index: number }) {
-  const { name, pinned, source, warnings } = adapter;
+interface RowProps {
+  readonly adapter: AdapterInfo;
+  readonly columns: readonly TableColumn[];
+  readonly index: number;
+  readonly top: number;
+}
+
+/** Renders only if its adapter or its place changes. */
+class Row extends Component<RowProps> {
+  override shouldComponentUpdate({ adapter, columns, index, top }: RowProps): boolean {
+    const { props } = this;
+    return adapter !== props.adapter || columns !== props.columns || index !== props.index || top !== props.top;
+  }
+
+  override render() {
+    const { adapter, columns, index, top } = this.props;
+    return (
+      <div
+        class={`row ${adapter.in_flight > 0 ? "busy" : ""}`}
+        role="row"
+        aria-rowindex={index + 2}
+        style={{ transform: `translateY(${top}px)` }}
+      >
+        {columns.map((column) =>
+          column.key === "name" ? (
+            <NameCell key="name" adapter={adapter} />
+          ) : (
+            <div key={column.key} role="cell" class={classOf(column)}>
+              {column.key === "tier" ? (
+                <span class={`place ${adapter.tier}`}>{adapter.tier}</span>
+              ) : (
+                column.show(adapter)
+              )}
+            </div>
+          ),
+        )}
+      </div>
+    );
+  }
+}
+
+function NameCell({ adapter: { name, pinned, source, warnings } }: { readonly adapter: AdapterInfo }) {
   return (
-    <tr aria-rowindex={index} class={adapter.in_flight > 0 ? "busy" : ""}>
-      {columns.map((column) =>
-        column.key === "name" ? (
-          <th key="name" scope="row" class="name">
-            <a href={hrefOf("adapters", new URLSearchParams({ name }))}>{name}</a>
-            {pinned ? <span class="tag">pinned</span> : null}
-            {source === "store" ? null : (
-              <span class="tag">{source === "folder" ? "folder" : "came with the base"}</span>
-            )}
-            {warnings.length > 0 ? <span class="tag warn">warning</span> : null}
-          </th>
-        ) : (
-          <td key={column.key} class={classOf(column)}>
-            {column.key === "tier" ? <span class={`place ${adapter.tier}`}>{adapter.tier}</span> : column.show(adapter)}
-          </td>
-        ),
-      )}
-    </tr>
+    <div role="rowheader" class="name">
+      <a href={hrefOf("adapters", new URLSearchParams({ name }))}>{name}</a>
+      {pinned ? <span class="tag">pinned</span> : null}
+      {source === "store" ? null : <span class="tag">{source === "folder" ? "folder" : "came with the base"}</span>}
+      {warnings.length > 0 ? <span class="tag warn">warning</span> : null}
+    </div>
   );
 }
 
-function Spacer({ rows, rowHeight }: { readonly rows: number; readonly rowHeight: number }) {
-  if (rows <= 0) return null;
-  return (
-    <tr>
-      <td colSpan={columns.length} class="spacer" style={{ height: `${rows * rowHeight}px` }} />
-    </tr>
-  );
-}
+/** After a scroll has rested for so long, the elements are put into the order of their rows, as the Tab key and screen readers follow it. */
+const restMs = 150;
 
-/** Which rows are in view. A row is as high as the stylesheet's `--row`, which grows with the type. */
-function useWindow(area: { readonly current: HTMLElement | null }) {
-  const [window, setWindow] = useState({ first: 0, count: 30, rowHeight: 40 });
+/** Which rows are in view. A row is as high as the stylesheet's `--row`, which grows with the type; a scroll does not measure it again. */
+function useView(area: { readonly current: HTMLElement | null }) {
+  const [view, setView] = useState({ first: 0, count: 30, rowHeight: 40, isMoving: false });
   useEffect(() => {
     const element = area.current;
-    if (!element) return;
+    const head = element?.querySelector(".row");
+    if (!element || !head) return;
+    let timer = 0;
     const measure = (): void => {
-      const rowHeight = element.querySelector("thead tr")?.getBoundingClientRect().height ?? 40;
-      const first = Math.floor(element.scrollTop / rowHeight);
+      const rowHeight = head.getBoundingClientRect().height || 40;
       const count = Math.ceil(element.clientHeight / rowHeight);
-      setWindow((before) =>
-        before.first === first && before.count === count && before.rowHeight === rowHeight
-          ? before
-          : { first, count, rowHeight },
-      );
+      setView((before) => ({ ...before, first: Math.floor(element.scrollTop / rowHeight), count, rowHeight }));
+    };
+    const rest = (): void => setView((before) => (before.isMoving ? { ...before, isMoving: false } : before));
+    const scroll = (): void => {
+      clearTimeout(timer);
+      timer = window.setTimeout(rest, restMs);
+      setView((before) => {
+        const first = Math.floor(element.scrollTop / before.rowHeight);
+        return first === before.first ? before : { ...before, first, isMoving: true };
+      });
     };
     const observer = new ResizeObserver(measure);
     observer.observe(element);
-    element.addEventListener("scroll", measure, { passive: true });
-    measure();
+    observer.observe(head);
+    element.addEventListener("scroll", scroll, { passive: true });
     return () => {
+      clearTimeout(timer);
       observer.disconnect();
-      element.removeEventListener("scroll", measure);
+      element.removeEventListener("scroll", scroll);
     };
   }, [area]);
-  return window;
+  return view;
 }
 
 /** Shown in place of an empty table. */

@@ -7,6 +7,7 @@ import type { AnswerPiece } from "../client/chunk.js";
 import type { ApiError } from "../client/errors.js";
 import type { Ask, Done } from "../client/types.js";
 import { noteFailure, socket } from "../session.js";
+import { type Block, grown } from "./blocks.js";
 
 export type AnswerState =
   | { readonly kind: "idle" }
@@ -16,12 +17,6 @@ export type AnswerState =
   | { readonly kind: "stopped" }
   | { readonly kind: "failed"; readonly message: string; readonly faults: readonly string[] };
 
-/** Never changed: a block that grows is replaced. */
-export interface Block {
-  readonly start: number;
-  readonly pieces: readonly AnswerPiece[];
-}
-
 export interface Pace {
   /** Since the request was sent; null before the first token. */
   readonly firstTokenMs: number | null;
@@ -30,7 +25,6 @@ export interface Pace {
   readonly tokensPerSecond: number | null;
 }
 
-const blockSize = 64;
 const noPace: Pace = { firstTokenMs: null, tokens: 0, tokensPerSecond: null };
 
 export class Answer {
@@ -125,15 +119,4 @@ export class Answer {
     if (error.code === "cancelled") this.#end({ kind: "stopped" });
     else this.#end({ kind: "failed", message: noteFailure(error), faults: error.faults });
   }
-}
-
-/** The blocks with more pieces at their end. */
-export function grown(blocks: readonly Block[], pieces: readonly AnswerPiece[]): readonly Block[] {
-  const last = blocks.at(-1);
-  const open = last && last.pieces.length < blockSize ? last : null;
-  const all = [...(open?.pieces ?? []), ...pieces];
-  const start = open ? open.start : blocks.length * blockSize;
-  const added: Block[] = [];
-  for (let i = 0; i < all.length; i += blockSize) added.push({ start: start + i, pieces: all.slice(i, i + blockSize) });
-  return [...(open ? blocks.slice(0, -1) : blocks), ...added];
 }

@@ -2,7 +2,8 @@
 import { Component } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { AnswerPiece } from "../client/chunk.js";
-import type { Answer, Block } from "./answer.js";
+import type { Answer } from "./answer.js";
+import { type Block, paragraphsOf } from "./blocks.js";
 
 interface Chosen {
   readonly piece: AnswerPiece;
@@ -35,7 +36,7 @@ export function Tokens({ answer, label, isShaded }: { answer: Answer; label: str
   };
   return (
     <div
-      class={`tokens ${isShaded ? "shaded" : ""}`}
+      class={`tokens ${isShaded ? "shaded" : ""} ${answer.isRunning ? "running" : ""}`}
       ref={region}
       role="group"
       aria-label={`${label}. Arrow keys show each token's probabilities.`}
@@ -45,10 +46,10 @@ export function Tokens({ answer, label, isShaded }: { answer: Answer; label: str
       onBlur={() => setChosen(null)}
       onKeyDown={onKeyDown}
     >
-      {blocks.map((block) => (
-        <TokenBlock key={block.start} block={block} />
+      {paragraphsOf(blocks).map((own) => (
+        <Paragraph key={own[0]?.start} blocks={own} />
       ))}
-      {answer.isRunning ? <span class="caret" aria-hidden="true" /> : null}
+      {answer.isRunning && blocks.length === 0 ? <div class="paragraph" /> : null}
       {chosen ? <Probabilities {...chosen} /> : null}
     </div>
   );
@@ -62,6 +63,24 @@ function chosenBy(element: HTMLElement | null, region: HTMLElement | null, answe
   const [area, box] = [region.getBoundingClientRect(), element.getBoundingClientRect()];
   const left = Math.max(0, Math.min(box.left - area.left, area.width - popoverWidth(area.width)));
   return { piece, index, left, top: box.bottom - area.top + region.scrollTop + 4 };
+}
+
+/** Renders while it grows. */
+class Paragraph extends Component<{ readonly blocks: readonly Block[] }> {
+  override shouldComponentUpdate({ blocks }: { readonly blocks: readonly Block[] }): boolean {
+    const before = this.props.blocks;
+    return blocks.length !== before.length || blocks.at(-1) !== before.at(-1);
+  }
+
+  override render() {
+    return (
+      <div class="paragraph">
+        {this.props.blocks.map((block) => (
+          <TokenBlock key={block.start} block={block} />
+        ))}
+      </div>
+    );
+  }
 }
 
 /** Renders once for each state of its block, which never changes. */

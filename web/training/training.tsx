@@ -92,6 +92,8 @@ const words: Readonly<Record<Job["status"], string>> = {
   cancelled: "cancelled",
 };
 
+const canPause: ReadonlySet<Job["status"]> = new Set(["validating_files", "queued", "running"]);
+
 interface JobCardProps {
   readonly job: Job;
   readonly isShown: boolean;
@@ -129,7 +131,7 @@ function JobCard({ job, isShown, onToggle, onChanged }: JobCardProps) {
           <input type="checkbox" checked={isShown} onChange={onToggle} />
           On the chart
         </label>
-        {status === "running" || status === "queued" ? (
+        {canPause.has(status) ? (
           <button type="button" onClick={() => act("pause")}>
             Pause
           </button>

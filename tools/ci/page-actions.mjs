@@ -1,0 +1,56 @@
+// What the checks of the page do in the browser: find things by what they say, press, fill and drop them.
+import assert from "node:assert/strict";
+import { setTimeout as sleep } from "node:timers/promises";
+
+/** Functions that every action below may use, in the browser. */
+const helpers = `
+  const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+  const until = async (find, what) => {
+    const end = Date.now() + 50000;
+    for (;;) {
+      const found = find();
+      if (found) return found;
+      if (Date.now() > end) throw new Error("never: " + what);
+      await sleep(20);
+    }
+  };
+  const all = (selector) => [...document.querySelectorAll(selector)];
+  const one = (selector) => document.querySelector(selector);
+  const named = (name, selector = "button, a") =>
+    all(selector).find((each) => (each.getAttribute("aria-label") ?? each.textContent).trim() === name);
+  const press = async (name, selector) => (await until(() => named(name, selector), name)).click();
+  const fill = (element, text) => {
+    const { set } = Object.getOwnPropertyDescriptor(Object.getPrototypeOf(element), "value");
+    set.call(element, text);
+    element.dispatchEvent(new Event("input", { bubbles: true }));
+    element.dispatchEvent(new Event("change", { bubbles: true }));
+  };
+  const field = (label) =>
+    until(() => all("label").find((each) => each.firstChild.textContent.trim() === label)?.querySelector("input, textarea, select"), label);
+  const texts = () => all(".tokens").map((each) => each.textContent);
+  const idle = () => !all("button").some((each) => each.textContent.trim() === "Stop");
+`;
+
+/** Runs a script in the page; it may use the helpers and \`await\`. */
+export const act = (page, script) => page.run(`(async () => { ${helpers} ${script} })()`);
+
+/** Waits until an expression holds in the page. */
+export async function waitFor(page, expression, what) {
+  const end = Date.now() + 240_000;
+  while (!(await page.run(expression))) {
+    assert.ok(Date.now() < end, `never: ${what}`);
+    await sleep(250);
+  }
+}
+
+/** Drops files, pairs of a name and the content in base64, as a reader would drop them from a file manager. */
+export const dropScript = (files, name) => `
+  const transfer = new DataTransfer();
+  for (const [name, content] of ${JSON.stringify(files)}) {
+    transfer.items.add(new File([Uint8Array.from(atob(content), (sign) => sign.charCodeAt(0))], name));
+  }
+  (await until(() => one(".adapters"), "the adapters")).dispatchEvent(
+    new DragEvent("drop", { bubbles: true, cancelable: true, dataTransfer: transfer }),
+  );
+  fill(await field("Name"), ${JSON.stringify(name)});
+`;

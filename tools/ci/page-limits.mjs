@@ -1,0 +1,183 @@
+// The page at its limits: hostile texts, ten thousand adapters, long answers, and what axe-core says of every view.
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { act } from "./page-actions.mjs";
+import { adapterCount, hostile, startFake } from "./page-fake.mjs";
+
+/** Nothing that the server sends becomes markup, loads or runs; tables and answers of any length stay quick. */
+async function endure(browser, { url }) {
+  const page = await browser.open(url);
+  const streams = await stream(page);
+  const table = await scroll(page);
+  const hostility = await act(
+    page,
+    `const area = one(".adapter-table");
+    area.scrollTop = area.scrollHeight;
+    await until(() => named("adapter-09999", "a"), "the last row");
+    area.scrollTop = 0;
+    const first = await until(() => named(${JSON.stringify(hostile)}, "a"), "the first row");
+    first.click();
+    await until(() => one("dialog .markdown"), "the hostile card");
+    await until(() => one("dialog img.training")?.complete, "the hostile chart");
+    await press("Pin");
+    await until(() => one("dialog .fault"), "a hostile refusal");
+    await sleep(100);
+    const strange = all("#page script, #page iframe, #page style, #page [onerror], #page [onload], #page img:not(.training)");
+    const links = all("a").map((each) => each.getAttribute("href")).filter((href) => !/^(#|https?:)/.test(href));
+    return [strange.length, links, window.hacked ?? null, violations];`,
+  );
+  assert.deepEqual(hostility, [0, [], null, []]);
+  await page.close();
+  console.log(
+    `Hostile texts stayed text. First paint after ${streams.paint} ms with ${streams.scripts} KB of script, compressed. While four columns ` +
+      `of 4,000 tokens streamed, ${streams.rate} frames a second were shown and the longest task took ${streams.longest} ms; 4,000 tokens ` +
+      `answered a key in ${streams.keyMs} ms. ${adapterCount} adapters scrolled at ${table.rate} frames a second, of whose time the page ` +
+      `took ${table.ownMs} ms a frame.`,
+  );
+}
+
+/** Four columns stream 4,000 tokens each; then one of them is refused in hostile words. Returns what was measured. */
+async function stream(page) {
+  const measured = await act(
+    page,
+    `await until(() => all(".column").length === 3, "columns");
+    window.violations = [];
+    addEventListener("securitypolicyviolation", ({ violatedDirective, blockedURI }) =>
+      violations.push(violatedDirective + " " + blockedURI));
+    let longest = 0;
+    new PerformanceObserver((list) => {
+      for (const { duration } of list.getEntries()) longest = Math.max(longest, duration);
+    }).observe({ type: "longtask" });
+    all(".add-column")[0].click();
+    await until(() => all(".column").length === 4, "four columns");
+    const models = ["base", ${JSON.stringify(hostile)}, "adapter-00002", "base"];
+    for (const [index, model] of models.entries()) fill(all(".picker")[index], model);
+    fill(await field("Max tokens"), "4000");
+    await press("Run");
+    await until(() => texts().every((text) => text.length > 100), "four streams");
+    const startedAt = performance.now();
+    let frames = 0;
+    for (; !idle(); frames++) await new Promise(requestAnimationFrame);
+    const rate = Math.round((1000 * frames) / (performance.now() - startedAt));
+    const tokens = all(".tokens").map((each) => each.querySelectorAll("span[data-index]").length);
+    const streaming = Math.round(longest);
+    const pressedAt = performance.now();
+    one(".tokens").dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight", bubbles: true }));
+    await until(() => one(".probabilities"), "probabilities");
+    const keyMs = Math.round(performance.now() - pressedAt);
+    const shown = texts()[0].slice(0, 200);
+    fill(all(".picker")[3], "adapter-00001");
+    fill(await field("Max tokens"), "5");
+    await press("Run");
+    await until(() => one(".column .fault"), "a hostile error");
+    const [paint] = performance.getEntriesByName("first-contentful-paint");
+    const scripts = performance.getEntriesByType("resource").filter(({ initiatorType }) => initiatorType === "script");
+    const bytes = scripts.reduce((sum, { encodedBodySize }) => sum + encodedBodySize, 0);
+    return { tokens, shown, longest: streaming, rate, keyMs, paint: Math.round(paint.startTime), scripts: Math.round(bytes / 1000) };`,
+  );
+  assert.deepEqual(measured.tokens, [4000, 4000, 4000, 4000]);
+  assert.ok(measured.shown.startsWith(hostile.slice(0, 100)), "markup is shown as text");
+  assert.ok(measured.scripts > 0 && measured.scripts <= 150, `${measured.scripts} KB of script`);
+  return measured;
+}
+
+const frames = 60;
+
+/** Scrolls the table of ten thousand. Returns the frames a second, and the milliseconds of script, style and layout in each. */
+async function scroll(page) {
+  await act(page, `location.hash = "#/adapters"; await until(() => one(".rows-in-view .row"), "the table");`);
+  await page.send("Performance.enable", { timeDomain: "threadTicks" });
+  const ownMs = async () => {
+    const { metrics } = await page.send("Performance.getMetrics");
+    const own = metrics.filter(({ name }) =>
+      ["ScriptDuration", "RecalcStyleDuration", "LayoutDuration"].includes(name),
+    );
+    return 1000 * own.reduce((sum, { value }) => sum + value, 0);
+  };
+  const before = await ownMs();
+  const { seconds, most, rows } = await act(
+    page,
+    `const area = one(".adapter-table");
+    let most = 0;
+    const startedAt = performance.now();
+    for (let frame = 0; frame < ${frames}; frame++) {
+      area.scrollTop += 120;
+      await new Promise(requestAnimationFrame);
+      most = Math.max(most, all(".rows-in-view .row").length);
+    }
+    const seconds = (performance.now() - startedAt) / 1000;
+    return { seconds, most, rows: Number(one("[role=table]").getAttribute("aria-rowcount")) };`,
+  );
+  const after = await ownMs();
+  assert.ok(most < 200, `${most} rows are elements`);
+  assert.equal(rows, adapterCount + 1);
+  const order = await act(
+    page,
+    `const indices = () => all(".rows-in-view .row").map((row) => Number(row.getAttribute("aria-rowindex")));
+    const isOrdered = () => indices().every((index, at, { [at - 1]: before }) => at === 0 || index === before + 1);
+    await until(isOrdered, "the order of a table at rest");
+    const [focused] = all(".rows-in-view a").slice(20);
+    const name = focused.textContent;
+    focused.focus();
+    one(".adapter-table").scrollTop += 250;
+    await until(() => !isOrdered(), "a table that moves");
+    await until(isOrdered, "its order at rest");
+    return [name, document.activeElement.textContent];`,
+  );
+  assert.equal(order[1], order[0], "a row that stays in view keeps the focus");
+  return { rate: Math.round(frames / seconds), ownMs: ((after - before) / frames).toFixed(1) };
+}
+
+/** axe-core finds nothing in any view, in either theme. Themes differ in colours alone. */
+async function examine(browser, { url }) {
+  const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+  const page = await browser.open(url);
+  await page.run(`${axe}; 0`);
+  const views = {
+    compare: `await until(() => all(".column").length === 3, "columns"); fill(await field("Max tokens"), "20"); await press("Run"); await until(idle, "an answer"); one(".check input").click();
+      all("[aria-label='Copy as a program']")[0].click(); all(".mix")[0].click(); one(".tokens span[data-index]").dispatchEvent(new PointerEvent("pointerover", { bubbles: true }));`,
+    adapters: `location.hash = "#/adapters"; await until(() => one(".adapter-table"), "the table");`,
+    card: `named("adapter-00002", "a").click(); await until(() => one("dialog .markdown"), "a card");`,
+    upload: `await press("Replace"); await until(() => one(".drop"), "the dialog");`,
+    tasks: `await until(() => { named("Close")?.click(); return !one("dialog"); }, "both dialogs' end");
+      location.hash = "#/adapters?name=adapter-00003"; await press("Try it", "dialog a");
+      const canvas = await until(() => one(".picture-input canvas"), "a canvas");
+      const { left, top } = canvas.getBoundingClientRect();
+      const stroke = (type, x, y) => canvas.dispatchEvent(
+        new MouseEvent(type, { bubbles: true, buttons: 1, clientX: left + x, clientY: top + y }),
+      );
+      canvas.setPointerCapture = () => {};
+      stroke("pointerdown", 60, 60); stroke("pointermove", 180, 60); stroke("pointermove", 90, 220); stroke("pointerup", 90, 220);
+      await until(() => one(".label-bars li"), "labels of a drawing");
+      await until(() => one(".task-result .muted").textContent.startsWith("adapter-00003, "), "the adapter's name");`,
+    load: `location.hash = "#/load"; await until(() => one(".chart"), "charts");`,
+  };
+  const found = [];
+  for (const [view, script] of Object.entries(views)) {
+    await act(page, `await until(() => one("main h1"), "a view"); ${script}`);
+    for (const theme of ["light", "dark"]) {
+      const faults = await act(
+        page,
+        `document.documentElement.dataset.theme = ${JSON.stringify(theme)};
+        const rules = ${JSON.stringify(theme)} === "light" ? {} : { runOnly: ["color-contrast"] };
+        const { violations } = await axe.run(document, { resultTypes: ["violations"], ...rules });
+        return violations.map(({ id, nodes }) => id + ": " + nodes.map(({ html, any }) => html.slice(0, 160) + " " + (any[0]?.message ?? "")).join("; "));`,
+      );
+      found.push(...faults.map((fault) => `${view}, ${theme}: ${fault}`));
+    }
+  }
+  assert.deepEqual(found, []);
+  await page.close();
+  console.log("axe-core found nothing in six views and two themes.");
+}
+
+export async function checkLimits(browser) {
+  const fake = await startFake();
+  try {
+    await endure(browser, fake);
+    await examine(browser, fake);
+  } finally {
+    fake.stop();
+  }
+}

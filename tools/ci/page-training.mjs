@@ -1,0 +1,38 @@
+// Trains an adapter from the page.
+import assert from "node:assert/strict";
+import { act, waitFor } from "./page-actions.mjs";
+
+/** Rows are dropped, a job runs on them, is paused and resumed, and its adapter answers. `base` trains in seconds. */
+export async function checkTraining(browser, url, base) {
+  const page = await browser.open(`${url}#/training`);
+  const rows = Array.from({ length: 12 }, (_, i) => ({ prompt: `Say ${i}:`, completion: ` the number is ${i}.` }));
+  await act(
+    page,
+    `const transfer = new DataTransfer();
+    transfer.items.add(new File([${JSON.stringify(rows.map((row) => JSON.stringify(row)).join("\n"))}], "numbers.jsonl"));
+    const view = await until(() => one("section[aria-label=Training]"), "the view");
+    view.dispatchEvent(new DragEvent("drop", { bubbles: true, cancelable: true, dataTransfer: transfer }));
+    await until(() => one(".rows")?.textContent.includes("Say 0:"), "a look at the rows");
+    fill(await field("Base"), ${JSON.stringify(base)});
+    fill(await field("Epochs"), "1");
+    await press("Start");
+    await press("Pause");
+    await until(() => one(".job .tag")?.textContent === "paused", "a paused job");
+    await press("Resume");`,
+  );
+  // Longer than a call of the protocol may take on a busy machine: a process starts for it.
+  await waitFor(page, `document.querySelector(".job .tag.succeeded") !== null`, "a published job");
+  const product = await act(
+    page,
+    `await until(() => one(".curves .line"), "its curve");
+    one(".job a.primary").click();
+    await until(() => all(".picker").length === 2, "a comparison");
+    fill(await field("Max tokens"), "5");
+    await press("Run");
+    await until(() => texts()[1] !== "", "an answer of the product");
+    return all(".picker")[1].value;`,
+  );
+  assert.match(product, /^ft:tiny:.*numbers/);
+  await page.close();
+  console.log("Rows were dropped, a job on them paused, resumed and published, and its adapter answered.");
+}
