@@ -5,7 +5,7 @@ import { KeyForm } from "./key-form.js";
 import { Load } from "./load/load.js";
 import { Bird, Icon } from "./parts/icon.js";
 import { hrefOf, route, type View, views } from "./route.js";
-import { canTrain, connection, notice, server } from "./session.js";
+import { connection, notice, server } from "./session.js";
 import { Tasks, taskBases } from "./tasks/tasks.js";
 import { nextTheme, theme } from "./theme.js";
 import { Training } from "./training/training.js";
@@ -41,16 +41,15 @@ function Content() {
   const { view } = route.value;
   if (view === "adapters") return <Adapters />;
   if (view === "load") return <Load />;
-  if (view === "training" && canTrain.value) return <Training />;
+  if (view === "training") return <Training />;
   if (view === "tasks" || !isServed("compare")) return <Tasks />;
   return <Compare />;
 }
 
-/** What this server, or this key, cannot do is not shown. */
+/** What no base of this server can do is not shown. */
 function isServed(view: View): boolean {
   if (view === "compare") return server.value?.bases?.some(({ text }) => text) ?? true;
-  if (view === "tasks") return taskBases().length > 0;
-  return view !== "training" || canTrain.value;
+  return view !== "tasks" || taskBases().length > 0;
 }
 
 function Header() {

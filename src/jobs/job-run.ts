@@ -114,6 +114,8 @@ export class JobRun {
         return this.#step(report.figures, report.rate);
       case "validation":
         return this.#validated(report.figures);
+      case "samples":
+        return this.#note("info", "Sample answers, before and after training", null, report.samples);
     }
   }
 
@@ -269,9 +271,15 @@ export class JobRun {
     return this.#note(level, message, null);
   }
 
-  #note(level: JobEvent["level"], message: string, data: JobEvent["data"]): Promise<void> {
+  #note(
+    level: JobEvent["level"],
+    message: string,
+    data: JobEvent["data"],
+    samples: JobEvent["samples"] = undefined,
+  ): Promise<void> {
     const { jobs, now, publicText } = this.#parts;
-    return jobs.note(this.id, { level, message: publicText(message), data }, now());
+    const shown = samples === undefined ? {} : { samples };
+    return jobs.note(this.id, { level, message: publicText(message), data, ...shown }, now());
   }
 }
 

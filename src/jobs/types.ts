@@ -99,6 +99,16 @@ export interface JobEvent {
   readonly message: string;
   /** Figures of a step; null for a message. */
   readonly data: Readonly<Record<string, number>> | null;
+  /** Of a message that shows what the adapter answers. */
+  readonly samples?: readonly SampleAnswer[];
+}
+
+/** Greedy answers to the beginning of a row, by the base alone and with the trained adapter. */
+export interface SampleAnswer {
+  /** The end of a long one. */
+  readonly prompt: string;
+  readonly before: string;
+  readonly after: string;
 }
 
 /** What a process trains, or continues to train if an earlier one was stopped. Paths are absolute. */
@@ -125,7 +135,8 @@ export type TrainingReport =
   /** After how many steps the run goes on. */
   | { readonly type: "started"; readonly step: number }
   | { readonly type: "step"; readonly figures: StepFigures; readonly rate: number }
-  | { readonly type: "validation"; readonly figures: StepFigures };
+  | { readonly type: "validation"; readonly figures: StepFigures }
+  | { readonly type: "samples"; readonly samples: readonly SampleAnswer[] };
 
 export type TrainingEnd =
   | { readonly type: "done"; readonly product: TrainingProduct }

@@ -95,6 +95,9 @@ test("a job trains beside the server, goes on in the next one, and its adapter a
   const held = events.find(({ message }) => message.startsWith("Held-out loss"));
   const figures = Object(held?.data);
   assert.ok(figures.full_valid_loss < figures.base_valid_loss, JSON.stringify(figures));
+  const { samples = [] } = Object(events.find(({ message }) => message.startsWith("Sample answers"))?.data);
+  assert.equal(samples[0]?.prompt.includes("Say it:"), true);
+  assert.notEqual(samples[0].before, samples[0].after);
   const steps = events
     .filter(({ message }) => /training loss/.test(message))
     .map(({ message }) => message.split(":")[0]);

@@ -49,7 +49,7 @@ export const dropScript = (files, name) => `
   for (const [name, content] of ${JSON.stringify(files)}) {
     transfer.items.add(new File([Uint8Array.from(atob(content), (sign) => sign.charCodeAt(0))], name));
   }
-  (await until(() => one(".adapters"), "the adapters")).dispatchEvent(
+  (await until(() => one(".drop-area"), "the adapters")).dispatchEvent(
     new DragEvent("drop", { bubbles: true, cancelable: true, dataTransfer: transfer }),
   );
   fill(await field("Name"), ${JSON.stringify(name)});

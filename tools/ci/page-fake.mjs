@@ -99,7 +99,10 @@ export async function startFake() {
   };
 }
 
-/** As many tokens as are asked for, ten a turn; the first one is hostile. Only the base ends lines: what others say is one paragraph. */
+/**
+ * Ten tokens a turn, of which the first one is hostile. The base says as many as are asked for and ends lines; what others say is one paragraph
+ * of a thousand at most.
+ */
 async function answer(socket, { id, type, body }) {
   if (type === "cancel") return;
   if (body.model === nameOf(1)) {
@@ -107,16 +110,17 @@ async function answer(socket, { id, type, body }) {
     socket.send(JSON.stringify({ id, type: "error", error }));
     return;
   }
-  for (let token = 0; token < body.max_tokens; token++) {
+  const count = body.model === "base" ? body.max_tokens : Math.min(1_000, body.max_tokens);
+  for (let token = 0; token < count; token++) {
     const ending = body.model === "base" && token % 97 === 96 ? "\n" : "";
     const text = token === 0 ? hostile : ` word${token % 7}${ending}`;
     const top = { [text]: -0.5, [hostile]: -1, b: -2, c: -3, d: -4 };
     const logprobs = { tokens: [text], token_logprobs: [-0.5], top_logprobs: [top], text_offset: [0] };
-    const isLast = token === body.max_tokens - 1;
+    const isLast = token === count - 1;
     const choice = { index: 0, text, logprobs, finish_reason: isLast ? "length" : null };
     socket.send(JSON.stringify({ id, type: "chunk", data: { choices: [choice] } }));
     if (token % 10 === 9) await new Promise((resolve) => setTimeout(resolve, 5));
   }
-  const usage = { prompt_tokens: 1, completion_tokens: body.max_tokens };
+  const usage = { prompt_tokens: 1, completion_tokens: count };
   socket.send(JSON.stringify({ id, type: "done", data: { usage, lorikeet: {} } }));
 }

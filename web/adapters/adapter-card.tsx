@@ -1,14 +1,16 @@
 /** One adapter: what it is, what its author says about it, how its training went, and what can be done with it. */
 import { useEffect, useState } from "preact/hooks";
-import { fieldOf } from "../client/errors.js";
 import type { AdapterInfo, AdapterCard as Card } from "../client/types.js";
 import { Dialog } from "../parts/dialog.js";
-import { formatAgo, formatBytes, formatCount, formatNumber } from "../parts/format.js";
+import { formatAgo, formatBytes, formatCount } from "../parts/format.js";
 import { Icon } from "../parts/icon.js";
 import { Markdown } from "../parts/markdown.js";
 import { client, noteFailure } from "../session.js";
 import { tryLinkOf } from "./compare-link.js";
 import { refresh } from "./live.js";
+import { Scores } from "./scores.js";
+import { TrainingChart } from "./training-chart.js";
+import { readTraining } from "./training-record.js";
 
 export interface AdapterCardProps {
   readonly adapter: AdapterInfo;
@@ -170,7 +172,8 @@ function Tags({ title, values }: { readonly title: string; readonly values: read
 }
 
 function Author({ adapter, card }: { readonly adapter: AdapterInfo; readonly card: Card }) {
-  const { training, chart, readme } = card;
+  const { chart, readme } = card;
+  const record = readTraining(card.training);
   const examples = card.examples.flatMap((example) => {
     const link = tryLinkOf(adapter, example);
     return link ? [{ ...example, href: link.href }] : [];
@@ -189,8 +192,13 @@ function Author({ adapter, card }: { readonly adapter: AdapterInfo; readonly car
           </p>
         </section>
       ) : null}
-      <Training training={training} />
-      {chart === null ? null : <Chart svg={chart} />}
+      {record === null && chart === null ? null : (
+        <section aria-label="Training">
+          <h3>Training</h3>
+          {record ? <Scores record={record} /> : null}
+          {chart === null ? null : <TrainingChart svg={chart} name={adapter.name} />}
+        </section>
+      )}
       {readme === null ? null : (
         <section aria-label="README">
           <h3>README</h3>
@@ -199,42 +207,4 @@ function Author({ adapter, card }: { readonly adapter: AdapterInfo; readonly car
       )}
     </>
   );
-}
-
-/** The numbers that `lorikeet train` writes about a run. */
-function Training({ training }: { readonly training: unknown }) {
-  const results = fieldOf(training, "results");
-  const number = (name: string): number | null => {
-    const value = fieldOf(results, name);
-    return typeof value === "number" ? value : null;
-  };
-  const [before, after] = [number("base_validation_loss"), number("validation_loss")];
-  const counts = (["steps", "tokens", "seconds"] as const).flatMap((name) => {
-    const value = number(name);
-    return value === null ? [] : [`${formatCount(Math.round(value))} ${name}`];
-  });
-  if (after === null && counts.length === 0) return null;
-  return (
-    <section aria-label="Training">
-      <h3>Training</h3>
-      {after === null ? null : (
-        <p>
-          Loss on held-out rows: {before === null ? null : <>{formatNumber(before)} for the base, </>}
-          <b>{formatNumber(after)}</b> with the adapter.
-        </p>
-      )}
-      <p class="muted">{counts.join(" · ")}</p>
-    </section>
-  );
-}
-
-/** A picture cannot run scripts or load anything, whatever the SVG holds. */
-function Chart({ svg }: { readonly svg: string }) {
-  const [address, setAddress] = useState<string | null>(null);
-  useEffect(() => {
-    const made = URL.createObjectURL(new Blob([svg], { type: "image/svg+xml" }));
-    setAddress(made);
-    return () => URL.revokeObjectURL(made);
-  }, [svg]);
-  return address === null ? null : <img class="training" src={address} alt="The loss during training" />;
 }

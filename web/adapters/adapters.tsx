@@ -40,7 +40,7 @@ export function Adapters() {
   const add = (): void => setUpload({ parcel: null, replaced: null });
   return (
     <section
-      class={`adapters ${isOver ? "over" : ""}`}
+      class={`drop-area ${isOver ? "over" : ""}`}
       aria-label="Adapters of this server"
       onDragOver={(event) => {
         event.preventDefault();

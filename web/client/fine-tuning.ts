@@ -24,7 +24,8 @@ export interface JobEvent {
   readonly level: "info" | "warn" | "error";
   readonly message: string;
   readonly type: "message" | "metrics";
-  readonly data: Readonly<Record<string, number>>;
+  /** Figures of a step; `samples` of a message that has some. */
+  readonly data: Readonly<Record<string, unknown>>;
 }
 
 export interface JobRequest {

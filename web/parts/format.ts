@@ -20,6 +20,12 @@ export function formatNumber(value: number): string {
 export const formatSeconds = (seconds: number): string =>
   seconds < 1 ? `${formatNumber(1000 * seconds)} ms` : `${formatNumber(seconds)} s`;
 
+/** A span of time, to be read at a glance. */
+export function formatDuration(seconds: number): string {
+  if (seconds < 90) return `${Math.round(seconds)} s`;
+  return seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${formatNumber(seconds / 3600)} h`;
+}
+
 /** How long ago a time was, in seconds since 1970. */
 export function formatAgo(at: number | null, now = Date.now() / 1000): string {
   if (at === null) return "never";

@@ -4,6 +4,7 @@ import { storageFault } from "../../base/durable.js";
 import { LorikeetError } from "../../base/errors.js";
 import type {
   HeldOut,
+  SampleAnswer,
   StepFigures,
   TrainingEnd,
   TrainingProduct,
@@ -16,13 +17,14 @@ import { type RunResults, readRecord } from "../../train/files/record.js";
 import { RunFolder } from "../../train/files/run-folder.js";
 import { defaultRate } from "../../train/optimizer/default-rate.js";
 import { type RunEvents, runTraining } from "../../train/run.js";
-import { openServed } from "../../train/served.js";
+import { openServed, type Served } from "../../train/served.js";
 import { compareServed } from "../../train/served-comparison.js";
 import { resolveSettings } from "../options/settings.js";
 import type { Terminal } from "../terminal.js";
 import { openJob, type TrainJob } from "../train/job.js";
 import { type TrainFlags, trainOptions } from "../train/options.js";
 import { storedOptions } from "../train/resume.js";
+import { pairSamples, short, takeAnswers } from "../train/samples.js";
 import { UsageError } from "../usage.js";
 import type { TrainingBase } from "./messages.js";
 
@@ -91,11 +93,24 @@ async function trainIn(
           adapter: result,
           ...(base.cacheDir === null ? {} : { cacheDirectory: base.cacheDir }),
         }),
+      onServed: async (served) => report({ type: "samples", samples: await samplesOf(job, served, signal) }),
     }),
     signal,
     events: eventsFor(report),
   });
   return results;
+}
+
+/** What the base and the adapter answer to the same prompts. */
+async function samplesOf({ check, model }: TrainJob, served: Served, signal: AbortSignal): Promise<SampleAnswer[]> {
+  const { tokenizer, checkpoint } = model;
+  const options = { tokenizer, stopIds: checkpoint.config.stopIds, signal };
+  const after = await takeAnswers(served, check, options);
+  const before = await takeAnswers(served, check, options, false);
+  return pairSamples(check, tokenizer, { before, after }).map((sample) => ({
+    ...sample,
+    prompt: short(sample.prompt),
+  }));
 }
 
 function eventsFor(report: Report): RunEvents {

@@ -58,7 +58,7 @@ export function pairSamples(
 }
 
 /** Shows the end of a long prompt, which the answer continues. */
-const short = (text: string): string => (text.length > 300 ? `...${text.slice(-297)}` : text);
+export const short = (text: string): string => (text.length > 300 ? `...${text.slice(-297)}` : text);
 
 /** The answers at a step. */
 export function formatAnswers(step: number, samples: readonly Sample[]): string {

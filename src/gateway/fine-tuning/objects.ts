@@ -56,7 +56,7 @@ export function jobObject(job: JobRecord, baseName: string) {
   };
 }
 
-export function eventObject({ id, createdAt, level, message, data }: JobEvent) {
+export function eventObject({ id, createdAt, level, message, data, samples }: JobEvent) {
   return {
     id,
     object: "fine_tuning.job.event" as const,
@@ -64,7 +64,7 @@ export function eventObject({ id, createdAt, level, message, data }: JobEvent) {
     level,
     message,
     type: data === null ? ("message" as const) : ("metrics" as const),
-    data: data ?? {},
+    data: data ?? (samples === undefined ? {} : { samples }),
   };
 }
 

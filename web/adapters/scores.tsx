@@ -1,0 +1,46 @@
+/** How an adapter's training went: its scores on held-out rows beside the base's, and what the run was. */
+import { formatCount, formatDuration, formatNumber } from "../parts/format.js";
+import type { TrainingRecord } from "./training-record.js";
+
+export function Scores({ record }: { readonly record: TrainingRecord }) {
+  const { scores } = record;
+  return (
+    <>
+      {scores.length === 0 ? null : (
+        <table class="scores">
+          <thead>
+            <tr>
+              <th scope="col">On held-out rows</th>
+              <th scope="col">Base</th>
+              <th scope="col">With the adapter</th>
+            </tr>
+          </thead>
+          <tbody>
+            {scores.map(({ name, before, after }) => (
+              <tr key={name}>
+                <th scope="row">{name}</th>
+                <td>{show(before)}</td>
+                <td>
+                  <b>{show(after)}</b>
+                </td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      )}
+      <p class="muted">{summaryOf(record).join(" · ")}</p>
+    </>
+  );
+}
+
+const show = (value: number | null): string => (value === null ? "–" : formatNumber(value));
+
+/** The size of a run, in words. */
+export function summaryOf({ trainRows, heldOutRows, steps, seconds }: TrainingRecord): string[] {
+  return [
+    ...(steps === null ? [] : [`${formatCount(steps)} steps`]),
+    ...(trainRows === null ? [] : [`${formatCount(trainRows)} rows to train on`]),
+    ...(heldOutRows === null ? [] : [`${formatCount(heldOutRows)} held out`]),
+    ...(seconds === null ? [] : [formatDuration(seconds)]),
+  ];
+}

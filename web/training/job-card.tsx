@@ -1,0 +1,100 @@
+/** One job: its state, how far it is, and what can be done with it. */
+import { useState } from "preact/hooks";
+import { compareHref } from "../adapters/compare-link.js";
+import type { Job } from "../client/fine-tuning.js";
+import { formatAgo, formatCount, formatDuration, formatNumber } from "../parts/format.js";
+import { client, noteFailure } from "../session.js";
+import { nameOf } from "./curves.js";
+import { events, isEnded } from "./jobs.js";
+
+const words: Readonly<Record<Job["status"], string>> = {
+  validating_files: "checking its rows",
+  queued: "waiting",
+  running: "running",
+  paused: "paused",
+  succeeded: "published",
+  failed: "failed",
+  cancelled: "cancelled",
+};
+
+const canPause: ReadonlySet<Job["status"]> = new Set(["validating_files", "queued", "running"]);
+
+interface JobCardProps {
+  readonly job: Job;
+  readonly isShown: boolean;
+  readonly onToggle: () => void;
+  readonly onChanged: () => Promise<void>;
+}
+
+export function JobCard({ job, isShown, onToggle, onChanged }: JobCardProps) {
+  const [fault, setFault] = useState<string | null>(null);
+  const act = async (action: "pause" | "resume" | "cancel"): Promise<void> => {
+    try {
+      await client.fineTuning.act(job.id, action);
+      setFault(null);
+      await onChanged();
+    } catch (error) {
+      setFault(noteFailure(error));
+    }
+  };
+  const { id, status, model, fine_tuned_model: product, error } = job;
+  return (
+    <li class="card job">
+      <div class="grow">
+        <h2>
+          {nameOf(job)} <span class={`tag ${status}`}>{words[status]}</span>
+        </h2>
+        <p class="muted">{[model, id, formatAgo(job.created_at), ...remaining(job), ...progressOf(job)].join(" · ")}</p>
+        {error || fault !== null ? (
+          <p class="fault" role="alert">
+            {fault ?? error?.message}
+          </p>
+        ) : null}
+      </div>
+      <div class="actions">
+        <label class="check">
+          <input type="checkbox" checked={isShown} onChange={onToggle} />
+          On the chart
+        </label>
+        {canPause.has(status) ? (
+          <button type="button" onClick={() => act("pause")}>
+            Pause
+          </button>
+        ) : null}
+        {status === "paused" ? (
+          <button type="button" onClick={() => act("resume")}>
+            Resume
+          </button>
+        ) : null}
+        {isEnded(job) ? null : (
+          <button type="button" class="danger" onClick={() => act("cancel")}>
+            Cancel
+          </button>
+        )}
+        {product === null ? null : (
+          <a class="button primary" href={compareHref(product, model)}>
+            Compare
+          </a>
+        )}
+      </div>
+    </li>
+  );
+}
+
+function remaining({ status, estimated_finish: finish }: Job): string[] {
+  if (status !== "running" || finish === null) return [];
+  return [`${formatDuration(Math.max(0, finish - Date.now() / 1000))} left`];
+}
+
+/** How far it is, or what it came to. */
+function progressOf({ id, trained_tokens: tokens }: Job): string[] {
+  const known = events.value.get(id) ?? [];
+  const figures = known.findLast(({ data }) => typeof data.step === "number" && typeof data.total_steps === "number");
+  const heldOut = known.findLast(({ data }) => typeof data.full_valid_loss === "number")?.data;
+  if (tokens === null) return figures ? [`step ${figures.data.step} of ${figures.data.total_steps}`] : [];
+  const loss = (name: string): string => formatNumber(Number(heldOut?.[name]));
+  return [
+    `${formatCount(tokens)} tokens`,
+    ...(heldOut ? [`held-out loss ${loss("base_valid_loss")} before, ${loss("full_valid_loss")} after`] : []),
+  ];
+}
