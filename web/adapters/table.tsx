@@ -114,7 +114,7 @@ function NameCell({ adapter: { name, pinned, source, warnings } }: { readonly ad
     <div role="rowheader" class="name">
       <a href={hrefOf("adapters", new URLSearchParams({ name }))}>{name}</a>
       {pinned ? <span class="tag">pinned</span> : null}
-      {source === "store" ? null : <span class="tag">{source === "folder" ? "folder" : "came with the base"}</span>}
+      {source === "store" ? null : <span class="tag source">{source === "folder" ? "folder" : "with its base"}</span>}
       {warnings.length > 0 ? <span class="tag warn">warning</span> : null}
     </div>
   );

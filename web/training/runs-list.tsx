@@ -2,14 +2,21 @@
 import { useState } from "preact/hooks";
 import { Scores } from "../adapters/scores.js";
 import { TrainingChart } from "../adapters/training-chart.js";
+import type { Job } from "../client/fine-tuning.js";
 import { hrefOf } from "../route.js";
+import { jobs } from "./jobs.js";
 import { type TrainedRun, trainedRuns } from "./runs.js";
 
 const mostShown = 2;
 
+/** What the adapters of a job are called, or begin with: those of its checkpoints too. */
+const adapterOf = ({ id, user_provided_suffix: suffix }: Job): string =>
+  `ft-${suffix === null ? "" : `${suffix}-`}${id.replace(/^ftjob-/, "")}`;
+
 export function Runs() {
   const [chosen, setChosen] = useState<readonly string[] | null>(null);
-  const runs = trainedRuns.value ?? [];
+  const ofJobs = (jobs.value ?? []).map(adapterOf);
+  const runs = (trainedRuns.value ?? []).filter(({ adapter }) => !ofJobs.some((name) => adapter.name.startsWith(name)));
   if (runs.length === 0) return null;
   const withCharts = runs.filter(({ chart }) => chart !== null);
   const shown = chosen ?? withCharts.slice(0, mostShown).map(({ adapter }) => adapter.name);
