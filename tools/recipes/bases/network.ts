@@ -11,6 +11,11 @@ import { Draws } from "../../../src/train/random.js";
 export interface ConvolutionOptions {
   readonly kernel?: number;
   readonly stride?: number;
+  /** As many as inputs makes a depthwise convolution. */
+  readonly groups?: number;
+  readonly gain?: number;
+  /** Without a normalization behind it, a convolution has one. */
+  readonly bias?: boolean;
 }
 
 export class Network {
@@ -43,17 +48,19 @@ export class Network {
 
   /** A convolution over [rows, in, height, width] whose padding keeps the size, divided by the stride. */
   convolution(path: string, x: Value, outputs: number, options: ConvolutionOptions = {}): Value {
-    const { kernel = 3, stride = 1 } = options;
+    const { kernel = 3, stride = 1, groups = 1, gain = Math.SQRT2, bias = false } = options;
     const [rows = 1, , ...size] = x.shape;
-    const inputs = sizeAt(x, 1);
+    const inputs = sizeAt(x, 1) / groups;
     const fan = inputs * kernel * kernel;
-    const weight = this.#normal(`${path}.weight`, [outputs, inputs, kernel, kernel], Math.SQRT2 / Math.sqrt(fan));
+    const weight = this.#normal(`${path}.weight`, [outputs, inputs, kernel, kernel], gain / Math.sqrt(fan));
+    const biases = bias ? [this.filled(`${path}.bias`, [outputs], 0)] : [];
     const smaller = size.map((length) => Math.ceil(Number(length) / stride));
     const before = Math.floor(kernel / 2);
     return this.op.scope(path, () =>
-      this.op.one("Conv", [x, weight], "float32", [rows, outputs, ...smaller], {
+      this.op.one("Conv", [x, weight, ...biases], "float32", [rows, outputs, ...smaller], {
         kernel_shape: [kernel, kernel],
         strides: [stride, stride],
+        group: groups,
         pads: [before, before, before, before],
       }),
     );
@@ -68,6 +75,7 @@ export class Network {
   }
 
   relu = (x: Value): Value => this.op.unary("Relu", x);
+  silu = (x: Value): Value => this.op.mul(x, this.op.sigmoid(x));
 
   /** The mean over height and width: [rows, channels]. */
   averagePool(x: Value): Value {
@@ -112,4 +120,27 @@ export async function writeFolder(folder: string, files: Readonly<Record<string,
   for (const [name, content] of Object.entries(files)) {
     await writeFile(join(folder, name), `${JSON.stringify(content, null, 2)}\n`);
   }
+}
+
+interface PictureModel {
+  /** The class in transformers whose task and outputs the model has. */
+  readonly config: Readonly<Record<string, unknown>>;
+  readonly labels: readonly string[];
+  /** Pictures are resized to this width and height. */
+  readonly side: number;
+}
+
+/** Writes the folder of a model that sees pictures with values from -1 to 1. */
+export async function writePictureModel(folder: string, network: Network, model: PictureModel): Promise<void> {
+  const { config, labels, side } = model;
+  await writeFolder(folder, {
+    "config.json": { ...config, id2label: Object.fromEntries(labels.entries()) },
+    "preprocessor_config.json": {
+      image_processor_type: "ViTImageProcessor",
+      ...{ do_resize: true, size: { height: side, width: side }, resample: 2 },
+      ...{ do_rescale: true, rescale_factor: 1 / 255 },
+      ...{ do_normalize: true, image_mean: [0.5, 0.5, 0.5], image_std: [0.5, 0.5, 0.5] },
+    },
+  });
+  await network.write(join(folder, "model.onnx"));
 }
