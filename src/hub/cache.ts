@@ -1,11 +1,11 @@
 /**
  * One repository in the cache, in the layout of Python's `huggingface_hub`: blobs named by hash, snapshots of links to them, and
- * refs from revisions to commits. Snapshots have no subfolders here.
+ * refs from revisions to commits.
  */
 
 import { randomBytes } from "node:crypto";
 import { readdir, readFile, readlink, rename, rm, stat, symlink, writeFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { dirname, join, sep } from "node:path";
 import { hasCode } from "../base/durable.js";
 import { makeFolders } from "../base/files.js";
 import { folderName, idOfFolder, isCommit, type Repository } from "./repository.js";
@@ -52,10 +52,11 @@ export class RepositoryCache {
     return isCommit(text.trim()) ? text.trim() : null;
   }
 
-  /** The names of a snapshot's files. A link without its blob does not count. */
+  /** The names of a snapshot's files, such as `onnx/model.onnx`. A link without its blob does not count. */
   async namesIn(commit: string): Promise<string[]> {
     const folder = this.snapshot(commit);
-    const names = await readdir(folder).catch(() => []);
+    const paths = await readdir(folder, { recursive: true }).catch(() => []);
+    const names = paths.map((path) => path.replaceAll(sep, "/"));
     const found = await Promise.all(
       names.map(async (name) => ((await sizeOf(join(folder, name))) === null ? [] : [name])),
     );
@@ -67,6 +68,12 @@ export class RepositoryCache {
     return (await sizeOf(join(this.snapshot(commit), name))) ?? (await sizeOf(this.blob(etag)));
   }
 
+  /** The text of a file whose blob is in the cache, or that the snapshot has. */
+  async read(commit: string, name: string, etag: string): Promise<string> {
+    const own = join(this.snapshot(commit), name);
+    return await readFile(this.blob(etag), "utf8").catch(() => readFile(own, "utf8"));
+  }
+
   /** Size of the partial download; 0 if there is none. */
   async incompleteBytes(etag: string): Promise<number> {
     return (await sizeOf(this.incomplete(etag))) ?? 0;
@@ -74,10 +81,12 @@ export class RepositoryCache {
 
   /** Links a blob into a snapshot. The replacement is atomic: readers see the old file or the new one. */
   async link(commit: string, name: string, etag: string): Promise<void> {
-    const [path, target] = [join(this.snapshot(commit), name), join("..", "..", "blobs", etag)];
+    const up = name.split("/").map(() => "..");
+    const [path, target] = [join(this.snapshot(commit), name), join("..", ...up, "blobs", etag)];
     if ((await readlink(path).catch(() => null)) === target) return;
     // A copy, or a link to a blob that another program has named after another etag of the hub.
     if ((await sizeOf(this.blob(etag))) === null && (await sizeOf(path)) !== null) return;
+    await makeFolders(dirname(path));
     const draft = this.#draft();
     try {
       await symlink(target, draft);

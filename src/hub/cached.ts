@@ -5,24 +5,40 @@ import { join } from "node:path";
 import { isObject } from "../base/json.js";
 import { RepositoryCache } from "./cache.js";
 import type { Kind, Repository } from "./repository.js";
-import { adapterConfig, adapterWeights, modelConfig, singleWeights, tokenizerFile, weightsIndex } from "./selection.js";
+import {
+  adapterConfig,
+  adapterWeights,
+  modelConfig,
+  type OnnxChoice,
+  onnxNames,
+  singleWeights,
+  tokenizerFile,
+  weightsIndex,
+} from "./selection.js";
 
 export interface Cached {
   readonly kind: Kind;
   readonly folder: string;
-  /** False if the hub may have a tokenizer that the cache lacks. The model is still usable. */
+  /** False if the hub may have a tokenizer, or the ONNX files of a model that is read from them, and the cache lacks them. */
   readonly isWhole: boolean;
 }
 
 /** The snapshot that the revision pointed to at the last pull; null if it is missing or incomplete. */
-export async function findCached(root: string, repository: Repository, kind: Kind | null): Promise<Cached | null> {
+export async function findCached(
+  root: string,
+  repository: Repository,
+  kind: Kind | null,
+  onnx: OnnxChoice,
+): Promise<Cached | null> {
   const cache = new RepositoryCache(root, repository);
   const commit = await cache.commitOf(repository.revision);
   if (commit === null) return null;
   const folder = cache.snapshot(commit);
   const names = await cache.namesIn(commit);
-  if (kind !== "adapter" && names.includes(modelConfig) && (await hasWeights(folder, names))) {
-    const isWhole = names.includes(tokenizerFile) || (await cache.isAbsent(commit, tokenizerFile));
+  const hasOnnx = onnx.choose(onnxNames(names)).length > 0;
+  if (kind !== "adapter" && names.includes(modelConfig) && (hasOnnx || (await hasWeights(folder, names)))) {
+    const hasTokenizer = names.includes(tokenizerFile) || (await cache.isAbsent(commit, tokenizerFile));
+    const isWhole = hasTokenizer && (hasOnnx || onnx.readsSafetensors(await readJson(join(folder, modelConfig))));
     return { kind: "model", folder, isWhole };
   }
   const isAdapter = names.includes(adapterConfig) && adapterWeights.some((name) => names.includes(name));
@@ -31,17 +47,21 @@ export async function findCached(root: string, repository: Repository, kind: Kin
 
 async function hasWeights(folder: string, names: readonly string[]): Promise<boolean> {
   if (names.includes(singleWeights)) return true;
-  if (!names.includes(weightsIndex)) return names.filter((name) => name.endsWith(".safetensors")).length === 1;
+  if (!names.includes(weightsIndex)) return names.filter((name) => /^[^/]*\.safetensors$/.test(name)).length === 1;
   const shards = await shardNames(join(folder, weightsIndex));
   return shards.length > 0 && shards.every((name) => names.includes(name));
 }
 
 async function shardNames(path: string): Promise<string[]> {
+  const index = await readJson(path);
+  const map = isObject(index) ? index.weight_map : null;
+  return isObject(map) ? Object.values(map).map(String) : [];
+}
+
+async function readJson(path: string): Promise<unknown> {
   try {
-    const index: unknown = JSON.parse(await readFile(path, "utf8"));
-    const map = isObject(index) ? index.weight_map : null;
-    return isObject(map) ? Object.values(map).map(String) : [];
+    return JSON.parse(await readFile(path, "utf8"));
   } catch {
-    return [];
+    return null;
   }
 }

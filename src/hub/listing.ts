@@ -20,7 +20,7 @@ export interface HubFile extends ListedFile {
 
 export interface Listing {
   readonly commit: string;
-  /** Files at the top level; those in folders are left out. */
+  /** Files at the top level and in its folders, such as `onnx/model.onnx`; those further down are left out. */
   readonly files: readonly ListedFile[];
   /** The base models that the repository declares. */
   readonly baseModels: readonly string[];
@@ -72,14 +72,14 @@ export async function describeFile(
 
 /** The URL path of a file at a commit. */
 export function filePath({ id }: Repository, commit: string, name: string): string {
-  return `/${id}/resolve/${commit}/${encodeURIComponent(name)}`;
+  return `/${id}/resolve/${commit}/${name.split("/").map(encodeURIComponent).join("/")}`;
 }
 
 function fieldsOf(value: unknown): Json {
   return isObject(value) ? value : {};
 }
 
-/** Null for a file in a folder or with an unsafe name. */
+/** Null for a file in a folder's folder or with an unsafe name. */
 function fileOf(sibling: unknown): ListedFile | null {
   const { rfilename: name, size, blobId, lfs } = fieldsOf(sibling);
   const { sha256, size: largeSize } = fieldsOf(lfs);
@@ -95,7 +95,7 @@ function hashIn(value: unknown): string | null {
   return typeof value === "string" && /^([0-9a-f]{40}|[0-9a-f]{64})$/.test(value) ? value : null;
 }
 
-/** The hash becomes a file name in the cache. */
+/** The name becomes a path in the cache. */
 function isPlainName(name: string): boolean {
-  return name.length <= maxNameLength && /^[\w][\w. +=@-]*$/.test(name);
+  return name.length <= maxNameLength && /^(\w[\w. +=@-]*\/)?\w[\w. +=@-]*$/.test(name);
 }

@@ -14,13 +14,26 @@ import { hubFault } from "./faults.js";
 import { describeFile, fetchListing, type HubFile, type ListedFile, type Listing } from "./listing.js";
 import { type Kind, type Repository, shownName } from "./repository.js";
 import { type RetryLimits, retryDefaults, withRetries } from "./retry.js";
-import { adapterConfig, kindOf, modelConfig, selectFiles, shardsOf, tokenizerFile, weightsIndex } from "./selection.js";
+import {
+  adapterConfig,
+  hasCheckpoint,
+  kindOf,
+  modelConfig,
+  type OnnxChoice,
+  onnxNames,
+  selectFiles,
+  selectOnnx,
+  shardsOf,
+  tokenizerFile,
+  weightsIndex,
+} from "./selection.js";
 import { fetchBlob } from "./transfer.js";
 
 export interface PullOptions {
   readonly environment: HubEnvironment;
   /** Null accepts either kind. */
   readonly kind: Kind | null;
+  readonly onnx: OnnxChoice;
   readonly userAgent: string;
   readonly tryLock: TryLock;
   readonly progress: Progress;
@@ -109,9 +122,10 @@ class Pull {
     const retries = { ...this.#retries, maxAttempts: Math.min(this.#retries.maxAttempts, maxListingTries) };
     const listing = await withRetries(() => fetchListing(this.#connection, this.#repository), retries, this.#signal);
     const kind = kindOf(listing, this.#repository, this.#options.kind);
-    const first = selectFiles(listing, this.#repository, kind);
     await this.#cache.prepare(listing.commit);
     const fetched = new Set<string>();
+    const onnx = kind === "model" ? await this.#onnx(listing, fetched) : [];
+    const first = onnx.length > 0 ? selectOnnx(listing, onnx) : selectFiles(listing, this.#repository, kind);
     const index = first.find(({ name }) => name === weightsIndex);
     const shards = index === undefined ? [] : await this.#shards(listing, index, fetched);
     const files = await this.#describe(listing, [...first, ...shards]);
@@ -119,6 +133,18 @@ class Pull {
     await this.#publish(listing, kind, files);
     const folder = this.#cache.snapshot(listing.commit);
     return { kind, commit: listing.commit, folder, files, fetched: [...fetched], receivedBytes: this.#received };
+  }
+
+  /** Names of the ONNX files that make the model; empty if its safetensors do. Where there are both, config.json decides. */
+  async #onnx(listing: Listing, fetched: Set<string>): Promise<readonly string[]> {
+    const { onnx } = this.#options;
+    const chosen = onnx.choose(onnxNames(listing.files.map(({ name }) => name)));
+    if (chosen.length === 0 || !hasCheckpoint(listing)) return chosen;
+    const config = listing.files.filter(({ name }) => name === modelConfig);
+    const files = await this.#describe(listing, config);
+    await this.#fetch(listing, files, fetched);
+    const texts = await Promise.all(files.map((file) => this.#cache.read(listing.commit, file.name, file.etag)));
+    return onnx.readsSafetensors(parse(texts.join(""))) ? [] : chosen;
   }
 
   /** Downloads the index first: it says which shards the disk must have room for. */

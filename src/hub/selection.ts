@@ -1,4 +1,4 @@
-/** Selects the files to download: those that a model or an adapter is read from, never a pickle. */
+/** Selects the files to download: those that a model or an adapter is read from, in one precision, never a pickle. */
 
 import type { LorikeetError } from "../base/errors.js";
 import { isObject, shown } from "../base/json.js";
@@ -14,10 +14,21 @@ export const tokenizerFile = "tokenizer.json";
 export const adapterWeights = ["adapter_model.safetensors", "adapters.safetensors"] as const;
 
 const besideModel =
-  /^(config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab|chat_template)\.json$|^tokenizer\.model$|^(merges|vocab)\.txt$|^chat_template\.jinja$/;
+  /^(config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab|chat_template)\.json$|^tokenizer\.model$|^(merges|vocab)\.txt$|^chat_template\.jinja$|^additional_chat_templates\/tool_use\.jinja$/;
+/** Of a model in ONNX files: how pictures and texts are prepared, and how vectors are pooled. */
+const besideOnnx =
+  /^(preprocessor_config|processor_config|modules|sentence_bert_config|lorikeet)\.json$|^\d+_\w+\/config\.json$/;
 const besideAdapter =
   /^adapter_config\.json$|^README\.md$|^chat_template\.jinja$|^lorikeet\.json$|^training\.svg$|^labels\.json$|^config\.json$/;
 const pickle = /\.(bin|pt|pth|ckpt|pkl)$/i;
+
+/** What of a repository's ONNX files makes a model, and when its safetensors do instead. */
+export interface OnnxChoice {
+  /** Whether a model with this config.json is read from its safetensors. */
+  readsSafetensors(config: unknown): boolean;
+  /** The files that make one model; empty if the names do not say which. */
+  choose(names: readonly string[]): readonly string[];
+}
 
 /** The kind of a repository; `wanted` decides if it could be both. Throws a LorikeetError that says what it is instead. */
 export function kindOf(listing: Listing, repository: Repository, wanted: Kind | null): Kind {
@@ -27,6 +38,34 @@ export function kindOf(listing: Listing, repository: Repository, wanted: Kind | 
   if (wanted === "adapter" && !isAdapter) throw notAnAdapter(repository, isModel);
   if (!isModel && !isAdapter) throw notAModel(listing, repository, false);
   return wanted ?? (isModel ? "model" : "adapter");
+}
+
+/** Names of the ONNX files. */
+export const onnxNames = (names: readonly string[]): string[] => names.filter((name) => name.endsWith(".onnx"));
+
+/** Whether the files at the top level include a checkpoint. */
+export const hasCheckpoint = ({ files }: Listing): boolean => checkpointsOf(files).length > 0;
+
+const checkpointsOf = (files: readonly ListedFile[]): ListedFile[] =>
+  files.filter(({ name }) => isTopLevel(name) && name.endsWith(".safetensors") && !isAdapterWeights(name));
+
+const isTopLevel = (name: string): boolean => !name.includes("/");
+
+/** The chosen ONNX files with their external data, and what lies beside them: the checkpoint too, which names their layers. */
+export function selectOnnx({ files }: Listing, chosen: readonly string[]): ListedFile[] {
+  const isData = (name: string): boolean =>
+    chosen.some((file) => {
+      const stem = file.slice(0, -".onnx".length);
+      return name.startsWith(`${file}_data`) || name.startsWith(`${file}.data`) || name === `${stem}.data`;
+    });
+  return files.filter(
+    ({ name }) =>
+      chosen.includes(name) ||
+      isData(name) ||
+      besideModel.test(name) ||
+      besideOnnx.test(name) ||
+      name === singleWeights,
+  );
 }
 
 /**
@@ -42,7 +81,7 @@ export function selectFiles(listing: Listing, repository: Repository, kind: Kind
     return [...files.filter(({ name }) => besideAdapter.test(name)), ...weights];
   }
   const beside = files.filter(({ name }) => besideModel.test(name));
-  const tensors = files.filter(({ name }) => name.endsWith(".safetensors") && !isAdapterWeights(name));
+  const tensors = checkpointsOf(files);
   const weights = [...named(singleWeights), ...named(weightsIndex), ...(tensors.length === 1 ? tensors : [])].slice(
     0,
     1,
@@ -64,7 +103,7 @@ export function shardsOf(index: unknown, listing: Listing, repository: Repositor
 }
 
 function files({ files }: Listing, name: unknown): ListedFile | undefined {
-  return typeof name === "string" && name.endsWith(".safetensors")
+  return typeof name === "string" && isTopLevel(name) && name.endsWith(".safetensors")
     ? files.find((file) => file.name === name)
     : undefined;
 }
@@ -91,6 +130,11 @@ function notAnAdapter(repository: Repository, isModel: boolean): LorikeetError {
 
 function safetensorsMissing(listing: Listing, repository: Repository, kind: Kind): LorikeetError {
   const name = shownName(repository);
+  const onnx = kind === "model" ? onnxNames(listing.files.map((file) => file.name)) : [];
+  if (onnx.length > 0) {
+    const message = `${name} has the ONNX files ${onnx.slice(0, 8).join(", ")}, which do not say which of them make a model; model.onnx is expected.`;
+    return hubFault("model_unsupported", message, { param: name, found: onnx, allowed: "model.onnx" });
+  }
   const like = (pattern: RegExp): string | undefined => listing.files.find((file) => pattern.test(file.name))?.name;
   const [gguf, bin] = [like(/\.gguf$/i), like(pickle)];
   const code = kind === "model" ? "model_unsupported" : "adapter_unsupported";

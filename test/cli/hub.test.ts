@@ -17,6 +17,8 @@ import { writeTinyModel } from "../support/tiny-model.js";
 
 const folder = mkdtempSync(join(tmpdir(), "lorikeet-names-"));
 let hub: LoopbackHub;
+/** Its model is an ONNX file in a folder, with its checkpoint beside it. */
+const policy = "test/fixtures/tasks/policy-mlp";
 
 before(async () => {
   await writeTinyModel(join(folder, "tiny"), "BF16");
@@ -24,6 +26,12 @@ before(async () => {
   hub = await LoopbackHub.start({
     "org/tiny": repositoryOf(join(folder, "tiny")),
     "org/bookworm-7m": repositoryOf("models/bookworm-7m"),
+    "org/policy": repositoryOf(policy, [
+      "config.json",
+      "model.safetensors",
+      "onnx/model.onnx",
+      "onnx/model_dynamo.onnx",
+    ]),
     "org/plays": { ...plays, baseModel: "org/bookworm-7m" },
   });
 });
@@ -145,12 +153,24 @@ test("a model given by name is served under it, with an adapter from the hub", a
   mkdirSync(adapters);
   const variables = variablesOf("served");
   const options = ["--port", "0", "--adapters", adapters, "--threads", "1", "--log-level", "silent"];
-  const server = start(["serve", "org/bookworm-7m", ...options], variables);
+  const server = start(["serve", "--model", "org/bookworm-7m", "--model", "org/policy", ...options], variables);
   const url = await addressOf(server);
   const added = await run("served", "adapters", "add", "bard", "hf://org/plays", "--url", url);
   assert.equal(added.code, 0, added.err);
   const listed = JSON.parse(await (await fetch(`${url}/v1/models`)).text()) as { data: { id: string }[] };
-  assert.deepEqual(listed.data.map(({ id }) => id).sort(), ["bard", "org/bookworm-7m"]);
+  assert.deepEqual(listed.data.map(({ id }) => id).sort(), ["bard", "org/bookworm-7m", "org/policy"]);
+  assert.equal((await fetch(`${url}/v2/models/org%2Fpolicy`)).status, 200);
+  const pulled = JSON.parse((await run("served", "pull", "org/policy", "--json")).out) as {
+    files: { name: string; fetched: boolean }[];
+  };
+  assert.deepEqual(
+    pulled.files.map(({ name, fetched }) => [name, fetched]),
+    [
+      ["config.json", false],
+      ["model.safetensors", false],
+      ["onnx/model.onnx", false],
+    ],
+  );
   server.child.kill("SIGTERM");
   assert.equal(await server.ended, 0, server.err);
 });

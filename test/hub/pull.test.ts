@@ -16,9 +16,10 @@ import {
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import { after, test } from "node:test";
 import { LorikeetError } from "../../src/base/errors.js";
+import { isObject } from "../../src/base/json.js";
 import { findCached } from "../../src/hub/cached.js";
 import { fullDisk, requireSpace } from "../../src/hub/disk-space.js";
 import { readHubEnvironment } from "../../src/hub/environment.js";
@@ -26,6 +27,7 @@ import { acquireLock } from "../../src/hub/lock.js";
 import { Pace } from "../../src/hub/pace.js";
 import { type PullOptions, pullRepository } from "../../src/hub/pull.js";
 import { parseRepository } from "../../src/hub/repository.js";
+import type { OnnxChoice } from "../../src/hub/selection.js";
 import { tryLockFile } from "../../src/runtime/file-lock.js";
 import { type HubRepository, hubToken, LoopbackHub } from "../support/hub.js";
 
@@ -47,6 +49,12 @@ const repository = (
   files: new Map(Object.entries(files)),
   ...more,
 });
+
+/** Llama's are read from safetensors; others from these ONNX files. */
+const onnx: OnnxChoice = {
+  readsSafetensors: (json) => isObject(json) && json.model_type === "llama",
+  choose: (names) => names.filter((name) => name === "onnx/model.onnx"),
+};
 
 let homes = 0;
 const newHome = (): string => join(folder, `home-${++homes}`);
@@ -73,6 +81,7 @@ function pull(
     kind: "model",
     userAgent: "test",
     tryLock: tryLockFile,
+    onnx,
     progress: () => {},
     signal: new AbortController().signal,
     retries: quick,
@@ -125,8 +134,50 @@ test("only the files that a model needs are downloaded, and only one format of i
     ...["model.safetensors.index.json", "special_tokens_map.json"],
   ]);
   // It has no tokenizer, and the cache says so: the hub need not be asked again.
-  const cached = await findCached(join(home, "hub"), { id: "org/model", revision: "main" }, "model");
+  const cached = await findCached(join(home, "hub"), { id: "org/model", revision: "main" }, "model", onnx);
   assert.deepEqual(cached, { kind: "model", folder: snapshot, isWhole: true });
+});
+
+test("a model of ONNX files comes in one precision, with its external data, checkpoint and preprocessing, in their folders", async () => {
+  const graph = randomBytes(30_000);
+  const chosen = {
+    ...{
+      "config.json": Buffer.from('{"model_type":"bert"}'),
+      "onnx/model.onnx": graph,
+      "model.safetensors": weights,
+    },
+    ...{ "onnx/model.onnx_data": randomBytes(20_000), "onnx/model.onnx_data_1": config, "tokenizer.json": config },
+    ...{ "preprocessor_config.json": config, "modules.json": config, "1_Pooling/config.json": config },
+    "additional_chat_templates/tool_use.jinja": config,
+  };
+  const others = {
+    ...{ "onnx/model_fp16.onnx": weights, "onnx/model_fp16.onnx_data": weights, "pytorch_model.bin": weights },
+    ...{ "openvino/model.xml": config, "onnx/deeper/model.onnx": weights, "../onnx/model.onnx": weights },
+  };
+  await using hub = await LoopbackHub.start({ "org/model": repository({ ...others, ...chosen }) });
+  const home = newHome();
+  const find = () => findCached(join(home, "hub"), { id: "org/model", revision: "main" }, "model", onnx);
+  hub.fail({ path: "model.onnx", breakAfter: 10, times: 3 });
+  await assert.rejects(pull(hub, { home }), { code: "hub_unreachable" });
+  assert.equal(await find(), null);
+  const { folder: snapshot } = await pull(hub, { home });
+  const found = readdirSync(snapshot, { recursive: true, withFileTypes: true }).filter((entry) => !entry.isDirectory());
+  const names = found.map(({ parentPath, name }) => relative(snapshot, join(parentPath, name)));
+  assert.deepEqual(names.sort(), Object.keys(chosen).sort());
+  for (const [name, bytes] of Object.entries(chosen)) assert.deepEqual(readFileSync(join(snapshot, name)), bytes);
+  assert.equal(readlinkSync(join(snapshot, "onnx", "model.onnx")), `../../../blobs/${sha256(graph)}`);
+  assert.deepEqual(await find(), { kind: "model", folder: snapshot, isWhole: true });
+  rmSync(join(snapshot, "onnx"), { recursive: true });
+  assert.deepEqual(
+    await find(),
+    { kind: "model", folder: snapshot, isWhole: false },
+    "an earlier pull took no ONNX files",
+  );
+  hub.set("org/model", repository({ "config.json": config, "onnx/a.onnx": weights, "onnx/b.onnx": weights }));
+  await assert.rejects(pull(hub), {
+    code: "model_unsupported",
+    message: /has the ONNX files onnx\/a\.onnx, onnx\/b\.onnx/,
+  });
 });
 
 test("a mirror that lists only names is asked for each file's size and hash", async () => {
@@ -177,7 +228,7 @@ test("a transfer that keeps breaking ends with one line, and the next one resume
   });
   assert.equal(readFileSync(join(blobsOf(home), `${sha256(weights)}.incomplete`)).length, 40_000);
   assert.equal(existsSync(join(blobsOf(home), sha256(weights))), false);
-  assert.equal(await findCached(join(home, "hub"), { id: "org/model", revision: "main" }, "model"), null);
+  assert.equal(await findCached(join(home, "hub"), { id: "org/model", revision: "main" }, "model", onnx), null);
   const { folder: snapshot, fetched } = await pull(hub, { home });
   assert.equal(hub.seen.at(-1)?.range, "bytes=40000-");
   assert.deepEqual(fetched, ["model.safetensors"]);
@@ -371,7 +422,7 @@ test("of two revisions whose names cannot lie beside each other, the cache keeps
   for (const revision of ["a", "a/b", "a/b/c", "a"]) {
     await pull(hub, { name: `org/model@${revision}`, home });
     const parsed = parseRepository(`org/model@${revision}`);
-    assert.ok(parsed && (await findCached(root, parsed, "model")), revision);
+    assert.ok(parsed && (await findCached(root, parsed, "model", onnx)), revision);
   }
   assert.deepEqual(readdirSync(join(root, "models--org--model", "refs")), ["a"]);
 });

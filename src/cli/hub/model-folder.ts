@@ -9,6 +9,8 @@ import { type HubEnvironment, readHubEnvironment } from "../../hub/environment.j
 import { type Pulled, pullRepository } from "../../hub/pull.js";
 import { type Kind, parseRepository, type Repository, shownName } from "../../hub/repository.js";
 import { type RetryLimits, retryDefaults } from "../../hub/retry.js";
+import type { OnnxChoice } from "../../hub/selection.js";
+import { filesAmong, isDecoderConfig } from "../../model/task/folder.js";
 import { tryLockFile } from "../../runtime/file-lock.js";
 import { hintAtPath, hintAtSiblings } from "../options/nearby.js";
 import { requireFolder } from "../options/paths.js";
@@ -27,6 +29,14 @@ export interface Named {
 
 const prefix = "hf://";
 
+const onnx: OnnxChoice = {
+  readsSafetensors: isDecoderConfig,
+  choose: (names) => filesAmong(names.filter(isServedPath)).map(({ label }) => label),
+};
+
+/** Task models lie in the folder itself or in `onnx`. */
+const isServedPath = (name: string): boolean => /^(onnx\/)?[^/]+$/.test(name);
+
 /** Whether the text can only name a repository, not a folder. */
 export const isHubAddress = (text: string): boolean => text.startsWith(prefix);
 
@@ -42,7 +52,7 @@ export async function locate(text: string, named: Named, terminal: Terminal): Pr
   }
   const repository = await requireRepository(text, named, terminal);
   const environment = readHubEnvironment(terminal.environment);
-  const cached = await findCached(environment.cache, repository, named.kind);
+  const cached = await findCached(environment.cache, repository, named.kind, onnx);
   if (cached !== null && (cached.isWhole || environment.isOffline)) return cached.folder;
   if (environment.isOffline) throw offline(repository, environment, await hintsAt(text, environment));
   try {
@@ -82,7 +92,7 @@ async function pullNamed(
 ): Promise<Pulled> {
   const line = tickingLine(terminal.stderr, progressLine(terminal.stderr));
   const userAgent = `lorikeet/${readVersion()}; node/${process.versions.node}`;
-  const options = { environment, kind, userAgent, tryLock: tryLockFile, progress: line.report, signal, retries };
+  const options = { environment, kind, onnx, userAgent, tryLock: tryLockFile, progress: line.report, signal, retries };
   return await pullRepository(repository, options).finally(() => line.end());
 }
 

@@ -62,9 +62,12 @@ export async function isTaskModel(path: string): Promise<boolean> {
   if (!status?.isDirectory() || (await onnxFilesOf(path)).length === 0) return false;
   const names = await readdir(path);
   if (!names.includes("config.json") || !names.some((name) => name.endsWith(".safetensors"))) return true;
-  const config = await readJson(path, "config.json");
-  return !(isObject(config) && families.some(({ name }) => name === config.model_type));
+  return !isDecoderConfig(await readJson(path, "config.json"));
 }
+
+/** Whether a config.json is that of a decoder that Lorikeet reads from safetensors. */
+export const isDecoderConfig = (config: unknown): boolean =>
+  isObject(config) && families.some(({ name }) => name === config.model_type);
 
 /** Finds the files of a task model. Throws LorikeetError `model_invalid` if the path is none, or does not say which files make it. */
 export async function openTaskFolder(path: string): Promise<TaskFolder> {
@@ -141,21 +144,27 @@ function chooseFiles(folder: string, found: readonly string[], manifest: Manifes
       throw unlisted(label, "a file");
     });
   }
+  const chosen = filesAmong(found).map(({ role, label }) => ({ role, label, path: join(folder, label) }));
+  if (chosen.length > 0) return chosen;
+  throw invalid(
+    folder,
+    `holds ${found.join(", ") || "no .onnx file"}; model.onnx is expected, or give one file by its path`,
+  );
+}
+
+/** Those of a folder's ONNX files, by their labels, that make a model; empty if the names do not say which. */
+export function filesAmong(found: readonly string[]): readonly Pick<TaskFile, "role" | "label">[] {
   const labelOf = (stem: string): string | undefined =>
     found.find((label) => label === `${subfolder}/${stem}.onnx` || label === `${stem}.onnx`);
   for (const layout of layouts) {
     const files = (Object.entries(layout) as [FileRole, string][]).flatMap(([role, stem]) => {
       const label = labelOf(stem);
-      return label === undefined ? [] : [{ role, label, path: join(folder, label) }];
+      return label === undefined ? [] : [{ role, label }];
     });
     if (files.length === Object.keys(layout).length) return files;
   }
   const [only, ...others] = found;
-  if (only !== undefined && others.length === 0) return [{ role: "whole", label: only, path: join(folder, only) }];
-  throw invalid(
-    folder,
-    `holds ${found.join(", ") || "no .onnx file"}; model.onnx is expected, or give one file by its path`,
-  );
+  return only !== undefined && others.length === 0 ? [{ role: "whole", label: only }] : [];
 }
 
 const unlisted = (name: string, field: string): LorikeetError =>
