@@ -48,8 +48,9 @@ export interface CheckedAdapter {
   readonly summary: AdapterSummary;
   /** In the order of the base's target modules. */
   readonly modules: readonly AdaptedModule[];
-  /** Paths of the modules that it replaces, in whole or in their bias. */
-  readonly saved: readonly string[];
+  /** The modules that it replaces, in whole or in their bias. */
+  readonly saved: readonly SavedPlan[];
+  readonly labels: readonly string[] | null;
   readonly config: CanonicalConfig;
 }
 
@@ -62,11 +63,10 @@ export async function checkAdapter(
   base: AdapterBase,
   options: CheckOptions = {},
 ): Promise<CheckedAdapter> {
-  const { summary, config, modules, saved } = await examine(folder, base, options);
+  const { summary, config, modules, saved, labels } = await examine(folder, base, options);
   return {
     summary: await asVersion(folder, summary),
-    config,
-    saved: saved.map(({ path }) => path),
+    ...{ config, saved, labels },
     modules: modules.map(({ path, inFeatures, outFeatures, rank, alpha, scale, a, b, extra, addedBias }) => ({
       path,
       inFeatures,

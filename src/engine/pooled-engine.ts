@@ -127,7 +127,7 @@ const scoresPort = (labels: number): TaskPort => output(scoresName, labels);
 const rowOf = (data: Float32Array): TaskTensor => ({ type: "float32", shape: [1, data.length], data });
 
 /** transformers classifies by the last token that is not the one that pads, wherever it stands. */
-function classifiedPlace(ids: readonly number[], padId: number | null): number {
+export function classifiedPlace(ids: readonly number[], padId: number | null): number {
   return padId === null
     ? ids.length - 1
     : Math.max(

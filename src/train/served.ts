@@ -6,7 +6,7 @@ import { assert, LorikeetError } from "../base/errors.js";
 import type { Progress } from "../base/log.js";
 import { foldMagnitudes } from "../engine/adapters/dora-gains.js";
 import { type BaseDtype, type StartOptions, startEngine } from "../engine/start.js";
-import { type EngineEvent, type EngineRequest, greedy } from "../engine/types.js";
+import { type Engine, type EngineEvent, type EngineRequest, greedy } from "../engine/types.js";
 import { storedModules } from "../model/modules.js";
 import type { Checkpoint } from "../model/types.js";
 import type { Device } from "../runtime/device/device.js";
@@ -50,7 +50,10 @@ export interface ServedCall {
 }
 
 /** Starts an engine. Throws what loading the adapter throws. */
-export async function openServed(options: ServedOptions): Promise<Served> {
+export async function startServed(
+  options: ServedOptions,
+  maxQueue = options.maxBatch,
+): Promise<{ readonly engine: Engine; readonly adapter: HostAdapter | null }> {
   const { checkpoint, dtype, threads, maxContext, maxBatch } = options;
   const adapter = options.adapter === null ? null : await load(options.adapter, checkpoint, threads);
   const { engine } = await startEngine({
@@ -59,7 +62,7 @@ export async function openServed(options: ServedOptions): Promise<Served> {
     threads,
     maxBatch,
     maxContext,
-    maxQueue: maxBatch,
+    maxQueue,
     maxStallMs: 1000,
     activeAdapterBytes: 2 ** 32,
     exact: true,
@@ -71,6 +74,13 @@ export async function openServed(options: ServedOptions): Promise<Served> {
     ...(options.cacheDirectory === undefined ? {} : { cacheDirectory: options.cacheDirectory }),
     ...(options.progress === undefined ? {} : { progress: options.progress }),
   });
+  return { engine, adapter };
+}
+
+/** As `startServed`, for scores of tokens and greedy answers. */
+export async function openServed(options: ServedOptions): Promise<Served> {
+  const { maxContext, maxBatch } = options;
+  const { engine, adapter } = await startServed(options);
   const turns = new Semaphore(maxBatch);
   const run = (
     call: ServedCall,
@@ -128,7 +138,7 @@ async function collect(sequence: AsyncIterable<EngineEvent>): Promise<EngineEven
   return events;
 }
 
-function sourceOf(adapter: HostAdapter): AdapterSource {
+export function sourceOf(adapter: HostAdapter): AdapterSource {
   return { acquire: async () => ({ adapter, from: "host", loadMs: 0, release: () => {} }), prefetch: () => {} };
 }
 

@@ -68,6 +68,8 @@ export interface StepResult {
   readonly tokenLosses: Float32Array;
   /** Of an evaluation with `countsHits`: 1 where the label is the likeliest token, else 0. */
   readonly tokenHits: Float32Array | null;
+  /** Of an evaluation with `score`: the scores of all labels at each place, [places, labels]. */
+  readonly scores: Float32Array | null;
   readonly labelled: Labelled;
 }
 
@@ -186,8 +188,8 @@ export class TrainStep implements Disposable {
     const loss = Tensor.zeros("float32", []);
     binding.output("loss", loss);
     const inputs = new Map(graph.inputs.map(({ name, shape }) => [name, shape]));
-    const countsHits = graph.outputs.some((output) => output.name === "token_hits");
-    const runnable = { session, binding, loss, inputs, countsHits };
+    const outputs = new Set(graph.outputs.map((output) => output.name));
+    const runnable = { session, binding, loss, inputs, outputs };
     this.#bindParameters(runnable, "trained");
     if (training) {
       for (const [name, { gradient }] of this.#bound) binding.output(gradientName(name), gradient);
@@ -210,19 +212,24 @@ export class TrainStep implements Disposable {
     const count = labelled.places.length;
     const computed = Math.max(count, this.#options.minLabels ?? 0);
     const tokenLosses = Tensor.zeros("float32", [computed]);
-    for (const [name, tensor] of this.#feeds(batch, labelled, options)) {
+    const padded = { ...labelled, places: padPlaces(labelled.places, computed) };
+    for (const [name, tensor] of this.#feeds(batch, padded, options)) {
       const axis = inputs.get(name)?.indexOf("labelled");
       if (axis !== undefined) binding.input(name, axis < 0 ? tensor : padEnd(tensor, axis, computed));
     }
     binding.input("chunk_sizes", int64([this.#options.chunks], chunkSizes(computed, this.#options.chunks)));
     binding.output("token_losses", tokenLosses);
-    const tokenHits = runnable.countsHits ? Tensor.zeros("float32", [computed]) : null;
+    const tokenHits = runnable.outputs.has("token_hits") ? Tensor.zeros("float32", [computed]) : null;
     if (tokenHits) binding.output("token_hits", tokenHits);
+    const { outFeatures = 0 } = this.#options.score ?? {};
+    const scores = runnable.outputs.has("scores") ? Tensor.zeros("float32", [computed, outFeatures]) : null;
+    if (scores) binding.output("scores", scores);
     await session.run(binding, options.signal);
     return {
       loss: float32At(loss.data, 0),
       tokenLosses: tokenLosses.data.subarray(0, count),
       tokenHits: tokenHits?.data.subarray(0, count) ?? null,
+      scores: scores?.data.subarray(0, count * outFeatures) ?? null,
       labelled,
     };
   }
@@ -230,7 +237,7 @@ export class TrainStep implements Disposable {
   #feeds(batch: TokenBatch, labelled: Labelled, options: RunOptions): Map<string, Tensor> {
     const { rows, length, ids } = batch;
     assert(length <= this.#options.maxLength, `${length} tokens a row of at most ${this.#options.maxLength}`);
-    const count = labelled.places.length;
+    const count = labelled.labels.length;
     const shape = [rows, length];
     const blocks = attentionBlocks(this.#options.maxLength);
     const segments = batch.segments ?? new Int32Array(rows * length).fill(1);
@@ -242,7 +249,7 @@ export class TrainStep implements Disposable {
       ["positions", int64(shape, positions)],
       ["segments", int64(shape, segments)],
       ["block_sizes", int64([blocks], blockSizes(length, blocks))],
-      ["label_rows", int64([count], labelled.places)],
+      ["label_rows", int64([labelled.places.length], labelled.places)],
       ["labels", int64([count], labelled.labels)],
       ["label_weights", Tensor.from("float32", [count], weights)],
       ...this.#rotary.whole(1 + positions.reduce((most, position) => Math.max(most, position), 0)),
@@ -265,7 +272,7 @@ interface Runnable {
   readonly binding: Binding;
   readonly loss: Tensor<"float32">;
   readonly inputs: ReadonlyMap<string, Shape>;
-  readonly countsHits: boolean;
+  readonly outputs: ReadonlySet<string>;
 }
 
 /** Whether the base model multiplies integers. */
@@ -317,11 +324,12 @@ function layerFinder({ layers }: DecoderConfig): (node: string) => string | null
 
 /** Its loss is always the weighted sum. The loss of preferences can be computed from the token losses. */
 function evaluationGraph(options: StepOptions): Graph {
-  const { builder, tokenLosses, tokenHits } = buildTrainingGraph({ ...options, dropout: 0 });
+  const { builder, tokenLosses, tokenHits, scores } = buildTrainingGraph({ ...options, dropout: 0 });
   const op = new Ops(builder);
   name(op, weightedSum(op, tokenLosses), "loss");
   name(op, tokenLosses, "token_losses");
   if (tokenHits) name(op, tokenHits, "token_hits");
+  if (scores) name(op, scores, "scores");
   return pruneGraph(builder.build());
 }
 
@@ -329,6 +337,15 @@ function evaluationGraph(options: StepOptions): Graph {
 function name(op: Ops, value: Value, as: string): void {
   const { type, shape } = value;
   for (const output of op.builder.node("Identity", [value], [{ type, shape, name: as }])) op.builder.output(output);
+}
+
+/** Padding gets a place that has no label: gradients are scattered to their places, and only one of equal places counts. */
+function padPlaces(places: Int32Array, size: number): Int32Array {
+  if (places.length >= size) return places;
+  const taken = new Set(places);
+  let spare = 0;
+  while (taken.has(spare)) spare++;
+  return Int32Array.from({ length: size }, (_, i) => places[i] ?? spare);
 }
 
 /** Splits `total` into `count` parts that are as equal as possible, larger ones first. */

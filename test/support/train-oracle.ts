@@ -113,13 +113,13 @@ export async function adapterStep(run: OracleRun, options: Partial<StepOptions> 
   return step;
 }
 
-/** PEFT's tensor for one of our parameters, in our layout: A and B transposed. */
+/** PEFT's tensor for one of our parameters, in our layout: A and B transposed, layers that are saved whole as they are. */
 export function fromPeft(tensors: Tensors, name: string): Float32Array {
   const stored = `base_model.model.${name.replace(/lora_[AB]$/, "$&.weight").replace(/lora_magnitude$/, "lora_magnitude_vector")}`;
   const tensor = tensors.get(stored) ?? tensors.get(`${stored}.weight`);
   if (!tensor) throw new Error(`The oracle has no ${stored}`);
   const [rows = 1, columns = 1] = tensor.shape;
-  if (tensor.shape.length === 1) return tensor.data;
+  if (tensor.shape.length === 1 || !name.includes(".lora_")) return tensor.data;
   return Float32Array.from({ length: rows * columns }, (_, i) => {
     const [column, row] = [Math.floor(i / rows), i % rows];
     return tensor.data[row * columns + column] as number;

@@ -49,7 +49,7 @@ test("weights are PEFT's byte for byte, the config is a part of PEFT's", async (
     targetModules: peftTargetModules(checkpoint.config, [allLinear], modules),
     dropout: 0,
   };
-  const more = { dora: true, baseModelName: "llama", fanInFanOut: false };
+  const more = { dora: true, baseModelName: "llama", fanInFanOut: false, labels: null };
   await saveAdapter(out, { ...facts, ...more }, step.parameters);
   const bytes = (path: string): Buffer => readFileSync(join(path, "adapter_model.safetensors"));
   assert.ok(bytes(out).equals(bytes(peft)), "adapter_model.safetensors");

@@ -69,7 +69,11 @@ for (const family of families) {
       dropout: 0,
       dora: false,
     };
-    await saveAdapter(out, { ...facts, baseModelName: family, fanInFanOut: family === "gpt2" }, parameters);
+    await saveAdapter(
+      out,
+      { ...facts, baseModelName: family, fanInFanOut: family === "gpt2", labels: null },
+      parameters,
+    );
     const bytes = (path: string): Buffer => readFileSync(join(path, "adapter_model.safetensors"));
     assert.ok(bytes(out).equals(bytes(peft)), "adapter_model.safetensors");
     const ours = JSON.parse(readFileSync(join(out, "adapter_config.json"), "utf8"));

@@ -45,6 +45,7 @@ function quadratic(values = new Float32Array(4)): Stepper & { runs: number } {
         loss,
         tokenLosses: new Float32Array(),
         tokenHits: null,
+        scores: null,
         labelled: { places: new Int32Array(), labels: new Int32Array() },
       };
     },
@@ -56,6 +57,7 @@ function quadratic(values = new Float32Array(4)): Stepper & { runs: number } {
         loss: 0,
         tokenLosses,
         tokenHits: null,
+        scores: null,
         labelled: { places: new Int32Array(), labels: new Int32Array() },
       };
     },

@@ -34,6 +34,8 @@ export interface ConfigToWrite {
 export interface AdapterToWrite {
   readonly config: ConfigToWrite;
   readonly tensors: readonly ModuleToWrite[];
+  /** Tensors of modules that are saved whole. Default: none. */
+  readonly whole?: readonly NamedTensor[];
 }
 
 /** A tensor of an adapter under its name in the trained model: `encoder.query.lora_A.weight`. */
@@ -62,10 +64,10 @@ export type AdapterDtype = "F32" | "BF16";
  */
 export async function writeAdapter(
   folder: string,
-  { config, tensors }: AdapterToWrite,
+  { config, tensors, whole = [] }: AdapterToWrite,
   options: WriteOptions = {},
 ): Promise<void> {
-  await writeTensors(folder, config, tensors.flatMap(toTensors), options);
+  await writeTensors(folder, config, [...tensors.flatMap(toTensors), ...whole], options);
 }
 
 export interface WriteOptions {

@@ -3,8 +3,8 @@
 import { writeFile } from "node:fs/promises";
 import type { Command } from "commander";
 import type { Progress } from "../../base/log.js";
+import { openCheckpoint } from "../../model/checkpoint/open.js";
 import { isTaskModel } from "../../model/task/folder.js";
-import { openDevice } from "../../runtime/device/open.js";
 import type { Item } from "../../train/data/dataset.js";
 import {
   answerable,
@@ -18,27 +18,31 @@ import {
   scorePairs,
   shareOf,
 } from "../../train/evaluate.js";
+import type { OpenedHead } from "../../train/files/adapter-files.js";
 import { readRecord } from "../../train/files/record.js";
 import { openServed, type Served } from "../../train/served.js";
 import { trainDefaults } from "../../train/settings.js";
 import { openNamedAdapter } from "../adapters/source.js";
-import { chooseFor, type DeviceFacts, describeDevice, formatDevice } from "../device.js";
-import { chooseHalves, floatDtypes, settleHalves } from "../halves.js";
+import { type DeviceFacts, describeDevice, formatDevice } from "../device.js";
+import { floatDtypes } from "../halves.js";
 import { usableThreads } from "../machine.js";
 import { addOptions, readOptions } from "../options/command-line.js";
 import { requireGiven } from "../options/settings.js";
-import { choosePrecision } from "../precision.js";
 import { tickingLine } from "../progress.js";
-import { cancelledLine, listenForShutdown, signalExitCode } from "../serve/shutdown.js";
+import { cancelledLine, listenForShutdown, type Shutdown, signalExitCode } from "../serve/shutdown.js";
 import { formatFields } from "../table.js";
 import { locateModel } from "../task-model.js";
 import { printJson, printLine, type Terminal } from "../terminal.js";
 import { encodingOf, openTrainModel, printWarnings, readData, type TrainModel } from "../train/model.js";
 import { formatMetric } from "../train/report.js";
+import { openScoreBase } from "../train/score-base.js";
+import { scoreTask } from "../train/score-job.js";
 import { Quit, UsageError } from "../usage.js";
 import { type EvaluatedRow, formatDetails, joinResults } from "./details.js";
+import { openEngineOptions } from "./engine.js";
 import { type EvalFlags, evalOptions } from "./options.js";
-import { evaluateTask } from "./task-eval.js";
+import { adapterHead, evaluateScores } from "./score-eval.js";
+import { evaluateTask, type TaskFigures } from "./task-eval.js";
 
 export function addEval(program: Command, terminal: Terminal): void {
   const command = program
@@ -71,13 +75,19 @@ async function evaluate(flags: EvalFlags, terminal: Terminal): Promise<void> {
   requireGiven(evalOptions, flags, "model", "data");
   const folder = await locateModel(flags.model, terminal);
   if (await isTaskModel(folder)) return await evaluateTaskModel(folder, flags, terminal);
-  if (flags.task !== null) throw new UsageError(["--task is for task models; the model is a decoder."]);
+  if (flags.task !== null && flags.task !== scoreTask) {
+    throw new UsageError([`--task ${flags.task} is for task models; the model is a decoder.`]);
+  }
   using shutdown = listenForShutdown(terminal);
   const progress = tickingLine(terminal.stderr);
-  await using opened = await openTrainModel(folder, flags.chatTemplate);
-  const { checkpoint } = opened;
   await using adapter =
     flags.adapter === null ? null : await openNamedAdapter(flags.adapter, { option: "--adapter", ...flags }, terminal);
+  const checkpoint = await openCheckpoint(folder);
+  const head = adapter && (await adapterHead(adapter.folder, { checkpoint }));
+  if (head || checkpoint.config.classifier || flags.task !== null) {
+    return await evaluateClassifier(folder, flags, { head, adapter: adapter?.folder ?? null, shutdown }, terminal);
+  }
+  await using opened = await openTrainModel(folder, flags.chatTemplate);
   const record = adapter === null ? null : await readRecord(adapter.folder);
   const template =
     flags.labelTemplate?.replaceAll("\\n", "\n") ?? record?.label_template ?? trainDefaults.labelTemplate;
@@ -90,25 +100,11 @@ async function evaluate(flags: EvalFlags, terminal: Terminal): Promise<void> {
   printWarnings(data, terminal.stderr);
   const items = evaluated(data).slice(0, flags.maxEvalSamples ?? undefined);
   if (items.length === 0) throw new UsageError([`${flags.data} has no row with tokens to evaluate.`]);
-  const precision = choosePrecision(checkpoint.parameterCount, flags);
-  const choice = await chooseFor(flags);
-  const auto = { kvCacheDtype: "auto", activationDtype: "auto" } as const;
-  chooseHalves(auto, choice, precision.dtype);
   try {
     progress.report("starting the engine", 0, 0);
-    using device = await openDevice(choice);
-    const halves = await settleHalves(auto, precision.dtype, device, checkpoint.config);
-    await using served = await openServed({
-      checkpoint,
-      device,
-      ...precision,
-      ...halves,
-      threads: flags.threads ?? usableThreads(),
-      maxContext: length,
-      maxBatch: flags.maxBatch,
-      adapter: adapter?.folder ?? null,
-      ...(flags.cacheDir === null ? {} : { cacheDirectory: flags.cacheDir }),
-    });
+    using engine = await openEngineOptions(checkpoint, flags, { maxContext: length, adapter: adapter?.folder ?? null });
+    await using served = await openServed(engine.options);
+    const { choice, halves } = engine;
     const labels = record?.labels?.length ? record.labels : data.labels;
     const { signal } = shutdown;
     const evaluation = { opened, template, labels, length, exact: flags.exactMatch, signal, progress: progress.report };
@@ -118,7 +114,7 @@ async function evaluate(flags: EvalFlags, terminal: Terminal): Promise<void> {
     const all = {
       data: data.digest,
       adapter: served.digest,
-      dtype: precision.dtype,
+      dtype: engine.options.dtype,
       device: describeDevice(choice, {
         kvCacheDtype: floatDtypes[halves.cacheType],
         activationDtype: floatDtypes[halves.activationType],
@@ -138,18 +134,52 @@ async function evaluate(flags: EvalFlags, terminal: Terminal): Promise<void> {
   }
 }
 
-/** Options that concern decoders only, where they are given. */
-function refuseDecoderOptions({ details, chatTemplate, labelTemplate, exactMatch }: EvalFlags): void {
+interface Classified {
+  /** Of the adapter; null if it has none. */
+  readonly head: OpenedHead | null;
+  /** A PEFT folder; null: only the base. */
+  readonly adapter: string | null;
+  readonly shutdown: Shutdown;
+}
+
+/** A decoder with a layer of labels. */
+async function evaluateClassifier(
+  folder: string,
+  flags: EvalFlags,
+  { head, adapter, shutdown: { signal } }: Classified,
+  terminal: Terminal,
+): Promise<void> {
+  requireGiven(evalOptions, flags, "data");
+  refuseTextOptions(flags, `does not apply to ${scoreTask}.`);
+  await using base = await openScoreBase(folder, flags.maxLength);
+  const own = head ?? base.head;
+  if (own === null) {
+    throw new UsageError([`${flags.model} has no layer of labels; --adapter names an adapter with one.`]);
+  }
+  const progress = tickingLine(terminal.stderr);
+  try {
+    using engine = await openEngineOptions(base.checkpoint, flags, { maxContext: base.maxLength, adapter });
+    const options = { ...flags, data: flags.data, served: engine.options, signal, progress: progress.report };
+    const figures = await evaluateScores(base, own, options);
+    progress.end();
+    printTaskFigures(figures, flags, terminal);
+  } finally {
+    progress.end();
+  }
+}
+
+/** Options about generated text, where they are given. `why`: the rest of a sentence. */
+function refuseTextOptions({ details, chatTemplate, labelTemplate, exactMatch }: EvalFlags, why: string): void {
   const given = Object.entries({ details, "chat-template": chatTemplate, "label-template": labelTemplate })
     .filter(([, value]) => value !== null)
     .map(([name]) => `--${name}`);
   const all = exactMatch ? given : [...given, "--no-exact-match"];
-  if (all.length > 0) throw new UsageError(all.map((name) => `${name} is for decoders; the model is a task model.`));
+  if (all.length > 0) throw new UsageError(all.map((name) => `${name} ${why}`));
 }
 
 async function evaluateTaskModel(path: string, flags: EvalFlags, terminal: Terminal): Promise<void> {
   requireGiven(evalOptions, flags, "data");
-  refuseDecoderOptions(flags);
+  refuseTextOptions(flags, "is for decoders; the model is a task model.");
   using shutdown = listenForShutdown(terminal);
   const progress = tickingLine(terminal.stderr);
   await using adapter =
@@ -162,7 +192,14 @@ async function evaluateTaskModel(path: string, flags: EvalFlags, terminal: Termi
     signal: shutdown.signal,
     progress: progress.report,
   }).finally(() => progress.end());
-  if (flags.json) return printJson(terminal.stdout, figures);
+  printTaskFigures(figures, flags, terminal);
+}
+
+function printTaskFigures(figures: TaskFigures, flags: EvalFlags, terminal: Terminal): void {
+  if (flags.json) {
+    printJson(terminal.stdout, figures);
+    return;
+  }
   const { task, rows, data, loss, metrics } = figures;
   const fields: [string, string][] = [
     ["task", task],

@@ -50,7 +50,7 @@ export async function evaluateTask(options: TaskEvalOptions): Promise<TaskFigure
     ...{ path: options.data, progress, signal },
     ...{ seed: 0, validationSplit: 0, maxEvalSamples: Number.MAX_SAFE_INTEGER },
   });
-  const rows = rowsOf(data).slice(0, options.maxEvalSamples ?? undefined);
+  const rows = evaluatedRows(data).slice(0, options.maxEvalSamples ?? undefined);
   if (rows.length === 0) throw new UsageError([`${options.data} has no row to evaluate.`]);
   const goal = base.setup.objective(data, adapter?.labels ?? null);
   const batches = plainTaskBatches(rows, options.maxBatch);
@@ -64,7 +64,8 @@ export async function evaluateTask(options: TaskEvalOptions): Promise<TaskFigure
   };
 }
 
-function rowsOf({ train, valid, test }: TaskData) {
+/** The test rows, or the validation rows, or all rows. */
+export function evaluatedRows({ train, valid, test }: TaskData) {
   if (test.length > 0) return test;
   return valid.length > 0 ? valid : train;
 }

@@ -20,6 +20,11 @@ export function refuseGiven(flags: TrainFlags, names: readonly (keyof TrainFlags
   if (given.length > 0) throw new UsageError(given.map((name) => `--${flagName(name)} ${why}`));
 }
 
+export function requireLength(length: number, most: number): void {
+  if (length <= most) return;
+  throw new UsageError([`--max-length ${length} is more than the ${most} tokens that the model supports.`]);
+}
+
 export function requireDigest(allowed: string | null, found: string): void {
   if (allowed === null || allowed === found) return;
   throw new LorikeetError("data_invalid", `The data is ${found}, not the ${allowed} of --data-digest.`, {

@@ -11,7 +11,7 @@ import { Checkpoints } from "../../train/files/checkpoints.js";
 import { type RunRecord, readRecord } from "../../train/files/record.js";
 import type { RunFolder } from "../../train/files/run-folder.js";
 import { chooseModules, shortNames } from "../../train/lora.js";
-import { countBytes, type Fitting, fitMemory } from "../../train/memory.js";
+import { countBytes, type Fitting, fitMemory, type MemoryShape } from "../../train/memory.js";
 import { openSession, type TrainSession } from "../../train/session.js";
 import type { TrainSettings } from "../../train/settings.js";
 import { openNamedAdapter } from "../adapters/source.js";
@@ -27,6 +27,7 @@ import {
   recordOf,
   refuseGiven,
   requireDigest,
+  requireLength,
   requireSame,
   requireSteps,
   requireValidation,
@@ -62,7 +63,9 @@ export async function openJob(
 ): Promise<TrainJob> {
   requireGiven(trainOptions, flags, "model", "data");
   const progress = progressLine(terminal.stderr);
-  refuseGiven(flags, taskNames, "is for task models; the model is a decoder.");
+  refuseGiven(flags, ["task"], "is for task models; decoders are trained on text, or with --task text-classification.");
+  refuseGiven(flags, ["modulesToSave"], "is for task models; the model is a decoder.");
+  refuseGiven(flags, ["labels"], "is for task models, and for decoders with --task text-classification.");
   const model = await openTrainModel(folder, flags.chatTemplate);
   try {
     const { checkpoint } = model;
@@ -101,7 +104,7 @@ export async function openJob(
       ...(flags.cacheDir === null ? {} : { cacheDirectory: flags.cacheDir }),
       progress: progress.report,
     });
-    requireMemory(session, checkpoint, settings);
+    requireMemory(shapeOfRun(session, checkpoint, settings), settings);
     const stepsDone = origin === null ? 0 : ((await Checkpoints.stepsIn(join(origin, "checkpoints"))).at(-1) ?? 0);
     const isExtended = origin !== null && origin === resumed?.outputDir;
     requireSteps(session.totalSteps, stepsDone, isExtended);
@@ -160,14 +163,11 @@ export const adapterNames = [
   "publish",
 ] as const;
 
-/** Options of task models. */
-const taskNames = ["task", "labels", "modulesToSave"] as const;
-
 /** Options that --init-from takes from the adapter. */
 const shapeNames = ["loraR", "loraAlpha", "useRslora", "targetModules"] as const;
 
 /** The settings with the shape of the --init-from adapter. Rejects a different shape; LoRA may become DoRA. */
-function keepShape(
+export function keepShape(
   asked: TrainSettings,
   { shape, modules, dora }: OpenedAdapter,
   config: DecoderConfig,
@@ -199,21 +199,20 @@ function keepShape(
   return kept;
 }
 
-function requireLength(length: number, most: number): void {
-  if (length <= most) return;
-  throw new UsageError([`--max-length ${length} is more than the ${most} tokens that the model supports.`]);
-}
-
-/** Rejects a run that does not fit into memory, and suggests one that does. */
-function requireMemory(session: TrainSession, { config }: Checkpoint, settings: TrainSettings): void {
+function shapeOfRun(session: TrainSession, { config }: Checkpoint, settings: TrainSettings): MemoryShape {
   const { rows, length } = session.plan.largest();
-  const shape = {
+  return {
     ...{ config, rows, length, trainable: session.trainableParameters },
     weightBytes: settings.method === "full" ? 0 : session.base.bytes,
     dtype: settings.dtype,
     trainsHead: !session.facts || session.facts.modules.some(({ path }) => path === config.head.linear.path),
     gradientCheckpointing: settings.gradientCheckpointing,
   };
+}
+
+/** Rejects a run that does not fit into memory, and suggests one that does. */
+export function requireMemory(shape: MemoryShape, settings: TrainSettings): void {
+  const { length } = shape;
   const needed = countBytes(shape);
   const memory = memoryForRun();
   if (needed <= memory) return;

@@ -1,6 +1,5 @@
 /** A run that trains a task model's adapter. */
 
-import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { loadTaskAdapter } from "../../adapter/format.js";
 
@@ -18,15 +17,17 @@ import { openNamedAdapter } from "../adapters/source.js";
 import { usableThreads } from "../machine.js";
 import { flagName } from "../options/names.js";
 import { requireGiven } from "../options/settings.js";
+import { formatCount } from "../options/units.js";
 import { progressLine } from "../progress.js";
 import type { Terminal } from "../terminal.js";
 import { UsageError } from "../usage.js";
 import { recordOf, refuseGiven, requireDigest, requireSame, requireSteps, requireValidation } from "./checks.js";
 import { adapterNames } from "./job.js";
+import { readLabels } from "./labels.js";
 import { settingsOf, type TrainFlags, trainOptions } from "./options.js";
 import type { Job } from "./run-job.js";
 import { openTaskBase, type TaskBase } from "./task-base.js";
-import { planTask } from "./task-report.js";
+import { methodText, planTask } from "./task-report.js";
 
 /** `path`: of the model. `resumed`: the run to continue, which must match. */
 export async function openTaskJob(
@@ -86,7 +87,11 @@ export async function openTaskJob(
     const stepsDone = origin === null ? 0 : ((await Checkpoints.stepsIn(join(origin, "checkpoints"))).at(-1) ?? 0);
     const isExtended = origin !== null && origin === resumed?.outputDir;
     requireSteps(session.totalSteps, stepsDone, isExtended);
-    const facts = { base, settings, data, session, threads, stepsDone };
+    const facts = {
+      ...{ settings, data, session, threads, stepsDone },
+      model: `${model.names[0]}, ${base.task}, ${formatCount(base.parameters)} parameters`,
+      ...{ task: base.task, method: methodText(session), labels: goal.labels, hasNorms: base.hasNorms },
+    };
     return {
       ...{ flags, settings, session, record, isExtended },
       warnings: data.warnings,
@@ -142,27 +147,6 @@ function requireModules(flags: TrainFlags, { labels }: TrainSettings, { labels: 
   );
   if (labels === null || kept === null || labels.join("\n") === kept.join("\n")) return;
   throw new UsageError([`--labels is ${labels.join()}, but the adapter of --init-from keeps its own: ${kept.join()}.`]);
-}
-
-/** The names, or those in a JSON file. */
-async function readLabels(given: readonly string[]): Promise<readonly string[]> {
-  const [path = "", ...others] = given;
-  const names: unknown = path.endsWith(".json") && others.length === 0 ? await readJsonList(path) : given;
-  const isList = Array.isArray(names) && names.every((name) => typeof name === "string" && name !== "");
-  if (!isList || names.length === 0 || new Set(names).size < names.length) {
-    throw new UsageError([
-      `--labels ${given.join()} must be names that differ, or a JSON file with a list of such names.`,
-    ]);
-  }
-  return names;
-}
-
-async function readJsonList(path: string): Promise<unknown> {
-  try {
-    return JSON.parse(await readFile(path, "utf8"));
-  } catch (error) {
-    throw new UsageError([`--labels ${path} cannot be read: ${error instanceof Error ? error.message : error}.`]);
-  }
 }
 
 const comparedRows = 16;

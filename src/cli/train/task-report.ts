@@ -1,8 +1,10 @@
-/** What `train` says about a run over a task model before it begins: a measured step, and the rows. */
+/** What `train` says about a run of a task before it begins: a measured step, and the rows. */
 
 import { basename } from "node:path";
 import type { Progress } from "../../base/log.js";
 import { peakBytes } from "../../train/estimate.js";
+import type { LoraShape } from "../../train/lora.js";
+import type { RunSession } from "../../train/run-session.js";
 import type { TrainSettings } from "../../train/settings.js";
 import type { TaskSession } from "../../train/tasks/session.js";
 import type { TaskData } from "../../train/tasks/task-data.js";
@@ -11,13 +13,20 @@ import { formatBytes, formatCount } from "../options/units.js";
 import { formatFields } from "../table.js";
 import { formatTime } from "./report.js";
 import type { JobPlan } from "./run-job.js";
-import type { TaskBase } from "./task-base.js";
 
 export interface TaskFacts {
-  readonly base: TaskBase;
+  /** Its name, task and size. */
+  readonly model: string;
+  readonly task: string;
+  /** What is trained. */
+  readonly method: string;
+  /** null: the outputs have no names. */
+  readonly labels: readonly string[] | null;
+  /** Whether the graph has batch normalizations. */
+  readonly hasNorms: boolean;
   readonly settings: TrainSettings;
   readonly data: TaskData;
-  readonly session: TaskSession;
+  readonly session: RunSession<TaskBatch>;
   readonly threads: number;
   readonly stepsDone: number;
 }
@@ -40,7 +49,7 @@ export async function planTask(facts: TaskFacts, signal: AbortSignal, progress: 
     header: (out) => formatTaskHeader(facts, { ms, bytes }, out),
     data: formatExamples(data),
     json: {
-      task: facts.base.task,
+      task: facts.task,
       steps: session.totalSteps,
       trainable_parameters: session.trainableParameters,
       train_rows: data.train.length,
@@ -53,7 +62,7 @@ export async function planTask(facts: TaskFacts, signal: AbortSignal, progress: 
 }
 
 /** The second of two runs: the first also builds the graph. Changes no parameters. */
-async function timeOf({ trainable }: TaskSession, batch: TaskBatch, signal: AbortSignal): Promise<number> {
+async function timeOf({ trainable }: RunSession<TaskBatch>, batch: TaskBatch, signal: AbortSignal): Promise<number> {
   const place = { total: trainable.count(batch), step: 0, run: 0, signal };
   await trainable.run(batch, place);
   const began = performance.now();
@@ -62,22 +71,21 @@ async function timeOf({ trainable }: TaskSession, batch: TaskBatch, signal: Abor
 }
 
 function formatTaskHeader(
-  { base, settings, data, session, threads, stepsDone }: TaskFacts,
+  { model, method, labels, hasNorms, settings, data, session, threads, stepsDone }: TaskFacts,
   { ms, bytes }: { readonly ms: number; readonly bytes: number },
   out: string,
 ): string {
-  const { model, task, parameters, hasNorms } = base;
   const { shortened } = data.counts;
   const perStep = settings.batchSize * settings.gradientAccumulationSteps;
   return formatFields([
-    ["model", `${model.names[0]}, ${task}, ${formatCount(parameters)} parameters`],
-    ["method", methodText(session)],
+    ["model", model],
+    ["method", method],
     ...(hasNorms ? [["norms", "batch normalizations keep their statistics"] as const] : []),
     [
       "rows",
       `${data.train.length} to train on, ${data.valid.length} to validate${shortened > 0 ? `; ${shortened} shortened` : ""}`,
     ],
-    ["labels", session.goal.labels?.slice(0, 20).join(", ") ?? "none"],
+    ["labels", labels?.slice(0, 20).join(", ") ?? "none"],
     ["data", data.digest],
     ["steps", `${session.totalSteps} of ${perStep} rows, validation after every ${session.validateEvery}`],
     ...(stepsDone > 0 ? [["resumed", `after step ${stepsDone}`] as const] : []),
@@ -88,13 +96,19 @@ function formatTaskHeader(
   ]);
 }
 
-function methodText({ adapter, targets, trainableParameters }: TaskSession): string {
+export function methodText({ adapter, targets, trainableParameters }: TaskSession): string {
   if (adapter === null) return `full: ${formatCount(trainableParameters)} trained`;
-  const { shape, dora } = adapter;
   const adapted = targets.filter(({ form }) => form.kind === "lora").length;
-  const whole = targets.length - adapted;
+  return adapterText({ ...adapter, adapted, whole: targets.length - adapted }, trainableParameters);
+}
+
+/** `adapted`, `whole`: numbers of modules. */
+export function adapterText(
+  { shape, dora, adapted, whole }: { shape: LoraShape; dora: boolean; adapted: number; whole: number },
+  parameters: number,
+): string {
   const heads = whole === 0 ? "" : `, ${whole} saved whole`;
-  return `${dora ? "DoRA" : "LoRA"} rank ${shape.rank}, alpha ${shape.alpha}${shape.rslora ? " (rsLoRA)" : ""} on ${adapted} modules${heads}: ${formatCount(trainableParameters)} trained`;
+  return `${dora ? "DoRA" : "LoRA"} rank ${shape.rank}, alpha ${shape.alpha}${shape.rslora ? " (rsLoRA)" : ""} on ${adapted} modules${heads}: ${formatCount(parameters)} trained`;
 }
 
 /** The first two rows, by their places. */

@@ -4,6 +4,7 @@ import { basename } from "node:path";
 import type { Command } from "commander";
 import { checkName } from "../../adapter/names.js";
 import { assert } from "../../base/errors.js";
+import { openCheckpoint } from "../../model/checkpoint/open.js";
 import { isTaskModel } from "../../model/task/folder.js";
 import { RunFolder, type StartMode } from "../../train/files/run-folder.js";
 import { addOptions } from "../options/command-line.js";
@@ -17,6 +18,7 @@ import { openDecoderJob } from "./decoder-job.js";
 import { trainOptions } from "./options.js";
 import { readTrainOptions } from "./resume.js";
 import { type Job, resumeLine, runJob, showPlan } from "./run-job.js";
+import { openScoreJob, scoreTask } from "./score-job.js";
 import { openTaskJob } from "./task-job.js";
 
 export function addTrain(program: Command, terminal: Terminal): void {
@@ -34,6 +36,11 @@ export function addTrain(program: Command, terminal: Terminal): void {
       throw new Quit(signalExitCode(name));
     }
   });
+}
+
+/** Whether a decoder is trained to classify: as `--task` asks, or because it is a classifier. */
+async function isScored(path: string, { task }: Flags): Promise<boolean> {
+  return task === scoreTask || (await openCheckpoint(path)).config.classifier !== undefined;
 }
 
 async function stoppedLine(out: string | null, terminal: Terminal): Promise<string> {
@@ -55,6 +62,10 @@ async function runCommand(flags: Flags, shutdown: Shutdown, terminal: Terminal):
   const withJob = async (resumed: RunFolder | null, use: <B>(job: Job<B>) => Promise<void>): Promise<void> => {
     if (isTask) {
       await using job = await openTaskJob(path, flags, terminal, shutdown.signal, resumed);
+      return await use(job);
+    }
+    if (await isScored(path, flags)) {
+      await using job = await openScoreJob(path, flags, terminal, shutdown.signal, resumed);
       return await use(job);
     }
     await using job = await openDecoderJob(path, flags, terminal, resumed);

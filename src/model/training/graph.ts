@@ -31,7 +31,7 @@ import { plainWeight } from "../weights.js";
 import { TrainingAttention } from "./attention.js";
 import { TrainingDelta } from "./delta.js";
 import { gatedSilu, silu } from "./gate.js";
-import { buildTokenLosses } from "./head.js";
+import { buildLabelLosses, buildTokenLosses } from "./head.js";
 import { TrainingLinears } from "./linear.js";
 import { attentionBlocks } from "./masks.js";
 import { TrainingShifts } from "./shifts.js";
@@ -44,6 +44,8 @@ export interface TrainingGraph {
   readonly tokenLosses: Value;
   /** With `countsHits`: 1 where the label is the likeliest token, else 0: [labelled]. */
   readonly tokenHits: Value | null;
+  /** With `score`: the scores of all labels, [labelled, labels]. */
+  readonly scores: Value | null;
   /** The trained parameters, graph inputs in the order of the forward pass. */
   readonly parameters: readonly Value[];
   /** For `backward`. */
@@ -58,14 +60,15 @@ export interface TrainingGraph {
  * flat positions, each once, whose next token is labelled; `labels` [labelled]; `chunk_sizes` [chunks], which sum to labelled; `block_sizes` [attentionBlocks], which sum to length (`blockSizes`).
  * With dropout `dropout.{path}` bool [rows * length, in] ([labelled, in] for the head), true where an element is kept. Parameters: `{path}.lora_A`
  * [in, rank], `{path}.lora_B` [rank, out], `{path}.lora_magnitude` [out] with DoRA, beside which `{path}.lora_norm` [out] is read, the
- * length of each output's adapted weights; in mode `full` the checkpoint's tensors.
+ * length of each output's adapted weights; in mode `full` the checkpoint's tensors; with `score` its weight [labels, hidden], and `labels`
+ * are not tokens but indices of labels, which the token at the position itself predicts.
  */
 export function buildTrainingGraph(options: TrainingOptions): TrainingGraph {
   const builder = new GraphBuilder("training");
   const lowering = new TrainingLowering(builder, options);
   const tokenLosses = buildDecoder(lowering, options.config);
-  const { custom, costly, tokenHits } = lowering;
-  return { builder, tokenLosses, tokenHits, parameters: lowering.parameters.list, custom, costly };
+  const { custom, costly, tokenHits, scores } = lowering;
+  return { builder, tokenLosses, tokenHits, scores, parameters: lowering.parameters.list, custom, costly };
 }
 
 class TrainingLowering implements Lowering {
@@ -74,6 +77,7 @@ class TrainingLowering implements Lowering {
   readonly custom: CustomGradient[] = [];
   readonly costly = new Set<string>();
   tokenHits: Value | null = null;
+  scores: Value | null = null;
   readonly #options: TrainingOptions;
   readonly #config: DecoderConfig;
   readonly #inputs: Record<"ids" | "positions" | "segments" | "rows" | "labels" | "chunks", Value>;
@@ -286,6 +290,12 @@ class TrainingLowering implements Lowering {
   head(head: Head, x: Value): Value {
     const { labels, chunks } = this.#inputs;
     const { parameters } = this;
+    const { score } = this.#options;
+    if (score) {
+      const { scores, losses } = buildLabelLosses(this.op, x, score.outFeatures, { labels, ...this });
+      this.scores = scores;
+      return losses;
+    }
     return buildTokenLosses(this.op, this.#options, head, x, {
       labels,
       chunks,

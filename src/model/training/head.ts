@@ -4,6 +4,7 @@ import type { CustomGradient } from "../../graph/gradient.js";
 import type { Ops } from "../../graph/ops.js";
 import type { Value } from "../../graph/types.js";
 import type { Head } from "../blueprint.js";
+import { scoreWeight } from "../modules.js";
 import { buildEmbedding, buildLinear } from "../serving/linear.js";
 import { plainWeight, type WeightSource, weightOf } from "../weights.js";
 import type { TrainingLinears } from "./linear.js";
@@ -64,6 +65,18 @@ export function buildTokenLosses(op: Ops, options: TrainingOptions, head: Head, 
     return crossEntropy(op, bent(op, shifted(logits), head).logits, label, context.custom, hits);
   });
   return keep(joined(op, losses));
+}
+
+/** Scores of `outFeatures` labels by a layer that is trained whole, and -log p(label): of x [labelled, hidden]. */
+export function buildLabelLosses(
+  op: Ops,
+  x: Value,
+  outFeatures: number,
+  { labels, parameters, custom }: Pick<HeadContext, "labels" | "parameters" | "custom">,
+): { scores: Value; losses: Value } {
+  const weight = parameters.input(scoreWeight, [outFeatures, at(x.shape, 1)]);
+  const scores = op.gemm(x, weight, null, { transB: true });
+  return { scores, losses: crossEntropy(op, scores, op.unsqueeze(labels, -1), custom, null) };
 }
 
 /** Splits [labelled, ...] into consecutive parts of the given sizes. */

@@ -26,6 +26,8 @@ export interface TrainingOptions {
   readonly maxLength: number;
   /** Whether the graph says which labels are the likeliest tokens (`tokenHits`). */
   readonly countsHits?: boolean;
+  /** A layer of this many labels in place of the head, trained whole. Default: the head. */
+  readonly score?: { readonly outFeatures: number };
   /** The number of chunks of labelled rows in the head: only one chunk's logits are held at a time. */
   readonly chunks: number;
 }

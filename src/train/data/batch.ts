@@ -14,6 +14,8 @@ export interface TokenBatch {
   readonly segments?: Int32Array;
   /** Position of each token in its sequence. Default: counted from the start of each segment. */
   readonly positions?: Int32Array;
+  /** Replaces `labels` where tokens predict something else than the next token. */
+  readonly labelled?: Labelled;
 }
 
 export const noLabel = -100;
@@ -22,12 +24,13 @@ export const noLabel = -100;
 export interface Labelled {
   /** Flat positions of the predicting tokens, in ascending order. */
   readonly places: Int32Array;
-  /** The token that each should predict. */
+  /** The token, or the index of the label, that each should predict. */
   readonly labels: Int32Array;
 }
 
-/** labels[t] is predicted at t - 1 of the same sequence. */
+/** The batch's own, or: labels[t] is predicted at t - 1 of the same sequence. */
 export function labelledPlaces(batch: TokenBatch): Labelled {
+  if (batch.labelled) return batch.labelled;
   const { rows, length, labels, segments } = batch;
   assert(labels.length === rows * length && batch.ids.length === rows * length, `a batch of ${rows} by ${length}`);
   const places: number[] = [];

@@ -1,5 +1,6 @@
 /** Converts trained parameters to PEFT files and back. Our A [in, rank] and B [rank, out] are PEFT's, transposed. */
 
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import {
   type AdapterDtype,
@@ -11,7 +12,7 @@ import {
 } from "../../adapter/format.js";
 import { assert, LorikeetError } from "../../base/errors.js";
 import type { BaseModule } from "../../model/blueprint.js";
-import { baseModules } from "../../model/modules.js";
+import { baseModules, scorePath, scoreWeight } from "../../model/modules.js";
 import { moduleInputs } from "../../model/training/types.js";
 import type { DecoderConfig } from "../../model/types.js";
 import { SafetensorsFile } from "../../tensor/safetensors.js";
@@ -29,12 +30,14 @@ export interface AdapterFacts {
   readonly baseModelName: string;
   /** Whether adapted layers are stored [in, out]. */
   readonly fanInFanOut: boolean;
+  /** Names of the outputs of a layer of labels, which is saved whole; null: the adapter has none. */
+  readonly labels: readonly string[] | null;
 }
 
 /** Writes the current parameters and flushes them to disk. BF16 rounds them. */
 export async function saveAdapter(
   folder: string,
-  { shape, modules, targetModules, dropout, dora, baseModelName, fanInFanOut }: AdapterFacts,
+  { shape, modules, targetModules, dropout, dora, baseModelName, fanInFanOut, labels }: AdapterFacts,
   parameters: readonly Parameter[],
   dtype: AdapterDtype = "F32",
 ): Promise<void> {
@@ -56,6 +59,7 @@ export async function saveAdapter(
       targetModules,
       fanInFanOut,
       ...patterns,
+      ...(labels && { taskType: "SEQ_CLS", modulesToSave: [scorePath] }),
     },
     tensors: modules.map(({ path, rank, inFeatures, outFeatures }) => ({
       path,
@@ -66,8 +70,15 @@ export async function saveAdapter(
       b: transpose(dataOf(moduleInputs(path).b), rank, outFeatures),
       ...(dora ? { magnitude: dataOf(moduleInputs(path).magnitude) } : {}),
     })),
+    whole: parameters.filter(({ name }) => labels && name === scoreWeight),
   };
   await writeAdapter(folder, adapter, { fsync: true, dtype });
+  if (labels) await writeLabels(folder, labels);
+}
+
+/** What a head's outputs are called, beside the adapter. */
+export async function writeLabels(folder: string, labels: readonly string[]): Promise<void> {
+  await writeFile(join(folder, "labels.json"), `${JSON.stringify(labels, null, 2)}\n`, { flush: true });
 }
 
 /** Target modules whose rank or alpha differs from the common one, by path. */
@@ -84,8 +95,15 @@ export interface OpenedAdapter {
   readonly dora: boolean;
   readonly shape: LoraShape;
   readonly modules: readonly LoraModule[];
+  /** Of its layer of labels; null: it has none. */
+  readonly head: OpenedHead | null;
   /** Copies the tensors into the parameters. */
   readInto(parameters: readonly Parameter[]): Promise<void>;
+}
+
+export interface OpenedHead {
+  readonly outFeatures: number;
+  readonly labels: readonly string[] | null;
 }
 
 /** Opens a PEFT folder to continue training, after checking it against its base model. Throws what the check throws. */
@@ -94,11 +112,12 @@ export async function openAdapter(
   config: DecoderConfig,
   modulesOfBase: readonly BaseModule[] = baseModules(config),
 ): Promise<OpenedAdapter> {
-  const { summary, modules: checked, saved, config: canonical } = await checkAdapter(folder, modulesOfBase);
+  const { summary, modules: checked, saved, labels, config: canonical } = await checkAdapter(folder, modulesOfBase);
   if (!methodOf(canonical).isTrainable) throw notTrained(folder, canonical.peft_type);
   if (checked.some(({ addedBiasName }) => addedBiasName !== null)) throw biasNotTrained(folder);
-  if (saved.length > 0) throw headNotTrained(folder);
   if (checked.some(({ path }) => path === config.embedding.path)) throw embeddingNotTrained(folder);
+  const [score] = saved;
+  if (score?.bias) throw headBiasNotTrained(folder);
   const shape = { rank: canonical.r, alpha: canonical.lora_alpha, rslora: canonical.use_rslora };
   const modules = checked.map(({ path, inFeatures, outFeatures, rank, alpha, scale }) => ({
     path,
@@ -113,6 +132,7 @@ export async function openAdapter(
     dora: summary.dora,
     shape,
     modules,
+    head: score ? { outFeatures: score.outFeatures, labels } : null,
     async readInto(parameters) {
       const byName = new Map(parameters.map((parameter) => [parameter.name, parameter]));
       await using file = await openWeights(folder);
@@ -122,6 +142,8 @@ export async function openAdapter(
         transposeInto(await file.readFloat32(bName), outFeatures, rank, byName.get(b));
         if (extraName !== null) transposeInto(await file.readFloat32(extraName), 1, outFeatures, byName.get(magnitude));
       }
+      const trained = byName.get(scoreWeight);
+      if (score?.weight && trained) trained.data.set(await file.readFloat32(score.weight.name));
     },
   };
 }
@@ -131,8 +153,8 @@ function embeddingNotTrained(folder: string): LorikeetError {
   return new LorikeetError("adapter_unsupported", message, { param: folder });
 }
 
-function headNotTrained(folder: string): LorikeetError {
-  const message = `${folder} has a layer of labels (score), which training on text does not continue.`;
+function headBiasNotTrained(folder: string): LorikeetError {
+  const message = `${folder} has a bias on its layer of labels (score), which is not trained.`;
   return new LorikeetError("adapter_unsupported", message, { param: folder });
 }
 

@@ -54,7 +54,7 @@ export async function baseValues(
 const fanIn = ({ inFeatures, kernel }: TaskModule): number => kernel.reduce((count, size) => count * size, inFeatures);
 
 /** U(-1/sqrt(in), 1/sqrt(in)), as torch starts linear layers and convolutions. */
-function fillUniform(data: Float32Array, inputs: number, draws: Draws): void {
+export function fillUniform(data: Float32Array, inputs: number, draws: Draws): void {
   const bound = 1 / Math.sqrt(inputs);
   for (let i = 0; i < data.length; i++) data[i] = bound * (2 * draws.next() - 1);
 }

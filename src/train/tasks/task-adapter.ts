@@ -1,13 +1,11 @@
 /** A task model's adapter as PEFT's files: writes the trained tensors, and opens a folder to continue from. */
 
-import { writeFile } from "node:fs/promises";
-import { join } from "node:path";
 import { type AdapterDtype, checkTaskAdapter, methodOf, writeTensors } from "../../adapter/format.js";
 import { assert, LorikeetError } from "../../base/errors.js";
 import type { TaskTarget } from "../../model/task/adapter-targets.js";
 import type { TaskModule } from "../../model/task/target-modules.js";
 import { type TrainedTarget, tensorNames } from "../../model/task/trained-modules.js";
-import { openWeights } from "../files/adapter-files.js";
+import { openWeights, writeLabels } from "../files/adapter-files.js";
 import type { LoraShape } from "../lora.js";
 import type { Parameter } from "../step.js";
 
@@ -48,7 +46,7 @@ export async function saveTaskAdapter(
     taskType: null,
   };
   await writeTensors(folder, config, parameters, { fsync: true, dtype });
-  if (labels) await writeFile(join(folder, "labels.json"), `${JSON.stringify(labels, null, 2)}\n`, { flush: true });
+  if (labels) await writeLabels(folder, labels);
 }
 
 export interface OpenedTaskAdapter {

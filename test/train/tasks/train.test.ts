@@ -16,6 +16,7 @@ import { pngOf } from "../../support/png-file.js";
 import { runHere } from "../../support/program.js";
 import { adaptersFolder, openService } from "../../support/service.js";
 import { taskRoot } from "../../support/task-models.js";
+import { writeByteTokenizer, writeTinyModel } from "../../support/tiny-model.js";
 
 const folder = mkdtempSync(join(tmpdir(), "lorikeet-train-task-"));
 after(() => rmSync(folder, { recursive: true }));
@@ -73,6 +74,81 @@ test("a classifier with a fresh head is trained, uploaded and answers with its l
     ],
   );
 });
+
+test("a decoder with a layer of labels is trained, uploaded, answers with them, is evaluated and continued", async () => {
+  const decoder = join(folder, "decoder");
+  await writeTinyModel(decoder, "F32");
+  await using store = await adaptersFolder({});
+  await using service = await openService({ model: decoder, adapters: store.path });
+  const task = ["--task", "text-classification"];
+  const options = [...task, "--labels", "down,up", "--learning-rate", "0.01", "--max-steps", "12"];
+  const trained = await train(decoder, reviews, "tone", ...options, "--publish", service.url);
+  assert.equal(trained.code, 0, trained.err);
+  const { validation_metrics: now, served_check: check, validation_loss: loss } = trained.results;
+  assert.ok(now.accuracy >= 0.9 && now.macro_f1 >= 0.9, JSON.stringify(now));
+  assert.ok(check.difference < 1e-5, `${check.trained} trained, ${check.served} served`);
+  const { task_type: type, modules_to_save: saved } = JSON.parse(
+    readFileSync(join(trained.folder, "adapter_config.json"), "utf8"),
+  );
+  assert.deepEqual([type, saved], ["SEQ_CLS", ["score"]]);
+  const input = ["the film is warm and fine .", "the film is weak and dull ."];
+  const answer = await (await post(service.url, "/classify", { model: "tone", input })).json();
+  const { data } = answer as { data: { label: string }[] };
+  assert.deepEqual(
+    data.map(({ label }) => label),
+    ["up", "down"],
+  );
+
+  const evaluate = ["eval", "--model", decoder, "--data", reviews, "--threads", "1", "--json"];
+  const judged = await runHere([...evaluate, "--adapter", trained.folder]);
+  assert.equal(judged.code, 0, judged.err);
+  const figures = JSON.parse(judged.out);
+  assert.deepEqual([figures.task, figures.rows, figures.accuracy === undefined], ["text-classification", 48, true]);
+  assert.ok(figures.metrics.accuracy >= 0.9);
+  assert.match((await runHere([...evaluate, ...task])).err, /has no layer of labels/);
+
+  const more = await train(
+    decoder,
+    reviews,
+    "tone-further",
+    ...task,
+    "--init-from",
+    trained.folder,
+    "--max-steps",
+    "1",
+  );
+  assert.equal(more.code, 0, more.err);
+  assert.equal(more.results.base_validation_loss, loss);
+  const text = await train(decoder, reviews, "text", "--init-from", trained.folder, "--max-steps", "1");
+  assert.match(text.err, /has a layer of labels \(score\).*--task text-classification does/);
+  assert.match((await train(decoder, reviews, "none", ...task)).err, /for example --labels down,up/);
+  assert.match((await train(decoder, reviews, "none", ...options, "--packing")).err, /--packing does not apply/);
+});
+
+test("a decoder that is a classifier is trained further, or with a fresh layer", onlyWhenLong, async () => {
+  const base = join(folder, "classifier");
+  cpSync("test/fixtures/decoder-heads/classifier", base, { recursive: true });
+  writeByteTokenizer(base);
+  const rows = rowsFile(
+    "answers",
+    Array.from({ length: 16 }, (_, i) => ({ text: `is it ${i}?`, label: ["no", "yes"][i % 2] })),
+  );
+  const kept = await train(base, rows, "kept", "--max-steps", "1");
+  assert.equal(kept.code, 0, kept.err);
+  assert.deepEqual(readJson(join(kept.folder, "labels.json")), ["no", "maybe", "yes", "always"]);
+  const judged = await runHere(["eval", "--model", base, "--data", rows, "--threads", "1", "--json"]);
+  assert.equal(judged.code, 0, judged.err);
+  assert.equal(JSON.parse(judged.out).rows, 16);
+  const fresh = await train(base, rows, "fresh", "--labels", "yes,no", "--max-steps", "1");
+  assert.equal(fresh.code, 0, fresh.err);
+  assert.deepEqual(readJson(join(fresh.folder, "labels.json")), ["yes", "no"]);
+  assert.ok(fresh.results.served_check.difference < 1e-5);
+  const config = readJson(join(base, "config.json"));
+  writeFileSync(join(base, "config.json"), JSON.stringify({ ...config, problem_type: "multi_label_classification" }));
+  assert.match((await train(base, rows, "many")).err, /scores each label by itself/);
+});
+
+const readJson = (path: string) => JSON.parse(readFileSync(path, "utf8"));
 
 test("a run over a task model that is extended ends with the bytes of a whole one", onlyWhenLong, async () => {
   const options = ["--labels", "down,up", "--lora-dropout", "0.1", "--use-dora", "--lr-scheduler-type", "constant"];

@@ -1,5 +1,6 @@
 /** Classification of texts and of pictures. */
 
+import type { RowTokenizer } from "../../../text/tokenizer/row-tokenizer.js";
 import type { Fields } from "../../data/rows.js";
 import { labelOf, RowFault, shown, textOf } from "../../data/rows.js";
 import { ImageReader, imageInputs } from "../inputs/image-inputs.js";
@@ -14,9 +15,23 @@ import { chooseOutput, requireTokenizer, type SetupParts, type TaskGoal, type Ta
 
 export function textClassification(parts: SetupParts): TaskSetup {
   const tokenizer = requireTokenizer(parts);
-  const limit = parts.maxLength ?? undefined;
   const lesson = lessonOf(parts);
-  const reader: RowReader = {
+  return {
+    reader: labelledTextReader(tokenizer, parts.maxLength, lesson),
+    inputs: textInputs(parts.graph, tokenizer),
+    savesHeads: true,
+    objective: (data, labels) => labelGoal(parts, lesson, data, labels),
+  };
+}
+
+/** `maxLength`: tokens of the longest row; null: the model's limit. */
+export function labelledTextReader(
+  tokenizer: RowTokenizer,
+  maxLength: number | null,
+  lesson: Pick<Lesson, "field" | "example" | "read"> = oneLabel,
+): RowReader {
+  const limit = maxLength ?? undefined;
+  return {
     kind: "label",
     forms: [
       {
@@ -30,16 +45,11 @@ export function textClassification(parts: SetupParts): TaskSetup {
       const pair =
         fields.text_pair === undefined || fields.text_pair === null ? undefined : textOf(fields, "text_pair");
       const whole = await tokenizer.encodeRow({ text, pair }, { truncate: true, maxLength: limit });
+      if (whole.ids.length === 0) throw new RowFault("has a text without tokens");
       const target = lesson.read(fields[lesson.field]);
       const most = Math.min(limit ?? Number.POSITIVE_INFINITY, tokenizer.maxLength ?? Number.POSITIVE_INFINITY);
       return { source: [whole], target, size: whole.ids.length, place, isShortened: whole.ids.length >= most };
     },
-  };
-  return {
-    reader,
-    inputs: textInputs(parts.graph, tokenizer),
-    savesHeads: true,
-    objective: (data, labels) => labelGoal(parts, lesson, data, labels),
   };
 }
 
@@ -84,14 +94,14 @@ interface Lesson {
   objective(labels: readonly string[], output: string): TaskObjective<never>;
 }
 
+const oneLabel: Lesson = {
+  ...{ field: "label", example: "good", requireFit: requireSeveral, read: labelOf, objective: classification },
+  labelsOf: (target) => [String(target)],
+};
+
 /** As the model is served, whatever head an adapter gives it: by a softmax, by a sigmoid for each label, or by a single one. */
 function lessonOf({ head: { isExclusive, labels } }: SetupParts): Lesson {
-  if (isExclusive) {
-    return {
-      ...{ field: "label", example: "good", requireFit: requireSeveral, read: labelOf, objective: classification },
-      labelsOf: (target) => [String(target)],
-    };
-  }
+  if (isExclusive) return oneLabel;
   if (labels?.length === 1) {
     return {
       ...{ field: "score", example: 0.8, requireFit: requireSingle, read: scoreOf },

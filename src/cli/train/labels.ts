@@ -1,0 +1,25 @@
+/** The labels of `--labels`. */
+
+import { readFile } from "node:fs/promises";
+import { UsageError } from "../usage.js";
+
+/** The names, or those in a JSON file. */
+export async function readLabels(given: readonly string[]): Promise<readonly string[]> {
+  const [path = "", ...others] = given;
+  const names: unknown = path.endsWith(".json") && others.length === 0 ? await readJsonList(path) : given;
+  const isList = Array.isArray(names) && names.every((name) => typeof name === "string" && name !== "");
+  if (!isList || names.length === 0 || new Set(names).size < names.length) {
+    throw new UsageError([
+      `--labels ${given.join()} must be names that differ, or a JSON file with a list of such names.`,
+    ]);
+  }
+  return names;
+}
+
+async function readJsonList(path: string): Promise<unknown> {
+  try {
+    return JSON.parse(await readFile(path, "utf8"));
+  } catch (error) {
+    throw new UsageError([`--labels ${path} cannot be read: ${error instanceof Error ? error.message : error}.`]);
+  }
+}

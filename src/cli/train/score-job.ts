@@ -1,0 +1,172 @@
+/** A run that trains a decoder to classify texts: an adapter and a layer of labels. */
+
+import { join } from "node:path";
+import { openTargets } from "../../train/decoder-step.js";
+import type { OpenedAdapter } from "../../train/files/adapter-files.js";
+import { Checkpoints } from "../../train/files/checkpoints.js";
+import { readRecord } from "../../train/files/record.js";
+import type { RunFolder } from "../../train/files/run-folder.js";
+import { scoreGoal } from "../../train/score/goal.js";
+import { openServedScores, scoreInputs } from "../../train/score/served.js";
+import { openScoreSession, type ScoreSession } from "../../train/score/session.js";
+import type { TrainSettings } from "../../train/settings.js";
+import { evaluateServed } from "../../train/tasks/served-task.js";
+import { loadTaskData, type TaskData } from "../../train/tasks/task-data.js";
+import { plainTaskBatches, type TaskBatch } from "../../train/tasks/trainable.js";
+import { openNamedAdapter } from "../adapters/source.js";
+import { usableThreads } from "../machine.js";
+import { requireGiven } from "../options/settings.js";
+import { formatCount } from "../options/units.js";
+import { progressLine } from "../progress.js";
+import type { Terminal } from "../terminal.js";
+import { UsageError } from "../usage.js";
+import { recordOf, refuseGiven, requireDigest, requireSame, requireSteps, requireValidation } from "./checks.js";
+import { keepShape, requireMemory } from "./job.js";
+import { readLabels } from "./labels.js";
+import { settingsOf, type TrainFlags, trainOptions } from "./options.js";
+import type { Job } from "./run-job.js";
+import { openScoreBase, type ScoreBase } from "./score-base.js";
+import { adapterText, planTask } from "./task-report.js";
+
+export const scoreTask = "text-classification";
+
+/** `folder`: of the model. `resumed`: the run to continue, which must match. */
+export async function openScoreJob(
+  folder: string,
+  flags: TrainFlags,
+  terminal: Terminal,
+  signal: AbortSignal,
+  resumed: RunFolder | null,
+): Promise<Job<TaskBatch>> {
+  requireGiven(trainOptions, flags, "model", "data");
+  refuseGiven(
+    flags,
+    ["modulesToSave"],
+    "is for task models; the model is a decoder, whose layer `score` is saved whole.",
+  );
+  refuseGiven(flags, textNames, `does not apply to --task ${scoreTask}.`);
+  if (flags.task !== null && flags.task !== scoreTask) {
+    throw new UsageError([
+      `--task is ${flags.task}, but the model is a classifier, which is trained for ${scoreTask}.`,
+    ]);
+  }
+  if (flags.method !== "sft") {
+    throw new UsageError([
+      `--method ${flags.method} does not train a decoder for ${scoreTask}; an adapter with sft does.`,
+    ]);
+  }
+  const threads = flags.threads ?? usableThreads();
+  const progress = progressLine(terminal.stderr);
+  const base = await openScoreBase(folder, flags.maxLength);
+  try {
+    const { checkpoint } = base;
+    const { config } = checkpoint;
+    const asked = settingsOf(flags, config, flags.labels === null ? null : await readLabels(flags.labels));
+    await using start =
+      flags.initFrom === null
+        ? null
+        : await openNamedAdapter(flags.initFrom, { option: "--init-from", adapters: null }, terminal);
+    const cache = flags.cacheDir === null ? {} : { cacheDirectory: flags.cacheDir };
+    const decoder = {
+      ...{ checkpoint, threads, ...cache },
+      initFrom: start?.folder ?? null,
+      progress: progress.report,
+    };
+    const targets = await openTargets({ ...decoder, settings: asked });
+    if (targets.start) requireLabels(asked, targets.start);
+    const settings = targets.start ? keepShape(asked, targets.start, config) : asked;
+    const data = await loadTaskData(base.reader, { ...settings, path: flags.data, progress: progress.report, signal });
+    requireDigest(flags.dataDigest, data.digest);
+    requireValidation(flags, data);
+    const goal = scoreGoal(data, settings.labels, targets.start?.head ?? base.head);
+    const record = recordOf({
+      base: { name: checkpoint.names[0], parameters: checkpoint.parameterCount, dtype: settings.dtype },
+      ...{ settings, data },
+      labels: goal.names,
+      initFrom: targets.start?.digest ?? null,
+      task: { name: scoreTask, heads: ["score"], frozen_norms: false },
+    });
+    const origin = resumed ? await resumed.origin() : null;
+    if (origin !== null) requireSame(await readRecord(origin), record);
+    const session = await openScoreSession({ ...decoder, ...{ settings, targets, data, goal } });
+    requireMemory(
+      {
+        config: { ...config, vocabSize: goal.labels.length },
+        ...{ rows: settings.batchSize, length: Math.max(...session.plan.largest().map(({ size }) => size)) },
+        ...{ trainable: session.trainableParameters, weightBytes: session.base.bytes, trainsHead: true },
+        ...{ dtype: settings.dtype, gradientCheckpointing: settings.gradientCheckpointing },
+      },
+      settings,
+    );
+    const stepsDone = origin === null ? 0 : ((await Checkpoints.stepsIn(join(origin, "checkpoints"))).at(-1) ?? 0);
+    const isExtended = origin !== null && origin === resumed?.outputDir;
+    requireSteps(session.totalSteps, stepsDone, isExtended);
+    const facts = {
+      ...{ settings, data, session, threads, stepsDone },
+      model: `${checkpoint.names[0]}, ${scoreTask}, ${formatCount(checkpoint.parameterCount)} parameters as ${settings.dtype}`,
+      ...{ task: scoreTask, method: methodText(session), labels: goal.names, hasNorms: false },
+    };
+    return {
+      ...{ flags, settings, session, record, isExtended },
+      warnings: data.warnings,
+      measure: (at, report) => planTask(facts, at, report),
+      comparison: () => comparisonOf(base, session, data, settings, { threads, ...cache }),
+      takeSamples: null,
+      samples: async () => [],
+      async [Symbol.asyncDispose]() {
+        await session[Symbol.asyncDispose]();
+        await base[Symbol.asyncDispose]();
+      },
+    };
+  } catch (error) {
+    await base[Symbol.asyncDispose]();
+    throw error;
+  } finally {
+    progress.end();
+  }
+}
+
+/** Options of training on text. */
+const textNames = [
+  "chatTemplate",
+  "labelTemplate",
+  "trainOn",
+  "packing",
+  "tokenAccuracy",
+  "beta",
+  "sampleEvery",
+] as const;
+
+/** Rejects labels that the --init-from adapter's layer does not have. */
+function requireLabels({ labels }: TrainSettings, { head }: OpenedAdapter): void {
+  const kept = head?.labels ?? null;
+  if (labels === null || kept === null || labels.join("\n") === kept.join("\n")) return;
+  throw new UsageError([`--labels is ${labels.join()}, but the adapter of --init-from keeps its own: ${kept.join()}.`]);
+}
+
+function methodText({ facts, trainableParameters }: ScoreSession): string {
+  return adapterText({ ...facts, adapted: facts.modules.length, whole: 1 }, trainableParameters);
+}
+
+const comparedRows = 16;
+
+/** Some validation rows by the training graph and by the serving engine. */
+function comparisonOf(
+  { checkpoint, maxLength }: ScoreBase,
+  { trainable, goal }: ScoreSession,
+  data: TaskData,
+  { batchSize, dtype }: TrainSettings,
+  more: { readonly threads: number; readonly cacheDirectory?: string },
+) {
+  const rows = (data.valid.length > 0 ? data.valid : data.train).slice(0, comparedRows);
+  const batches = plainTaskBatches(rows, Math.min(batchSize, 4)); // no more memory than the run itself
+  return {
+    rows: rows.length,
+    trained: async (signal: AbortSignal) => (await trainable.evaluate(batches, { signal })).loss,
+    async served(adapter: string, signal: AbortSignal) {
+      const options = { ...{ checkpoint, dtype, adapter }, maxContext: maxLength, maxBatch: 4, ...more };
+      await using served = await openServedScores(options);
+      return (await evaluateServed(served, { inputs: scoreInputs, objective: goal.objective, batches, signal })).loss;
+    },
+  };
+}
