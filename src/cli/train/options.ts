@@ -54,7 +54,7 @@ export const trainOptions = {
   task: open("Model", "from config.json", {
     placeholder: "task",
     parse: oneOf(...trainedTasks),
-    help: "what a task model is trained for, where its folder does not say so",
+    help: "what a task model is trained for, where its folder does not say so; a decoder is trained on text, or for text-classification",
   }),
   data: open("Data", "required", {
     placeholder: "path",
@@ -80,7 +80,7 @@ export const trainOptions = {
   labels: open("Data", "the model's", {
     placeholder: "names",
     parse: list,
-    help: "labels of a task model's head, separated by commas, or a JSON file with a list of them; the head is a fresh one unless they are the base's",
+    help: "labels of a head, separated by commas, or a JSON file with a list of them; the head is a fresh one unless they are the base's",
   }),
   maxEvalSamples: count("Data", d.maxEvalSamples, 0, "validation rows at most"),
   dataDigest: open("Data", "any data", {
