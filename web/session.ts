@@ -2,7 +2,7 @@
  * The page's connection: its key, the client and the socket made with it, and whether the server is there. Notices a restart and says what it
  * cost. Everything else on the page asks the server through here.
  */
-import { signal } from "@preact/signals";
+import { computed, signal } from "@preact/signals";
 import { ApiClient } from "./client/client.js";
 import { ApiError, isNoAnswer } from "./client/errors.js";
 import { GenerationSocket } from "./client/socket.js";
@@ -26,8 +26,8 @@ const baseUrl = new URL(".", location.href).href;
 
 export const connection = signal<Connection>({ state: "connecting" });
 export const server = signal<ServerInfo | null>(null);
-/** Whether the server trains. */
-export const canTrain = signal(false);
+export const canTrain = computed(() => server.value?.permissions.fine_tuning ?? false);
+export const canAddAdapters = computed(() => server.value?.permissions.adapters ?? false);
 /** What the reader should know about the connection, until it is dismissed. */
 export const notice = signal<string | null>(null);
 
@@ -67,14 +67,8 @@ async function probe(): Promise<Connection> {
   try {
     const found = await client.server();
     if (server.value !== null && server.value.instance !== found.instance) reportRestart();
-    const isNew = server.value?.instance !== found.instance || server.value.bases === null;
     server.value = found;
     if (!(await client.isReady())) return { state: "loading" };
-    if (isNew)
-      canTrain.value = await client.fineTuning.jobs().then(
-        () => true,
-        () => false,
-      );
     // Ready and still the same: it has only lost the connection, if that has not just broken again.
     if (cutOff === cutOffBefore) cutOff = 0;
     return { state: "ready" };

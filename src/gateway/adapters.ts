@@ -15,7 +15,7 @@ import type { GatewayObserver } from "./observer.js";
 
 export type StorePort = Pick<
   AdapterStore,
-  "resolve" | "list" | "isNamed" | "hold" | "stage" | "stageCopy" | "put" | "remove" | "folder"
+  "takesUploads" | "resolve" | "list" | "isNamed" | "hold" | "stage" | "stageCopy" | "put" | "remove" | "folder"
 > &
   Pick<AdapterNames, "otherBaseOf">;
 export type CachePort = Pick<AdapterCache, "prefetch" | "pin" | "unpin" | "forget" | "state" | "stats">;
@@ -74,6 +74,11 @@ export class Adapters {
 
   constructor(deps: AdaptersDeps) {
     this.#deps = deps;
+  }
+
+  /** Whether uploads can be stored. */
+  get takesUploads(): boolean {
+    return this.#deps.store.takesUploads;
   }
 
   list(): AdapterInfo[] {

@@ -56,13 +56,13 @@ test("every encoding of a file holds the same bytes", async () => {
 
 test("a program gets JSON, and every link in it works", async () => {
   await using rig = await openServerRig();
-  const instances = new Set<string>();
+  const instances = new Set<unknown>();
   for (const headers of [{}, { accept: "*/*" }, { accept: "application/json" }]) {
     const answer = await fetch(rig.url, { headers });
     assert.match(answer.headers.get("content-type") ?? "", /^application\/json/);
-    const facts: { name: string; bases: unknown; instance: string; links: Record<string, string> } = JSON.parse(
-      await answer.text(),
-    );
+    const facts: Record<"name" | "bases" | "instance" | "permissions", unknown> & { links: Record<string, string> } =
+      JSON.parse(await answer.text());
+    assert.deepEqual(facts.permissions, { adapters: true, fine_tuning: false });
     assert.deepEqual([facts.name, facts.bases], ["lorikeet", [{ name: "base", text: true, task: null }]]);
     instances.add(facts.instance);
     for (const path of Object.values(facts.links)) assert.equal((await fetch(rig.url + path)).status, 200, path);

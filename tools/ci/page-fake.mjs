@@ -59,6 +59,7 @@ export async function startFake() {
   app.get("/", (_req, res) =>
     res.json({
       instance: "fake",
+      permissions: { adapters: true, fine_tuning: false },
       bases: [
         { name: "base", text: true, task: null },
         { name: "digits", text: false, task: "image-classification" },

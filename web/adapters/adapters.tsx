@@ -4,7 +4,7 @@ import { loadModels } from "../compare/models.js";
 import { formatCount } from "../parts/format.js";
 import { Icon } from "../parts/icon.js";
 import { hrefOf, route } from "../route.js";
-import { connection } from "../session.js";
+import { canAddAdapters, connection } from "../session.js";
 import { AdapterCard } from "./adapter-card.js";
 import { type Parcel, readDrop } from "./dropped.js";
 import { adapters, listFault, watchAdapters } from "./live.js";
@@ -34,7 +34,7 @@ export function Adapters() {
   const drop = async (event: DragEvent): Promise<void> => {
     event.preventDefault();
     setOver(false);
-    const parcel = event.dataTransfer ? await readDrop(event.dataTransfer) : null;
+    const parcel = event.dataTransfer && canAddAdapters.value ? await readDrop(event.dataTransfer) : null;
     if (parcel) setUpload({ parcel, replaced: null });
   };
   const add = (): void => setUpload({ parcel: null, replaced: null });
@@ -44,7 +44,7 @@ export function Adapters() {
       aria-label="Adapters of this server"
       onDragOver={(event) => {
         event.preventDefault();
-        setOver(true);
+        setOver(canAddAdapters.value);
       }}
       onDragLeave={({ currentTarget, relatedTarget }) => {
         if (!(relatedTarget instanceof Node && currentTarget.contains(relatedTarget))) setOver(false);
@@ -62,10 +62,12 @@ export function Adapters() {
           value={wanted}
           onInput={(event) => setWanted(event.currentTarget.value)}
         />
-        <button type="button" class="primary" onClick={add}>
-          <Icon name="plus" />
-          Add an adapter
-        </button>
+        {canAddAdapters.value ? (
+          <button type="button" class="primary" onClick={add}>
+            <Icon name="plus" />
+            Add an adapter
+          </button>
+        ) : null}
       </div>
       {listFault.value === null ? null : (
         <p class="fault" role="alert">
@@ -73,7 +75,7 @@ export function Adapters() {
         </p>
       )}
       {listed === null ? null : listed.length === 0 ? (
-        <NoAdapters onAdd={add} />
+        <NoAdapters onAdd={canAddAdapters.value ? add : null} />
       ) : (
         <AdapterTable adapters={listed} wanted={wanted} />
       )}

@@ -159,7 +159,15 @@ function useView(area: { readonly current: HTMLElement | null }) {
 }
 
 /** Shown in place of an empty table. */
-export function NoAdapters({ onAdd }: { readonly onAdd: () => void }) {
+export function NoAdapters({ onAdd }: { readonly onAdd: (() => void) | null }) {
+  if (onAdd === null) {
+    return (
+      <p class="empty">
+        This server has no adapters. To add some from here, its operator sets a folder with{" "}
+        <code>--adapters FOLDER</code>.
+      </p>
+    );
+  }
   return (
     <div class="empty">
       <p>This server has no adapters yet. Drop a PEFT folder here.</p>

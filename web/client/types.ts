@@ -6,6 +6,8 @@ export interface ServerInfo {
   readonly instance: string;
   /** null while they load. */
   readonly bases: readonly BaseInfo[] | null;
+  /** What the page's key may do besides asking models. */
+  readonly permissions: { readonly adapters: boolean; readonly fine_tuning: boolean };
 }
 
 /** A base model, whether it generates text, and the task that it was made for, by Hugging Face's name; null: none but text. */

@@ -34,6 +34,7 @@ export * from "./types.js";
 export class AdapterStore {
   readonly #limits: StoreLimits;
   readonly #logger: Logger;
+  readonly #takesUploads: boolean;
   readonly #disk: StoreDisk;
   readonly #stored: StoredAdapters;
   readonly #scan: FolderScan;
@@ -58,6 +59,7 @@ export class AdapterStore {
     const rescan = (): Promise<void> => this.scan();
     this.#limits = limits;
     this.#logger = logger;
+    this.#takesUploads = options.directory !== null;
     this.#disk = disk;
     this.#stored = stored;
     this.#scan = scan;
@@ -97,6 +99,11 @@ export class AdapterStore {
         this.#looking = undefined;
       });
     return this.#looking;
+  }
+
+  /** Whether there is a folder to store uploads in. */
+  get takesUploads(): boolean {
+    return this.#takesUploads;
   }
 
   /** Sorted by name. */

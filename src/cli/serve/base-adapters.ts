@@ -14,6 +14,10 @@ export class BaseAdapters implements StorePort {
     this.#store = store;
   }
 
+  get takesUploads(): boolean {
+    return this.#store().takesUploads;
+  }
+
   resolve(name: string): AdapterRecord | null {
     const record = this.#store().resolve(name);
     return record?.base === this.#base ? record : null;

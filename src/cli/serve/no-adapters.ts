@@ -16,6 +16,7 @@ const unknown = async (digest: string): Promise<never> => {
 };
 
 const store: StorePort = {
+  takesUploads: false,
   resolve: () => null,
   list: () => [],
   isNamed: () => false,

@@ -66,7 +66,7 @@ type BareParts = Omit<AppParts, "bases" | "responses" | "fineTuning">;
 
 /** The app that answers while the model loads: alive, not ready, process metrics only. */
 export function createWaitingApp(parts: BareParts): Express {
-  const app = createBare(parts, null, { post: [gateMiddleware(parts.gate)] });
+  const app = createBare(parts, null, null, { post: [gateMiddleware(parts.gate)] });
   app.use(gateMiddleware(parts.gate));
   return closeRoutes(app, parts);
 }
@@ -90,7 +90,12 @@ export function createApp(parts: AppParts): Express {
   const options = { ...parts.options, onLimit: (limit: string) => metrics.limited.inc({ limit }) };
   const json = jsonBody(options);
   const api = { ...parts, options, json };
-  const app = createBare(parts, bases, responses ? { post: [gateMiddleware(gate), json, generateOf(api).either] } : {});
+  const app = createBare(
+    parts,
+    bases,
+    parts.fineTuning,
+    responses ? { post: [gateMiddleware(gate), json, generateOf(api).either] } : {},
+  );
   const hasTasks = bases.with("task").length > 0;
   const hasPipelines = bases.with("pipeline").length > 0;
   const named = hasPipelines ? { post: [pictureBody(options), pipelineOf(api)] } : {};
@@ -111,7 +116,12 @@ function gateMiddleware(gate: Gate): RequestHandler {
 }
 
 /** The middleware that every request passes, and the operator's routes. `root` has more handlers of `/`. */
-function createBare(parts: BareParts, bases: Bases | null, root: Handlers = {}): Express {
+function createBare(
+  parts: BareParts,
+  bases: Bases | null,
+  fineTuning: FineTuning | null,
+  root: Handlers = {},
+): Express {
   const app = express();
   app.disable("x-powered-by");
   app.disable("etag");
@@ -128,7 +138,7 @@ function createBare(parts: BareParts, bases: Bases | null, root: Handlers = {}):
   }
   app.use(keyMiddleware(parts.access));
   addMetrics(app, parts);
-  route(app, "/", { get: [factsHandler(parts.instance, bases)], ...root });
+  route(app, "/", { get: [factsHandler(parts.instance, bases, fineTuning !== null)], ...root });
   return app;
 }
 

@@ -31,12 +31,19 @@ const policy = [
 
 const aYear = 365 * 24 * 60 * 60;
 
-/** `GET /` for programs. `instance` identifies the process: it changes with each start. `bases` is null while they load. */
-export function factsHandler(instance: string, bases: Bases | null) {
+/**
+ * `GET /` for programs. `instance` identifies the process: it changes with each start. `bases` is null while they load. `permissions`: what a
+ * key of this server may do besides asking models, so that a client need not offer what would be refused.
+ */
+export function factsHandler(instance: string, bases: Bases | null, trains: boolean) {
   const served = bases?.all.map(factsOf) ?? null;
+  const permissions = { adapters: bases?.adapters.takesUploads ?? false, fine_tuning: trains };
   return (_req: Request, res: Response): void => {
     res.vary("Accept");
-    res.json({ object: "server", name: "lorikeet", instance, bases: served, api: "/v1", websocket: "/v1/ws", links });
+    res.json({
+      ...{ object: "server", name: "lorikeet", instance, bases: served, permissions },
+      ...{ api: "/v1", websocket: "/v1/ws", links },
+    });
   };
 }
 
