@@ -6,7 +6,7 @@ import { loadModels } from "../compare/models.js";
 import { Dialog } from "../parts/dialog.js";
 import { formatBytes } from "../parts/format.js";
 import { Icon } from "../parts/icon.js";
-import { client, noteFailure } from "../session.js";
+import { client, noteFailure, server } from "../session.js";
 import { tryLinkOf } from "./compare-link.js";
 import { type Parcel, readChosen, readDrop } from "./dropped.js";
 import { adapters, refresh } from "./live.js";
@@ -27,6 +27,7 @@ export interface UploadDialogProps {
 export function UploadDialog({ parcel: dropped, replaced, onClose }: UploadDialogProps) {
   const [parcel, setParcel] = useState(dropped);
   const [name, setName] = useState(replaced ?? dropped?.name ?? "");
+  const [base, setBase] = useState<string | null>(null);
   const [progress, setProgress] = useState<Progress>({ kind: "choosing" });
   const take = (taken: Parcel | null): void => {
     if (!taken) return;
@@ -43,7 +44,7 @@ export function UploadDialog({ parcel: dropped, replaced, onClose }: UploadDialo
       const onProgress = (sent: number): void => setProgress({ kind: "sending", sent });
       setProgress({
         kind: "stored",
-        stored: await client.upload(name, parcel.content, { replace: exists, onProgress }),
+        stored: await client.upload(name, parcel.content, { replace: exists, base, onProgress }),
       });
       await Promise.all([refresh(), loadModels()]);
     } catch (error) {
@@ -65,6 +66,7 @@ export function UploadDialog({ parcel: dropped, replaced, onClose }: UploadDialo
               <input value={name} spellcheck={false} onInput={(event) => setName(event.currentTarget.value)} />
             </label>
           ) : null}
+          <BaseChooser base={base} onChoose={setBase} />
           {progress.kind === "sending" && parcel ? <Sending sent={progress.sent} total={parcel.content.size} /> : null}
           {progress.kind === "refused" ? <Refusal {...progress} /> : null}
           <button type="submit" class="primary" disabled={!parcel || name === "" || progress.kind === "sending"}>
@@ -74,6 +76,25 @@ export function UploadDialog({ parcel: dropped, replaced, onClose }: UploadDialo
         </form>
       )}
     </Dialog>
+  );
+}
+
+/** Asked only where there is a choice. An adapter usually names its base, or fits one alone. */
+function BaseChooser({ base, onChoose }: { base: string | null; onChoose: (base: string | null) => void }) {
+  const bases = server.value?.bases ?? [];
+  if (bases.length < 2) return null;
+  return (
+    <label>
+      Base
+      <select value={base ?? ""} onChange={({ currentTarget }) => onChoose(currentTarget.value || null)}>
+        <option value="">the one that it names or fits</option>
+        {bases.map(({ name }) => (
+          <option key={name} value={name}>
+            {name}
+          </option>
+        ))}
+      </select>
+    </label>
   );
 }
 

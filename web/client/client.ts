@@ -19,6 +19,13 @@ export interface ClientOptions {
   readonly sendUpload?: SendUpload;
 }
 
+export interface UploadOptions {
+  readonly replace: boolean;
+  /** The served name of the adapter's base; null: the server finds it. */
+  readonly base?: string | null;
+  readonly onProgress?: (sent: number) => void;
+}
+
 /** Asks for a path and throws ApiError for a refusal. */
 export type Call = (path: string, init?: RequestInit) => Promise<Response>;
 
@@ -63,14 +70,15 @@ export class ApiClient {
   async upload(
     name: string,
     tar: Blob,
-    { replace, onProgress = () => {} }: { readonly replace: boolean; readonly onProgress?: (sent: number) => void },
+    { replace, base = null, onProgress = () => {} }: UploadOptions,
   ): Promise<Stored> {
     const headers = {
       ...this.#headers,
       "content-type": "application/x-tar",
       ...(replace ? {} : { "if-none-match": "*" }),
     };
-    const url = this.#baseUrl + adapterPath(name);
+    const query = base === null ? "" : `?${new URLSearchParams({ base })}`;
+    const url = this.#baseUrl + adapterPath(name) + query;
     const { status, text } = await this.#sendUpload(url, headers, tar, onProgress);
     if (status === 0) throw noAnswer();
     if (status >= 400) throw errorOf(status, text);
