@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { bucketsOf, parseMetrics, quantileBetween, sumOf } from "../../web/client/metrics.js";
+import { pointOf, readingOf } from "../../web/load/reading.js";
 
 const histogram = (counts: readonly number[]): string =>
   ["0.1", "0.2", "+Inf"].map((bound, at) => `wait_bucket{le="${bound}"} ${counts[at]}`).join("\n");
@@ -33,4 +34,25 @@ test("quantiles are of what came between two readings", () => {
   assert.equal(quantileBetween(now, now, 0.5), null);
   const slow = bucketsOf(parseMetrics(histogram([5, 15, 115])), "wait");
   assert.equal(quantileBetween(now, slow, 0.99), 0.2, "beyond the last bound, it is the last bound");
+});
+
+test("rows of task models are no tokens, and every base's requests count", () => {
+  const at = (scale: number): string =>
+    [
+      `lorikeet_batch_rows_sum{base="text"} ${12 * scale}`,
+      `lorikeet_batch_rows_sum{base="digits"} ${40 * scale}`,
+      `lorikeet_batch_rows_count{base="text"} ${6 * scale}`,
+      `lorikeet_batch_rows_count{base="digits"} ${20 * scale}`,
+      `lorikeet_time_to_first_token_seconds_count{base="text"} ${2 * scale}`,
+      `lorikeet_inter_token_seconds_count{base="text"} ${10 * scale}`,
+      `lorikeet_requests_total{base="text",outcome="ok"} ${2 * scale}`,
+      `lorikeet_requests_total{base="digits",outcome="ok"} ${4 * scale}`,
+      `lorikeet_rejections_total{base="digits",code="queue_full"} ${2 * scale}`,
+    ].join("\n");
+  const [before, now] = [readingOf(at(1), 0), readingOf(at(2), 2_000)];
+  const point = pointOf(before, before, now);
+  assert.deepEqual(
+    [point.tokensPerSecond, point.rows, point.requestsPerSecond, point.rejectionsPerSecond],
+    [6, 2, 3, 1],
+  );
 });

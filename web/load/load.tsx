@@ -9,7 +9,7 @@ const percent = (value: number): string => `${formatNumber(value)} %`;
 const charts: readonly Omit<ChartProps, "points">[] = [
   {
     title: "Tokens a second",
-    help: "Tokens that decode steps made, and prompt tokens of requests that ended",
+    help: "Tokens that were generated, and prompt tokens of requests that ended",
     show: formatNumber,
     lines: [
       { name: "generated", read: (point) => point.tokensPerSecond },
@@ -17,8 +17,17 @@ const charts: readonly Omit<ChartProps, "points">[] = [
     ],
   },
   {
+    title: "Requests a second",
+    help: "Requests that ended, and those refused for lack of capacity or time",
+    show: formatNumber,
+    lines: [
+      { name: "ended", read: (point) => point.requestsPerSecond },
+      { name: "refused", read: (point) => point.rejectionsPerSecond },
+    ],
+  },
+  {
     title: "Batch",
-    help: "Sequences in a decode step, and different adapters among them, on average",
+    help: "Sequences in a decode step or rows of a task model's run, and different adapters among them, on average",
     show: formatNumber,
     lines: [
       { name: "rows", read: (point) => point.rows },

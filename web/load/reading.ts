@@ -5,7 +5,12 @@ export interface Reading {
   /** Milliseconds of the page's clock. */
   readonly at: number;
   readonly gauges: Readonly<Record<"running" | "waiting" | "device" | "host" | "disk" | "idle" | "cacheBytes", number>>;
-  readonly counters: Readonly<Record<"steps" | "rows" | "adapters" | "promptTokens" | "hits" | "misses", number>>;
+  readonly counters: Readonly<
+    Record<
+      "steps" | "rows" | "adapters" | "tokens" | "promptTokens" | "requests" | "rejections" | "hits" | "misses",
+      number
+    >
+  >;
   readonly firstToken: Buckets;
   readonly interToken: Buckets;
 }
@@ -28,7 +33,11 @@ export function readingOf(text: string, at: number): Reading {
       steps: sum("lorikeet_batch_rows_count"),
       rows: sum("lorikeet_batch_rows_sum"),
       adapters: sum("lorikeet_batch_adapters_sum"),
+      // A step of a task model has rows too, but no tokens. The counter of tokens moves only when a request ends.
+      tokens: sum("lorikeet_time_to_first_token_seconds_count") + sum("lorikeet_inter_token_seconds_count"),
       promptTokens: sum("lorikeet_tokens_total", { kind: "prompt" }),
+      requests: sum("lorikeet_requests_total"),
+      rejections: sum("lorikeet_rejections_total"),
       hits: sum("lorikeet_adapter_cache_hits_total"),
       misses: sum("lorikeet_adapter_cache_misses_total"),
     },
@@ -42,6 +51,8 @@ export interface Point {
   readonly at: number;
   readonly tokensPerSecond: number;
   readonly promptTokensPerSecond: number;
+  readonly requestsPerSecond: number;
+  readonly rejectionsPerSecond: number;
   readonly rows: number | null;
   readonly adapters: number | null;
   readonly running: number;
@@ -68,9 +79,10 @@ export function pointOf(start: Reading, before: Reading, now: Reading): Point {
   const lookups = since(start, "hits") + since(start, "misses");
   return {
     at: now.at,
-    // A decode step makes a token for each row. The counter of tokens moves only when a request ends.
-    tokensPerSecond: since(before, "rows") / seconds,
+    tokensPerSecond: since(before, "tokens") / seconds,
     promptTokensPerSecond: since(before, "promptTokens") / seconds,
+    requestsPerSecond: since(before, "requests") / seconds,
+    rejectionsPerSecond: since(before, "rejections") / seconds,
     rows: steps > 0 ? since(before, "rows") / steps : null,
     adapters: steps > 0 ? since(before, "adapters") / steps : null,
     running,
