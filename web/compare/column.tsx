@@ -5,7 +5,7 @@ import { Icon } from "../parts/icon.js";
 import type { Answer } from "./answer.js";
 import { CopyAs } from "./copy-as-menu.js";
 import { MixtureEditor } from "./mixture-editor.js";
-import { models } from "./models.js";
+import { models, summaries } from "./models.js";
 import { formatTarget, modelTarget, type Target } from "./target.js";
 import { Tokens } from "./tokens.js";
 
@@ -22,6 +22,7 @@ export interface ColumnProps {
 export function Column({ index, target, answer, isShaded, onTarget, onRemove }: ColumnProps) {
   const name = formatTarget(target);
   const [isCopying, setCopying] = useState(false);
+  const summary = summaries.value.get(name) ?? "";
   return (
     <section class={`column card c${index}`} aria-label={`Column ${index + 1}: ${name}`}>
       <header>
@@ -53,6 +54,7 @@ export function Column({ index, target, answer, isShaded, onTarget, onRemove }: 
           </button>
         ) : null}
       </header>
+      {summary === "" ? null : <p class="muted summary">{summary}</p>}
       <MixtureEditor target={target} onTarget={onTarget} />
       {isCopying ? <CopyAs target={target} /> : null}
       <Tokens answer={answer} label={`Answer of ${name}`} isShaded={isShaded} />

@@ -1,6 +1,7 @@
 /** The models that columns can ask, and examples to try them with, as the adapters' authors wrote them. */
 import { signal } from "@preact/signals";
-import type { Example, ModelInfo } from "../client/types.js";
+import type { AdapterCard, Example, ModelInfo } from "../client/types.js";
+import { summaryOf } from "../parts/summary.js";
 import { client, noteFailure, server } from "../session.js";
 import type { Target } from "./target.js";
 
@@ -24,11 +25,15 @@ const mostCards = 12;
 
 export const models = signal<Models | null>(null);
 export const presets = signal<readonly Preset[]>([]);
+/** What adapters do, in a sentence of their authors. */
+export const summaries = signal<ReadonlyMap<string, string>>(new Map());
 
 export async function loadModels(): Promise<void> {
   try {
     models.value = modelsOf(await client.models());
-    presets.value = await presetsOf(models.value.adapters.slice(0, mostCards));
+    const cards = await cardsOf(models.value.adapters.slice(0, mostCards));
+    presets.value = cards.flatMap(({ name, examples }) => examples.map((example) => ({ ...example, adapter: name })));
+    summaries.value = new Map(cards.map(({ name, readme }) => [name, summaryOf(readme) ?? ""] as const));
   } catch (error) {
     noteFailure(error);
   }
@@ -63,8 +68,8 @@ export function adaptersOf(base: string | null): readonly string[] {
   return base === null ? adapters : adapters.filter((name) => parents?.get(name) === base);
 }
 
-/** An adapter whose card cannot be read has no examples. */
-async function presetsOf(adapters: readonly string[]): Promise<readonly Preset[]> {
+/** Without those that cannot be read. */
+async function cardsOf(adapters: readonly string[]): Promise<readonly AdapterCard[]> {
   const cards = await Promise.all(adapters.map((name) => client.card(name).catch(() => null)));
-  return cards.flatMap((card) => card?.examples.map((example) => ({ ...example, adapter: card.name })) ?? []);
+  return cards.filter((card) => card !== null);
 }
