@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { writeTinyModel } from "../../dist/test/support/tiny-model.js";
 import { findChromium, startChromium } from "./chromium.mjs";
 import { checkKeys, checkPage } from "./page.mjs";
+import { takePictures } from "./page-pictures.mjs";
 import { freePort, startServer } from "./server.mjs";
 
 const path = findChromium();
@@ -179,6 +180,13 @@ try {
       files.map((name) => [name, readFileSync(`adapters/plays/${name}`, "base64")]),
     );
     assert.equal(await stop(), 0, "the server exits cleanly");
+    if (process.env.LORIKEET_UPDATE_DOCS === "1") {
+      const started = JSON.parse(readFileSync("package.json", "utf8")).scripts.start.split(" ").slice(1);
+      const training = ["--fine-tuning", `${folder}-training`, "--pause-training-at", "0", "--training-nice", "0"];
+      stop = await startServer("node", [...started, ...training, "--port", String(port)], `${local}/ready`, {});
+      await takePictures(browser, `${local}/`);
+      await stop();
+    }
     const key = { LORIKEET_API_KEYS: "a-key-of-this-check", LORIKEET_DRAIN_TIMEOUT: "100ms" };
     stop = await start(key);
     const restart = async () => {

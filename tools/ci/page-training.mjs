@@ -24,7 +24,8 @@ export async function checkTraining(browser, url, base) {
   await waitFor(page, `document.querySelector(".job .tag.succeeded") !== null`, "a published job");
   const product = await act(
     page,
-    `await until(() => one(".curves .line"), "its curve");
+    `await until(() => all(".curves .plot").length === 2, "its losses and learning rates");
+    await until(() => one(".samples")?.textContent.includes("Say "), "what it answers");
     one(".job a.primary").click();
     await until(() => all(".picker").length === 2, "a comparison");
     fill(await field("Max tokens"), "5");
