@@ -148,9 +148,18 @@ function useLines(name: string, record: RunRecord): string[] {
   ];
 }
 
+const textBody = "-H 'content-type: application/json' -d '{\"inputs\": \"...\"}'";
+const pictureBody = "-H 'content-type: image/png' --data-binary @picture.png";
+
+/** How a pipeline is asked. */
 const bodies: Readonly<Record<string, string>> = {
-  "text-classification": "-H 'content-type: application/json' -d '{\"inputs\": \"...\"}'",
-  "image-classification": "-H 'content-type: image/png' --data-binary @picture.png",
+  "text-classification": textBody,
+  "token-classification": textBody,
+  "feature-extraction": textBody,
+  translation: textBody,
+  "text2text-generation": textBody,
+  "image-classification": pictureBody,
+  "object-detection": pictureBody,
 };
 
 function taskUseLines(name: string, { base, settings, labels }: RunRecord, { name: task }: TaskRecord): string[] {

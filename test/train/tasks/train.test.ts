@@ -290,8 +290,9 @@ test("a detector learns boxes and labels of pictures", async () => {
     writeFileSync(join(path, "train.jsonl"), `${JSON.stringify(row)}\n`.repeat(rows));
     return await train(model, path, "scenes", "--overwrite", "--batch-size", "2", ...more);
   };
-  const { code, err, results } = await learn({ image: "a.png", objects }, 8, "--learning-rate", "0.02");
+  const { code, err, results, folder: out } = await learn({ image: "a.png", objects }, 8, "--learning-rate", "0.02");
   assert.equal(code, 0, err);
+  assert.match(readFileSync(join(out, "README.md"), "utf8"), /scenes\/pipeline\/object-detection \\\n.*@picture\.png/);
   assert.ok(results.validation_loss < results.base_validation_loss - 0.1, JSON.stringify(results));
   assert.ok(results.served_check.difference < 1e-4 && results.validation_metrics.ap50 >= 0);
   const cow = { image: "a.png", objects: [{ box: [4, 3, 24, 27], label: "cow" }] };
