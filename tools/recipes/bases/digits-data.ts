@@ -10,7 +10,7 @@ export const side = 28;
 
 export interface Digit {
   readonly label: number;
-  /** [28, 28], 255 is ink. */
+  /** A square, of 28 x 28 unless it was cut from a scene; 255 is ink. */
   readonly pixels: Uint8Array;
 }
 
@@ -83,7 +83,8 @@ export async function writeDigits(folder: string, splits: Readonly<Record<string
     for (const [i, { label, pixels }] of digits.entries()) {
       const classFolder = join(folder, split, String(label));
       await mkdir(classFolder, { recursive: true });
-      await writeFile(join(classFolder, `${i}.png`), greyPng(side, side, pixels));
+      const length = Math.sqrt(pixels.length);
+      await writeFile(join(classFolder, `${i}.png`), greyPng(length, length, pixels));
     }
   }
 }

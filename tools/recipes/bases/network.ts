@@ -1,9 +1,10 @@
 /** Layers with random weights. A layer's weights get its path as their name, which is what adapters target. */
 
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { GraphBuilder } from "../../../src/graph/builder.js";
 import { Ops } from "../../../src/graph/ops.js";
+import { readOnnx } from "../../../src/graph/read.js";
 import { serializeGraph } from "../../../src/graph/serialize.js";
 import type { Shape, Value } from "../../../src/graph/types.js";
 import { Draws } from "../../../src/train/random.js";
@@ -18,13 +19,29 @@ export interface ConvolutionOptions {
   readonly bias?: boolean;
 }
 
+/** Weights of a trained network by their names. */
+export type TrainedWeights = ReadonlyMap<string, Uint8Array>;
+
+export async function readWeights(file: string): Promise<TrainedWeights> {
+  const { graph } = readOnnx(await readFile(file), file, () => {
+    throw new Error(`${file} has weights in another file`);
+  });
+  const entries = graph.initializers.flatMap(({ value, data }) =>
+    data.kind === "inline" ? [[value.name, data.bytes] as const] : [],
+  );
+  return new Map(entries);
+}
+
 export class Network {
   readonly op: Ops;
   readonly #draws: Draws;
+  readonly #trained: TrainedWeights;
 
-  constructor(name: string, seed: number) {
+  /** `trained`: weights of another network, for the layers that both have by the same name and size. */
+  constructor(name: string, seed: number, trained: TrainedWeights = new Map()) {
     this.op = new Ops(new GraphBuilder(name));
     this.#draws = new Draws(seed, 1);
+    this.#trained = trained;
   }
 
   input(name: string, shape: Shape): Value {
@@ -44,6 +61,14 @@ export class Network {
     return this.op.scope(path, () =>
       this.op.gemm(x, weight, this.filled(`${path}.bias`, [outputs], 0), { transB: true }),
     );
+  }
+
+  /** x W + b over [rows, positions, in]. W is [in, out], normal with variance gain² / in. */
+  linearOfPositions(path: string, x: Value, outputs: number, gain = 1): Value {
+    const inputs = sizeAt(x, -1);
+    const weight = this.#normal(`${path}.weight`, [inputs, outputs], gain / Math.sqrt(inputs));
+    const bias = this.filled(`${path}.bias`, [outputs], 0);
+    return this.op.scope(path, () => this.op.add(this.op.matMul(x, weight), bias));
   }
 
   /** A convolution over [rows, in, height, width] whose padding keeps the size, divided by the stride. */
@@ -103,8 +128,10 @@ export class Network {
 
   #initializer(name: string, shape: readonly number[], value: () => number): Value {
     const count = shape.reduce((product, size) => product * size, 1);
-    const data = Float32Array.from({ length: count }, value);
-    return this.op.builder.initializer(name, "float32", shape, { kind: "inline", bytes: new Uint8Array(data.buffer) });
+    const random = new Uint8Array(Float32Array.from({ length: count }, value).buffer);
+    const trained = this.#trained.get(name);
+    const bytes = trained?.length === random.length ? trained : random;
+    return this.op.builder.initializer(name, "float32", shape, { kind: "inline", bytes });
   }
 }
 

@@ -1,6 +1,6 @@
 /** The networks of the shipped bases, with random weights. */
 import type { Value } from "../../../src/graph/types.js";
-import { Network } from "./network.js";
+import { Network, type TrainedWeights } from "./network.js";
 
 /** Two layers of 64 with tanh, and logits of two actions. */
 export function policyNetwork(seed: number): Network {
@@ -84,6 +84,46 @@ function excited(net: Network, path: string, x: Value, squeezed: number): Value 
 /** As in transformers' EfficientNet: convolution and normalization lie side by side. */
 const efficient = (net: Network, path: string, name: string, x: Value, channels: number, options: Normalized): Value =>
   normalized(net, path, x, channels, { activation: "silu", ...options, convolution: name });
+
+/** The widths of the detector's residual stages. */
+const detectorWidths = [16, 32, 64, 96] as const;
+
+/** A classifier of 32 x 32 patches with the detector's backbone, which learns there what digits look like. */
+export function patchNetwork(seed: number): Network {
+  const net = new Network("patches", seed);
+  const x = net.input("pixel_values", ["batch", 3, 32, 32]);
+  const features = residualStages(net, "backbone", x, detectorWidths);
+  net.output("logits", net.linear("classifier", net.averagePool(features), 10));
+  return net;
+}
+
+/** Cells on each side of the detector's grid. */
+const grid = 4;
+
+/**
+ * A detector over 64 x 64 pictures, with a query for each cell of a grid behind a residual network. Logits and boxes are DETR's, the last label
+ * is nothing; a box begins around the middle of its cell. The backbone's weights are those that it learned on patches.
+ */
+export function detectorNetwork(seed: number, labels: number, trained: TrainedWeights): Network {
+  const net = new Network("scenes", seed, trained);
+  const x = net.input("pixel_values", ["batch", 3, 64, 64]);
+  const features = residualStages(net, "backbone", x, detectorWidths);
+  const queries = net.op.transpose(net.op.reshape(features, ["batch", 96, grid * grid]), [0, 2, 1]);
+  net.output("logits", net.linearOfPositions("class_labels_classifier", queries, labels + 1));
+  const shifts = net.linearOfPositions("bbox_predictor", queries, 4, 0.1);
+  const middles = net.op.builder.constant("float32", [1, grid * grid, 4], cellMiddles());
+  net.output("pred_boxes", net.op.sigmoid(net.op.add(shifts, middles)));
+  return net;
+}
+
+/** For each cell the box, before the sigmoid, around its middle with a quarter of the picture's sides. */
+function cellMiddles(): number[] {
+  const logit = (share: number): number => Math.log(share / (1 - share));
+  return Array.from({ length: grid * grid }, (_, cell) => {
+    const [column, row] = [cell % grid, Math.floor(cell / grid)];
+    return [logit((column + 0.5) / grid), logit((row + 0.5) / grid), logit(0.25), logit(0.25)];
+  }).flat();
+}
 
 interface Normalized {
   readonly kernel?: number;
