@@ -1,6 +1,6 @@
 /** The supported families of decoders, and how a config names one. */
 
-import { LorikeetError } from "../../base/errors.js";
+import { assert, LorikeetError } from "../../base/errors.js";
 import { isObject, type Json, shown } from "../../base/json.js";
 import type { Family } from "./family.js";
 import { gemma2 } from "./gemma2.js";
@@ -55,6 +55,13 @@ const supported = families.map(({ architectures: [named], name }) => `${named} (
 /** transformers' class of a decoder with a layer of labels in place of its head. */
 const classifierOf = ({ architectures: [, bare] }: Family): string =>
   bare.replace(/Model$/, "ForSequenceClassification");
+
+/** The same for the name of a supported family. */
+export const classifierNamed = (family: string): string => {
+  const known = byName.get(family);
+  assert(known, `${family} is a family`);
+  return classifierOf(known);
+};
 
 /** Whether a config.json names the classifier of a family. */
 export const namesClassifier = ({ architectures }: Json, family: Family): boolean =>

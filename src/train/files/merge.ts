@@ -3,6 +3,7 @@ import { join, resolve } from "node:path";
 import { loadAdapter } from "../../adapter/format.js";
 import type { HostModule } from "../../adapter/types.js";
 import { assert, LorikeetError } from "../../base/errors.js";
+import { at } from "../../base/list.js";
 import type { Progress } from "../../base/log.js";
 import { storedModules, transposedPaths } from "../../model/modules.js";
 import type { Checkpoint, TensorLocation } from "../../model/types.js";
@@ -10,8 +11,9 @@ import { type TensorToWrite, writeSafetensors } from "../../tensor/safetensors-w
 import { readSegment, toFloat32 } from "../../weights/convert/task.js";
 import { rescale } from "../dora.js";
 import { addProduct } from "./low-rank.js";
+import { requireMergeableHead, scoreTensor, withoutHead, writeClassifierConfig } from "./merged-classifier.js";
 import { replaceFolder, requireReplaceable } from "./merged-folder.js";
-import { copyModelFiles, narrow } from "./model-files.js";
+import { copyModelFiles, floatOf, narrow } from "./model-files.js";
 
 export interface MergeOptions {
   readonly checkpoint: Checkpoint;
@@ -32,7 +34,7 @@ export interface Merged {
 
 /**
  * Writes a draft and renames it: W + s B A for every target module (DoRA: each output scaled to its magnitude), and all other files
- * unchanged. Throws `conflict` if `out` exists, and what loading the adapter throws.
+ * unchanged. An adapter's layer of labels takes the place of the head. Throws `conflict` if `out` exists, and what loading the adapter throws.
  */
 export async function mergeAdapter(options: MergeOptions): Promise<Merged> {
   const { checkpoint, progress } = options;
@@ -50,25 +52,25 @@ export async function mergeAdapter(options: MergeOptions): Promise<Merged> {
     const message = `${options.adapter} adapts the embeddings, which merging does not fold into them yet; serve it unmerged.`;
     throw new LorikeetError("adapter_unsupported", message, { param: options.adapter });
   }
-  if (head) {
-    const message = `${options.adapter} has a layer of labels (score), which the base has no place for; serve it unmerged.`;
-    throw new LorikeetError("adapter_unsupported", message, { param: options.adapter });
-  }
+  if (head) requireMergeableHead(options.adapter, head, checkpoint.config);
   await replaceFolder(out, async (draft) => {
     await copyModelFiles(checkpoint.directory, draft, { dtype: options.dtype });
+    if (head) await writeClassifierConfig(draft, checkpoint.config, head);
+    const kept = head ? withoutHead(checkpoint) : [...checkpoint.tensors.values()];
+    const scores = head ? [scoreTensor(head, options.dtype === "fp32" ? "F32" : floatOf(at(kept, 0).dtype))] : [];
     let done = 0;
     const transposed = transposedPaths(checkpoint.config);
-    const tensors = [...checkpoint.tensors.values()].map((location): TensorToWrite => {
+    const tensors = kept.map((location): TensorToWrite => {
       const path = location.name.replace(/\.weight$/, "");
       const target = { module: modules.get(path), transposed: transposed.has(path) };
-      return mergedTensor(location, target, options, () => progress?.("merging", ++done, checkpoint.tensors.size));
+      return mergedTensor(location, target, options, () => progress?.("merging", ++done, kept.length));
     });
     const others = checkpoint.foreign.map(
       (location): TensorToWrite => ({ ...location, data: () => readSegment(location) }),
     );
     await writeSafetensors(
       join(draft, "model.safetensors"),
-      [...tensors, ...others],
+      [...tensors, ...scores, ...others],
       { format: "pt" },
       { fsync: true },
     );

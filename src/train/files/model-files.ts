@@ -37,3 +37,9 @@ export function narrow(values: Float32Array, dtype: FloatDtype): Float32Array | 
   if (dtype === "F32") return values;
   return dtype === "F16" ? float32ToFloat16(values) : float32ToBfloat16(values);
 }
+
+/** The dtype of an opened checkpoint's weights. */
+export function floatOf(dtype: string): FloatDtype {
+  assert(dtype === "F32" || dtype === "F16" || dtype === "BF16", `weights of an opened checkpoint are not ${dtype}`);
+  return dtype;
+}

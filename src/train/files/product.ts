@@ -8,7 +8,7 @@ import { writeSafetensors } from "../../tensor/safetensors-write.js";
 import { readSegment, toFloat32 } from "../../weights/convert/task.js";
 import type { Parameter } from "../step.js";
 import { type AdapterFacts, openAdapter, saveAdapter } from "./adapter-files.js";
-import { copyModelFiles, type FloatDtype, narrow } from "./model-files.js";
+import { copyModelFiles, floatOf, narrow } from "./model-files.js";
 
 export interface Product {
   /** Whether `write` rounds, so that the served weights differ slightly from the trained ones. */
@@ -74,9 +74,4 @@ function tensorsOf(base: Checkpoint, parameters: readonly Parameter[], dtype: "s
     const kept = dtype === "same" ? floatOf(stored) : "F32";
     return { name, dtype: kept, shape, data: () => narrow(parameter.data, kept) };
   });
-}
-
-function floatOf(dtype: string): FloatDtype {
-  assert(dtype === "F32" || dtype === "F16" || dtype === "BF16", `weights of an opened checkpoint are not ${dtype}`);
-  return dtype;
 }

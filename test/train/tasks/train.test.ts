@@ -107,6 +107,12 @@ test("a decoder with a layer of labels is trained, uploaded, answers with them, 
   assert.ok(figures.metrics.accuracy >= 0.9);
   assert.match((await runHere([...evaluate, ...task])).err, /has no layer of labels/);
 
+  const merged = join(folder, "merged-tone");
+  const folded = await runHere(["merge", "--model", decoder, "--adapter", trained.folder, "--output-dir", merged]);
+  assert.equal(folded.code, 0, folded.err);
+  const whole = await runHere(["eval", "--model", merged, "--data", reviews, "--threads", "1", "--json"]);
+  assert.ok(Math.abs(JSON.parse(whole.out).loss - figures.loss) < 1e-5, whole.out + whole.err);
+
   const more = await train(
     decoder,
     reviews,
