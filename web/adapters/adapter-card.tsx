@@ -1,5 +1,5 @@
 /** One adapter: what it is, what its author says about it, how its training went, and what can be done with it. */
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import type { AdapterInfo, AdapterCard as Card } from "../client/types.js";
 import { Dialog } from "../parts/dialog.js";
 import { formatAgo, formatBytes, formatCount } from "../parts/format.js";
@@ -63,19 +63,8 @@ function Actions({ adapter, onReplace, onDeleted, onFault }: ActionsProps) {
     }
   };
   if (isDeleting) {
-    return (
-      <div class="actions" role="alertdialog" aria-label={`Delete ${name}`}>
-        <p class="grow">
-          Delete <b>{name}</b>? {inFlight > 0 ? "Running requests finish with it; new" : "New"} requests are refused.
-        </p>
-        <button type="button" onClick={() => setDeleting(false)}>
-          Keep
-        </button>
-        <button type="button" class="danger" onClick={() => run(() => client.remove(name).then(onDeleted))}>
-          Delete
-        </button>
-      </div>
-    );
+    const remove = (): Promise<void> => run(() => client.remove(name).then(onDeleted));
+    return <Confirmation name={name} inFlight={inFlight} onKeep={() => setDeleting(false)} onDelete={remove} />;
   }
   return (
     <div class="actions">
@@ -104,6 +93,32 @@ function Actions({ adapter, onReplace, onDeleted, onFault }: ActionsProps) {
           </button>
         </>
       ) : null}
+    </div>
+  );
+}
+
+interface ConfirmationProps {
+  readonly name: string;
+  readonly inFlight: number;
+  readonly onKeep: () => void;
+  readonly onDelete: () => void;
+}
+
+/** Takes the place of the buttons, and the focus that was on one of them. */
+function Confirmation({ name, inFlight, onKeep, onDelete }: ConfirmationProps) {
+  const keep = useRef<HTMLButtonElement>(null);
+  useEffect(() => keep.current?.focus(), []);
+  return (
+    <div class="actions" role="alertdialog" aria-label={`Delete ${name}`}>
+      <p class="grow">
+        Delete <b>{name}</b>? {inFlight > 0 ? "Running requests finish with it; new" : "New"} requests are refused.
+      </p>
+      <button type="button" ref={keep} onClick={onKeep}>
+        Keep
+      </button>
+      <button type="button" class="danger" onClick={onDelete}>
+        Delete
+      </button>
     </div>
   );
 }
