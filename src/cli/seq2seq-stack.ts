@@ -9,11 +9,13 @@ import {
   type StartedEncoderDecoder,
   startEncoderDecoder,
 } from "../engine/seq2seq/start.js";
+import { SequenceEngine } from "../engine/sequence-engine.js";
 import { refusalsOf } from "../engine/task/start.js";
 import { createGateway, type Gateway } from "../gateway/gateway.js";
 import { taskTargetsOf } from "../model/task/adapter-targets.js";
 import { type GenerationRules, readGenerationRules } from "../model/task/generation-rules.js";
 import type { TaskModel } from "../model/task/open.js";
+import { readTextHead } from "../model/task/text-head.js";
 import { loadTokenizer } from "../text/tokenizer/tokenizer.js";
 import type { LoadedTokenizer } from "../text/types.js";
 import { usableThreads } from "./machine.js";
@@ -91,6 +93,18 @@ export async function openSeq2SeqStack(options: TaskStackOptions, model: TaskMod
           settings: rules,
           startIds: rules.firstId === null ? [rules.startId] : [rules.startId, rules.firstId],
         },
+      },
+      rows: {
+        engine: new SequenceEngine({
+          engine: started.engine,
+          vocabSize: graphs.probes.sourceVocabSize ?? vocabSize,
+          maxTokens: Math.min(rules.maxTokens ?? limits.maxGenerated, limits.maxGenerated),
+          ...{ stopIds: rules.endIds, padId: rules.padId },
+        }),
+        version: readVersion(),
+        head: await readTextHead(model.folder, []),
+        // Texts are answered with text, by other routes.
+        ...{ tokenizer: null, preprocessor: null, task: model.task },
       },
       ...{ store: own, cache, mixtures },
       options: options.gateway,

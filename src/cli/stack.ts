@@ -247,6 +247,7 @@ async function rowsOf(
     tokenizer: tokenizer?.rows(engine.limits.maxContext) ?? null,
     head,
     preprocessor: null,
+    platform: "lorikeet_safetensors",
     task: config.classifier ? "text-classification" : "feature-extraction",
   };
 }

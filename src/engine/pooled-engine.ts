@@ -4,8 +4,7 @@
  */
 
 import type { AdapterSource } from "../adapter/types.js";
-import { deferred } from "../base/async.js";
-import { assert, LorikeetError } from "../base/errors.js";
+import { assert } from "../base/errors.js";
 import type { PoolingMode } from "../model/task/text-head.js";
 import type { DecoderConfig } from "../model/types.js";
 import type {
@@ -17,6 +16,7 @@ import type {
   TaskSignature,
   TaskTensor,
 } from "./task/types.js";
+import { jobOf, throwIfFailed, tokenPorts, tokensOf } from "./token-rows.js";
 import { type Engine, type EngineEvent, type EngineStats, greedy } from "./types.js";
 
 export interface PooledOptions {
@@ -26,8 +26,6 @@ export interface PooledOptions {
   readonly mode: PoolingMode;
   readonly adapters: AdapterSource | null;
 }
-
-const axes = ["batch", "length"] as const;
 
 export class PooledEngine implements TaskEngine {
   readonly limits: Engine["limits"];
@@ -44,9 +42,8 @@ export class PooledEngine implements TaskEngine {
     this.#padId = padId;
     this.#adapters = adapters;
     this.limits = engine.limits;
-    const input = (name: string, limit: number | null): TaskPort => ({ name, type: "int64", shape: axes, limit });
     this.signature = {
-      inputs: [input("input_ids", vocabSize), input("attention_mask", null)],
+      inputs: tokenPorts(vocabSize),
       outputs: [output("sentence_embedding", hiddenSize), ...(classifier ? [scoresPort(classifier.outFeatures)] : [])],
       isBatched: true,
     };
@@ -63,24 +60,15 @@ export class PooledEngine implements TaskEngine {
 
   /** What the engine refuses rejects the job. */
   submit(request: TaskRequest): TaskJob {
-    const admitted = deferred<void>();
-    const result = deferred<TaskResult>();
-    const fail = (cause: unknown): void => {
-      admitted.reject(cause);
-      result.reject(cause);
-    };
-    admitted.promise.catch(() => {});
-    this.#start(request, () => admitted.resolve(), result.resolve).catch(fail);
-    return { admitted: admitted.promise, result: result.promise };
+    return jobOf((admit, answer) => this.#run(request, admit, answer));
   }
 
-  /** Resolves when the row has ended. */
-  async #start(
+  async #run(
     { inputs, adapter, signal }: TaskRequest,
     admit: () => void,
     answer: (result: TaskResult) => void,
   ): Promise<void> {
-    const promptIds = tokensOf(inputs.get("input_ids"), inputs.get("attention_mask"));
+    const promptIds = tokensOf(inputs);
     const pooling = { mode: this.#mode, place: classifiedPlace(promptIds, this.#padId) };
     await this.#engine.preparePooling();
     const sequence = this.#engine.submit({
@@ -134,20 +122,4 @@ export function classifiedPlace(ids: readonly number[], padId: number | null): n
         0,
         ids.findLastIndex((id) => id !== padId),
       );
-}
-
-/** A row's tokens without padding. */
-function tokensOf(ids: TaskTensor | undefined, mask: TaskTensor | undefined): number[] {
-  assert(ids && mask, "a row was checked against the signature");
-  const tokens = Array.from(ids.data, Number).filter((_, place) => Number(mask.data[place]) !== 0);
-  if (tokens.length > 0) return tokens;
-  throw new LorikeetError("invalid_value", "A text has no tokens; one or more are allowed.", { param: "input" });
-}
-
-function throwIfFailed({ reason, error }: Extract<EngineEvent, { type: "finish" }>): void {
-  if (reason === "error") throw error ?? new LorikeetError("internal", "The engine ended a row without a reason.");
-  if (reason === "cancelled") throw new LorikeetError("cancelled", "The request was cancelled.");
-  if (reason === "shutdown") {
-    throw new LorikeetError("draining", "The server is shutting down and ended this request.");
-  }
 }

@@ -14,8 +14,10 @@ import type { TaskGateway } from "./tasks/task-gateway.js";
 export interface Faces {
   /** Generates text. */
   readonly text: Gateway | null;
-  /** Takes tensors, and texts or pictures for its task. A decoder gives vectors of texts. */
+  /** Takes texts or pictures for its task. A decoder gives vectors of texts. */
   readonly task: TaskGateway | null;
+  /** Takes tensors. An encoder-decoder's are tokens. */
+  readonly tensors: TaskGateway | null;
   /** Answers Hugging Face's pipelines. */
   readonly pipeline: Gateway | TaskGateway | null;
   /** The same, of bases that take texts. */
@@ -39,6 +41,7 @@ export interface AskedName {
 const deeds: Readonly<Record<Face, string>> = {
   text: "generates no text",
   task: "is not a task model",
+  tensors: "takes no tensors",
   pipeline: "has no pipeline",
   textTask: "takes no texts",
 };
@@ -124,8 +127,8 @@ export function basesOf(name: string, gateway: Gateway | TaskGateway): Bases {
   return new Bases([baseOf(name, gateway)]);
 }
 
-const taskFacesOf = (task: TaskGateway | null): Pick<Faces, "task" | "textTask"> => ({
-  task,
+const taskFacesOf = (task: TaskGateway | null): Pick<Faces, "task" | "textTask" | "tensors"> => ({
+  ...{ task, tensors: task },
   textTask: task?.texts.hasTokenizer ? task : null,
 });
 
@@ -133,7 +136,8 @@ export function baseOf(name: string, gateway: Gateway | TaskGateway): Base {
   const shared = { name, models: gateway };
   if (!("complete" in gateway)) return { ...shared, text: null, pipeline: gateway, ...taskFacesOf(gateway) };
   const { tasks, sourceTask } = gateway;
-  return { ...shared, text: gateway, pipeline: sourceTask === null ? tasks : gateway, ...taskFacesOf(tasks) };
+  if (sourceTask === null) return { ...shared, text: gateway, pipeline: tasks, ...taskFacesOf(tasks) };
+  return { ...shared, text: gateway, pipeline: gateway, ...taskFacesOf(null), tensors: tasks };
 }
 
 /** The holder of each adapter, by the name of its base. */

@@ -177,7 +177,8 @@ describe("adapters with a layer of labels", () => {
   test("say in their signature how many labels they have", async () => {
     const shapes = await Promise.all(
       ["three", "one", "llama"].map(async (name) => {
-        const { outputs } = JSON.parse(await (await fetch(`${service.url}/v2/models/${name}`)).text());
+        const { outputs, platform } = JSON.parse(await (await fetch(`${service.url}/v2/models/${name}`)).text());
+        assert.equal(platform, "lorikeet_safetensors");
         return outputs.map((output: { name: string; shape: number[] }) => [output.name, output.shape.at(-1)]);
       }),
     );

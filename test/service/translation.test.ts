@@ -246,3 +246,34 @@ test("a source has its language's token, and an answer begins with that of its o
   }
   await service.assertIdle();
 });
+
+test("KServe's infer gives the tokens of greedy answers, row by row, by an adapter too", async () => {
+  const service = await shared;
+  const rows = [
+    [3, 12, 109, 50, 0],
+    [10, 92, 11, 0],
+  ];
+  const data = rows.flatMap((row) => [...row, ...Array<number>(5 - row.length).fill(2)]);
+  const mask = rows.flatMap((row) => Array.from({ length: 5 }, (_, i) => (i < row.length ? 1 : 0)));
+  const tensor = (name: string, values: readonly number[]) => ({
+    ...{ name, shape: [2, 5], datatype: "INT64", data: values },
+  });
+  for (const model of ["marian", "formal"]) {
+    const inputs = [tensor("input_ids", data), tensor("attention_mask", mask)];
+    const response = await post(service.url, `/v2/models/${model}/infer`, { inputs });
+    const [sequences] = ((await response.json()) as { outputs: { name: string; shape: number[]; data: number[] }[] })
+      .outputs;
+    assert.deepEqual([sequences?.name, sequences?.shape], ["sequences", [2, 48]]);
+    for (const [i, prompt] of rows.entries()) {
+      const answer = only(await complete(service.url, { model, prompt, max_tokens: 48, return_token_ids: true }));
+      const ids = (answer.token_ids ?? []).filter((id) => id !== 0);
+      const found = sequences?.data.slice(i * 48, (i + 1) * 48) ?? [];
+      assert.deepEqual(found, [...ids, ...Array<number>(48 - ids.length).fill(2)], `${model}, row ${i}`);
+    }
+  }
+  const described = await fetch(`${service.url}/v2/models/marian`);
+  assert.equal(((await described.json()) as { platform: string }).platform, "onnx_onnxv1");
+  const refused = await post(service.url, "/classify", { input: first });
+  assert.equal(refused.status, 404);
+  await service.assertIdle();
+});

@@ -194,11 +194,11 @@ export function serializeInfer({ id, wanted }: KserveRequest, { model, rows }: I
 }
 
 /** What the protocol tells of a model. */
-export function modelMetadata(name: string, { inputs, outputs }: TaskSignature) {
+export function modelMetadata(name: string, platform: string, { inputs, outputs }: TaskSignature) {
   return {
     name,
     versions: [modelVersion],
-    platform: "onnx_onnxv1",
+    platform,
     inputs: inputs.map(metadataOf),
     outputs: outputs.map(metadataOf),
   };

@@ -36,6 +36,8 @@ export interface TaskModelParts {
   readonly task: string;
   /** Default: as DETR. */
   readonly detector?: Detector;
+  /** What the model is read from, in the words of the Open Inference Protocol. Default: onnx_onnxv1. */
+  readonly platform?: string;
 }
 
 export interface TaskGatewayParts extends TaskModelParts {
@@ -55,6 +57,7 @@ export interface TaskUseCases {
   /** The signature of a model by its name. */
   readonly signatureOf: Signatures["of"];
   readonly version: string;
+  readonly platform: string;
   readonly limits: TaskEngine["limits"];
   readonly tokens: TextTokens;
   readonly texts: TextTasks;
@@ -105,9 +108,11 @@ export function createTaskGateway(parts: TaskGatewayParts): TaskGateway {
   };
 }
 
+const onnx = "onnx_onnxv1";
+
 /** The use cases of a model that takes rows. */
 export function taskUseCases(
-  { engine, version, tokenizer, head, task, preprocessor, detector = usualDetector }: TaskModelParts,
+  { engine, version, tokenizer, head, task, preprocessor, detector = usualDetector, platform = onnx }: TaskModelParts,
   { catalog, activity, observer, encoding, options, maxContext, logger }: TaskContext,
 ): TaskUseCases {
   const inference = new Inference({
@@ -130,7 +135,7 @@ export function taskUseCases(
     infer: (reading, client, ended) => inference.infer(reading, client, ended),
     signature: engine.signature,
     signatureOf: (model, client) => signatures.of(model, client),
-    version,
+    ...{ version, platform },
     limits: engine.limits,
     tokens: new TextTokens({ ...{ tokenizer, catalog, observer }, texts: inputs.texts, times: options }),
     ...inputs,

@@ -96,14 +96,14 @@ export function createApp(parts: AppParts): Express {
     parts.fineTuning,
     responses ? { post: [gateMiddleware(gate), json, generateOf(api).either] } : {},
   );
-  const hasTasks = bases.with("task").length > 0;
   const hasPipelines = bases.with("pipeline").length > 0;
   const named = hasPipelines ? { post: [pictureBody(options), pipelineOf(api)] } : {};
   addModelApi(app, { ...api, named });
   if (responses) addTextApi(app, { ...api, responses });
   addTokenApi(app, api);
   if (hasPipelines) route(app, "/hf-inference/models/*name", named);
-  if (hasTasks) addTaskApi(app, api);
+  if (bases.with("task").length > 0) addTaskApi(app, api);
+  if (bases.with("tensors").length > 0) addTensorApi(app, api);
   addFineTuningApi(app, api);
   return closeRoutes(app, parts);
 }
@@ -229,11 +229,6 @@ function addModelApi(
 
 /** What task models have besides. */
 function addTaskApi(app: Express, { bases, options, json }: ApiParts): void {
-  const { version } = bases.with("task")[0] ?? { version: "" };
-  const about = { route: null, asked: modelInPath };
-  const inPath = { route: "infer", asked: modelInPath } as const;
-  const kserve = (name: "model" | "ready" | "infer", asked: RoutedOptions) =>
-    routed(bases, "task", (gateway) => kserveHandlers(gateway, options)[name], asked);
   const api = apiOf(app);
   const task = (name: "classify" | "pooling" | "score" | "rerank" | "embeddings"): RequestHandler =>
     routed(bases, faceOfTexts(bases), (gateway) => taskHandlers(gateway, options)[name], { route: name });
@@ -252,6 +247,15 @@ function addTaskApi(app: Express, { bases, options, json }: ApiParts): void {
   route(app, "/similarity", { post: [json, tei("similarity", "similarity")] });
   route(app, "/decode", { post: [json, tei("decode", "detokenize")] });
   route(app, "/info", { get: [tei("info", null)] });
+}
+
+/** The Open Inference Protocol. */
+function addTensorApi(app: Express, { bases, options }: ApiParts): void {
+  const { version } = bases.with("tensors")[0] ?? { version: "" };
+  const about = { route: null, asked: modelInPath };
+  const inPath = { route: "infer", asked: modelInPath } as const;
+  const kserve = (name: "model" | "ready" | "infer", asked: RoutedOptions) =>
+    routed(bases, "tensors", (gateway) => kserveHandlers(gateway, options)[name], asked);
   route(app, "/v2", { get: [serverMetadata(version)] });
   // A name may have slashes, so the longer paths come first.
   for (const path of ["/v2/models/*name/versions/:version", "/v2/models/*name"]) {

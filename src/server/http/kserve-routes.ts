@@ -38,7 +38,7 @@ export function kserveHandlers(gateway: TaskGateway, options: ServerOptions & Re
         if (isFull) options.onLimit?.("max-queue");
         throw error;
       });
-      res.json(modelMetadata(name, described));
+      res.json(modelMetadata(name, gateway.platform, described));
     },
     ready: (req: Request, res: Response): void => {
       res.json({ name: modelOf(req), version: modelVersion, ready: true });

@@ -12,9 +12,9 @@ import { faultForm, type RequestTypes } from "./lorikeet-dialect.js";
 import { type AskMessage, packed } from "./message.js";
 import { routedRequests } from "./routed-requests.js";
 
-/** Those of all task models. */
+/** Those of all models that take tensors. */
 export const inferRequestsOf = (bases: Bases): RequestTypes =>
-  routedRequests(bases, "task", { infer: "infer" }, inferRequests);
+  routedRequests(bases, "tensors", { infer: "infer" }, inferRequests);
 
 function inferRequests(gateway: TaskGateway): RequestTypes {
   return { infer: { takesBytes: true, make: (ask) => inferRequest(gateway, ask) } };

@@ -1,0 +1,73 @@
+/** An encoder-decoder as a task engine: rows of a source's token ids in, the greedy answer's ids out. */
+
+import type { TaskEngine, TaskJob, TaskPort, TaskRequest, TaskResult, TaskSignature } from "./task/types.js";
+import { jobOf, throwIfFailed, tokenPorts, tokensOf } from "./token-rows.js";
+import { type Engine, type EngineStats, greedy } from "./types.js";
+
+export interface SequenceOptions {
+  readonly engine: Engine;
+  /** Of sources. */
+  readonly vocabSize: number;
+  /** Tokens of an answer. */
+  readonly maxTokens: number;
+  readonly stopIds: readonly number[];
+  /** Fills answers that end earlier. */
+  readonly padId: number;
+}
+
+export class SequenceEngine implements TaskEngine {
+  readonly limits: Engine["limits"];
+  readonly signature: TaskSignature;
+  readonly #options: SequenceOptions;
+
+  constructor(options: SequenceOptions) {
+    this.#options = options;
+    this.limits = options.engine.limits;
+    const sequences: TaskPort = { name: "sequences", type: "int64", shape: ["batch", options.maxTokens], limit: null };
+    this.signature = { inputs: tokenPorts(options.vocabSize), outputs: [sequences], isBatched: true };
+  }
+
+  async outputsOf(): Promise<readonly TaskPort[]> {
+    return this.signature.outputs;
+  }
+
+  /** What the engine refuses rejects the job. */
+  submit(request: TaskRequest): TaskJob {
+    return jobOf((admit, answer) => this.#run(request, admit, answer));
+  }
+
+  async #run(
+    { inputs, adapter, signal }: TaskRequest,
+    admit: () => void,
+    answer: (result: TaskResult) => void,
+  ): Promise<void> {
+    const { engine, maxTokens, stopIds, padId } = this.#options;
+    const sequence = engine.submit({
+      promptIds: tokensOf(inputs),
+      ...{ maxTokens, sampling: greedy, stopIds, promptLogprobs: null, adapter },
+      ...(signal && { signal }),
+    });
+    const data = new BigInt64Array(maxTokens).fill(BigInt(padId));
+    let count = 0;
+    for await (const event of sequence) {
+      if (event.type === "admitted") admit();
+      if (event.type === "token") data[count++] = BigInt(event.id);
+      if (event.type !== "finish") continue;
+      throwIfFailed(event);
+      const outputs = new Map([["sequences", { type: "int64", shape: [1, maxTokens], data } as const]]);
+      answer({ outputs, queueMs: event.timings.queueMs, labels: null });
+    }
+  }
+
+  stats(): EngineStats {
+    return this.#options.engine.stats();
+  }
+
+  drain(graceMs: number): Promise<void> {
+    return this.#options.engine.drain(graceMs);
+  }
+
+  close(graceMs?: number): Promise<void> {
+    return this.#options.engine.close(graceMs);
+  }
+}
