@@ -12,7 +12,7 @@ import { policyNetwork } from "./networks.js";
 import { connectPolicy } from "./policy-client.js";
 import { likeliest, recordTeacher } from "./policy-play.js";
 import { serve } from "./server.js";
-import { ship } from "./shipped.js";
+import { openCard, ship } from "./shipped.js";
 
 const home = "tools/recipes/out/policy";
 const name = "policy";
@@ -44,6 +44,10 @@ await lorikeet(["train"], {
   ...{ "--output-dir": base, "--method": "full", "--epochs": 4, "--learning-rate": 0.003 },
 });
 const adapters = join(home, "adapters");
+/** What each adapter does, in its card's first sentence. */
+const openings: Readonly<Record<string, string>> = {
+  "reversed-motors": "Balances the pole when the cart's motors are reversed.",
+};
 const changed = Object.entries(worlds).filter(([, world]) => world !== standardWorld);
 for (const [where, world] of changed) {
   const run = join(home, "runs", where);
@@ -52,6 +56,7 @@ for (const [where, world] of changed) {
     ...{ "--epochs": 4, "--learning-rate": 0.01, "--lora-r": 4, "--lora-alpha": 8, "--modules-to-save": "actor" },
   });
   await ship(run, join(adapters, where));
+  await openCard(join(adapters, where), name, openings[where] ?? where);
 }
 await using server = await serve(base, adapters);
 await using client = await connectPolicy(server.url);
