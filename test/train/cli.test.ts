@@ -1,11 +1,12 @@
-/** `train`, `eval` and `merge` as processes, on the embedded model: what is trained is served and judged as it was trained. */
+/** `train`, `eval` and `merge` as processes, on the embedded model and on a tiny one: what is trained is served and judged as it was trained. */
 import assert from "node:assert/strict";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { after, test } from "node:test";
+import { after, before, test } from "node:test";
 import { onlyWhenLong } from "../support/long.js";
 import { finish, killAll, type Run, start } from "../support/process.js";
+import { writeTinyModel } from "../support/tiny-model.js";
 
 const folder = mkdtempSync(join(tmpdir(), "lorikeet-train-"));
 after(() => {
@@ -27,6 +28,8 @@ const rows = Array.from({ length: 24 }, (_, i) => ({
 const data = join(folder, "rows.jsonl");
 writeFileSync(data, rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
 const model = ["--model", "models/bookworm-7m"];
+const tiny = ["--model", join(folder, "tiny"), "--cache-dir", join(folder, "cache")];
+before(() => writeTinyModel(join(folder, "tiny"), "F32"));
 const recipe = [
   ...model,
   "--data",
@@ -83,7 +86,7 @@ test("a run is saved, evaluated and merged", async () => {
 
 test("a run over a quantized base is served and evaluated over the same base", async () => {
   const whole = join(folder, "adapters", "int8");
-  const asked = [...recipe, "--dtype", "int8", "--max-steps", "4", "--eval-steps", "2"];
+  const asked = [...recipe, ...tiny, "--dtype", "int8", "--max-steps", "4", "--eval-steps", "2"];
   const { out, err, code } = await finish("train", ...asked, "--output-dir", whole, "--json");
   assert.equal(code, 0, err);
   assert.match(err, /base +int8, .* including copies for gradients/);
@@ -96,18 +99,7 @@ test("a run over a quantized base is served and evaluated over the same base", a
   assert.deepEqual([record.base.dtype, record.results.served_check], ["int8", results.served_check]);
   assert.match(readFileSync(join(whole, "README.md"), "utf8"), /trained over its int8 weights/);
   const few = ["--max-eval-samples", "4", "--no-exact-match"];
-  const judged = await finish(
-    "eval",
-    ...model,
-    "--adapter",
-    whole,
-    "--data",
-    data,
-    "--dtype",
-    "int8",
-    "--json",
-    ...few,
-  );
+  const judged = await finish("eval", ...tiny, "--adapter", whole, "--data", data, "--dtype", "int8", "--json", ...few);
   const { loss, dtype: judgedOver, trained_over: trainedOver } = JSON.parse(judged.out);
   assert.deepEqual([judgedOver, trainedOver, loss > 0], ["int8", "int8", true]);
 });
@@ -118,7 +110,7 @@ test("preference pairs start at ln 2 and move apart", async () => {
   writeFileSync(pairs, lines.map((row) => `${JSON.stringify(row)}\n`).join(""));
   const out = join(folder, "adapters", "dpo");
   const args = [
-    ...model,
+    ...tiny,
     "--data",
     pairs,
     "--method",
@@ -152,7 +144,7 @@ test("preference pairs start at ln 2 and move apart", async () => {
   assert.ok(results.validation_loss < 0.5, `${results.validation_loss}`);
   const judged = await finish(
     "eval",
-    ...model,
+    ...tiny,
     "--data",
     pairs,
     "--adapter",
@@ -170,7 +162,7 @@ test("preference pairs start at ln 2 and move apart", async () => {
   const likelier = details.filter(({ chosen_logprob, rejected_logprob }) => chosen_logprob > rejected_logprob);
   assert.deepEqual([pair_accuracy.rows, pair_accuracy.right], [12, likelier.length]);
   assert.equal(reward_accuracy.right, 12, "each chosen answer has gained on its rejected one");
-  const base = JSON.parse((await finish("eval", ...model, "--data", pairs, "--json")).out);
+  const base = JSON.parse((await finish("eval", ...tiny, "--data", pairs, "--json")).out);
   assert.deepEqual([base.pair_accuracy.rows, base.reward_accuracy], [12, null]);
   const validations = readFileSync(join(out, "training.jsonl"), "utf8")
     .split("\n")
