@@ -5,10 +5,11 @@ import type { Graph, Initializer, Node, Value } from "../../graph/types.js";
 import { encoderDecoderOf } from "./encoder-decoder.js";
 import type { TaskModel } from "./open.js";
 import type { TaskGraph, TaskModule } from "./target-modules.js";
+import { tiedTables } from "./tied-tables.js";
 import type { WeightedNode } from "./weighted-nodes.js";
 
 export interface JoinedGraph {
-  /** Inputs `input_ids` and `attention_mask` of the source, and `decoder_input_ids`; output `logits`. */
+  /** Inputs `input_ids` and `attention_mask` of the source, and `decoder_input_ids`; output `logits`. A table that both share is one initializer. */
   readonly graph: Graph;
   /** The model's modules, with their uses in this graph. */
   readonly modules: readonly TaskModule[];
@@ -22,7 +23,9 @@ export function joinGraphs(model: TaskModel): JoinedGraph {
   const hidden = encoder.outputs[0];
   const mask = encoder.inputs.find(({ name }) => name === "attention_mask");
   assert(hidden && mask, "an encoder has hidden states and a mask");
-  const parts = [new Renamed(encoder, "encoder", keptNames), new Renamed(first, "decoder", linksOf(hidden, mask))];
+  const tied = Array.from(tiedTables(encoder, first), ([name, source]) => [name, `encoder:${source}`] as const);
+  const links = new Map([...linksOf(hidden, mask), ...tied]);
+  const parts = [new Renamed(encoder, "encoder", keptNames), new Renamed(first, "decoder", links)];
   const [source, target] = parts as [Renamed, Renamed];
   const logits = first.outputs.find(({ name }) => name === "logits");
   assert(logits, "a decoder has logits");
@@ -34,7 +37,7 @@ export function joinGraphs(model: TaskModel): JoinedGraph {
     inputs: [...encoder.inputs.map((value) => source.value(value)), target.value(ids)],
     outputs: [target.value(logits)],
     nodes: [...source.nodes(), ...target.nodes()],
-    initializers: [...source.initializers(), ...target.initializers()],
+    initializers: uniqueByName([...source.initializers(), ...target.initializers()]),
   };
   const joined: TaskGraph = { role: "whole", label, graph };
   const modules = model.modules.flatMap((module): TaskModule[] => {
@@ -47,10 +50,14 @@ export function joinGraphs(model: TaskModel): JoinedGraph {
   return { graph, modules };
 }
 
-/** The name in the joined graph of one of its initializers: the graph that it is from, and its name there. */
+/** The name in the joined graph of one of its initializers: the graph that it is from, and its name there. A shared table is from the encoder. */
 export function initializerSource(name: string): { readonly part: "encoder" | "decoder"; readonly name: string } {
   const at = name.indexOf(":");
   return { part: name.startsWith("encoder") ? "encoder" : "decoder", name: name.slice(at + 1) };
+}
+
+function uniqueByName(initializers: readonly Initializer[]): Initializer[] {
+  return [...new Map(initializers.map((each) => [each.value.name, each])).values()];
 }
 
 /** The encoder's inputs keep their names. */

@@ -7,7 +7,7 @@ import { assert, LorikeetError } from "../../base/errors.js";
 import { isObject, type Json } from "../../base/json.js";
 import { serializeGraph } from "../../graph/serialize.js";
 import { sameShape } from "../../graph/shape.js";
-import type { Graph, Initializer } from "../../graph/types.js";
+import type { Graph } from "../../graph/types.js";
 import { readJson } from "../../model/checkpoint/files.js";
 import { encoderDecoderOf, isEncoderDecoder } from "../../model/task/encoder-decoder.js";
 import { initializerSource } from "../../model/task/joined-graph.js";
@@ -15,11 +15,13 @@ import { manifestName } from "../../model/task/manifest.js";
 import type { TaskModel } from "../../model/task/open.js";
 import { type NewWeight, withWeights } from "../../model/task/rewritten.js";
 import type { TaskModule } from "../../model/task/target-modules.js";
+import { hasSameContent, tiedTables } from "../../model/task/tied-tables.js";
 import { SafetensorsFile } from "../../tensor/safetensors.js";
 import { writeSafetensors } from "../../tensor/safetensors-write.js";
 import { copyModelFiles } from "../files/model-files.js";
 import { type Product, recordsOfRuns } from "../files/product.js";
 import type { Parameter } from "../step.js";
+import { SharedData } from "./shared-data.js";
 
 /** What one protobuf message can hold. */
 const maxBytes = 2 ** 31 - 1;
@@ -40,12 +42,16 @@ export async function writeTaskModel(folder: string, { model, weights, labels }:
     await copyFolders(model.folder, folder);
   }
   if (labels) await writeLabels(join(folder, "config.json"), labels);
-  const graphs = isEncoderDecoder(model) ? pairOf(model, weights) : wholeOf(model, weights);
-  for (const { label, graph, own } of graphs) {
-    const path = join(folder, label);
-    await mkdir(dirname(path), { recursive: true });
-    requireSize(graph);
-    await writeFile(path, serializeGraph(await inlined(withWeights(graph, own, model.modules))), { flush: true });
+  const isPair = isEncoderDecoder(model);
+  const written = isPair ? pairOf(model, weights) : [wholeOf(model, weights)];
+  const inner = dirname(written[0]?.label ?? "");
+  await mkdir(join(folder, inner), { recursive: true });
+  await using shared = isPair ? await SharedData.create(join(folder, inner)) : null;
+  for (const { label, graph, own } of written) {
+    const whole = await inlined(withWeights(graph, own, model.modules));
+    const small = shared ? await shared.move(whole) : whole;
+    requireSize(small);
+    await writeFile(join(folder, label), serializeGraph(small), { flush: true });
   }
 }
 
@@ -56,11 +62,11 @@ interface WrittenGraph {
   readonly own: ReadonlyMap<string, NewWeight>;
 }
 
-function wholeOf(model: TaskModel, weights: ReadonlyMap<string, NewWeight>): WrittenGraph[] {
+function wholeOf(model: TaskModel, weights: ReadonlyMap<string, NewWeight>): WrittenGraph {
   const [file] = model.opened;
   const graph = file?.graphs[0]?.graph;
   assert(file && graph, "a model has a file with a graph");
-  return [{ label: relative(model.folder, file.path), graph, own: weights }];
+  return { label: relative(model.folder, file.path), graph, own: weights };
 }
 
 /** Encoder, decoder, and the decoder with keys and values, whose weights are those of the decoder. */
@@ -73,6 +79,10 @@ function pairOf(model: TaskModel, weights: ReadonlyMap<string, NewWeight>): Writ
   for (const [name, values] of weights) {
     const source = initializerSource(name);
     own[source.part].set(source.name, values);
+  }
+  for (const [name, source] of tiedTables(encoder, first)) {
+    const values = own.encoder.get(source);
+    if (values) own.decoder.set(name, values);
   }
   const inner = dirname(relative(model.folder, model.opened[0]?.path ?? ""));
   return [
@@ -113,23 +123,15 @@ function sameWeights(
     if (found.has(name)) continue;
     const same = known.get(name);
     const isSame = same !== undefined && sameShape(same.value.shape, shape);
-    const from = isSame ? same : first.initializers.find((each) => sameContent(each, initializer));
+    const from = isSame ? same : first.initializers.find((each) => hasSameContent(each, initializer));
     const values = from && weights.get(from.value.name);
     if (values) found.set(name, values);
   }
   return found;
 }
 
-function sameContent(a: Initializer, b: Initializer): boolean {
-  if (a.data.kind !== "inline" || b.data.kind !== "inline" || !sameShape(a.value.shape, b.value.shape)) return false;
-  return a.value.type === b.value.type && Buffer.from(a.data.bytes).equals(b.data.bytes);
-}
-
 function requireSize({ initializers }: Graph): void {
-  const bytes = initializers.reduce(
-    (sum, { data }) => sum + (data.kind === "inline" ? data.bytes.byteLength : data.byteLength),
-    0,
-  );
+  const bytes = initializers.reduce((sum, { data }) => sum + (data.kind === "inline" ? data.bytes.byteLength : 0), 0);
   if (bytes <= maxBytes) return;
   const message = `The weights have ${bytes} bytes; an ONNX file with at most ${maxBytes} is written.`;
   throw new LorikeetError("model_unsupported", message, { found: bytes, allowed: maxBytes });

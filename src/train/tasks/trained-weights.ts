@@ -12,8 +12,8 @@ const parametric: ReadonlySet<string> = new Set([
   ...["BatchNormalization", "LayerNormalization", "SimplifiedLayerNormalization", "GroupNormalization"],
   ...["InstanceNormalization", "PRelu"],
 ]);
-/** Names of constants, as exporters and this project write them. Parameters keep the path of their module. */
-const constantName = /^(constant\.|onnx::|val_\d+$|_?to_copy|.*\/)/;
+/** Names of constants, as exporters and this project write them, also in a joined graph. Parameters keep the path of their module. */
+const constantName = /^((encoder|decoder):)?(constant\.|onnx::|val_\d+$|_?to_copy|.*\/)/;
 
 /**
  * The float32 weights that `outputs` depend on: those of target modules and normalizations, and others that are called as a module's
