@@ -151,7 +151,9 @@ async function runLoop<Batch>(
         },
         validating: (done, total) => progress?.("validating", done, total),
         async validated(report) {
-          await log({ step: report.step, validation_loss: report.loss, ...prefixed(report.metrics) });
+          const { step, loss, metrics, samples } = report;
+          const shown = samples && samples.length > 0 ? { samples } : {};
+          await log({ step, validation_loss: loss, ...prefixed(metrics), ...shown });
           events.validated?.(report);
         },
         async checkpoint(current) {
@@ -215,6 +217,7 @@ async function finish<Batch>(
     validation_loss: kept.loss,
     written_validation_loss: written?.loss ?? null,
     ...metricsOf(first, last),
+    ...samplesOf(first, last),
     served_check:
       trained === null || served === null
         ? null
@@ -236,8 +239,18 @@ function metricsOf(first: ValidationRow | undefined, kept: ValidationRow | undef
   return isMeasured ? { base_validation_metrics: before, validation_metrics: now } : {};
 }
 
+/** Answers to the same rows by the weights before the run and by the kept ones. */
+function samplesOf(first: ValidationRow | undefined, kept: ValidationRow | undefined): Pick<RunResults, "samples"> {
+  const [before, after] = [first?.samples ?? [], kept?.samples ?? []];
+  if (after.length === 0) return {};
+  const samples = after.map(({ prompt, expected, answer }, i) => ({
+    ...{ prompt, expected, before: before[i]?.answer ?? "", after: answer },
+  }));
+  return { samples };
+}
+
 function metricsIn(row: ValidationRow | undefined): Record<string, number> {
-  const { step: _, validation_loss: __, ...metrics } = row ?? { step: 0, validation_loss: 0 };
+  const { step: _, validation_loss: __, samples: ___, ...metrics } = row ?? { step: 0, validation_loss: 0 };
   return Object.fromEntries(Object.entries(metrics).map(([name, value]) => [name.slice("validation_".length), value]));
 }
 

@@ -34,6 +34,14 @@ export interface Evaluation {
   readonly loss: number;
   /** Further figures by name, such as `accuracy`. */
   readonly metrics: Metrics;
+  /** Answers to a few rows, for people. */
+  readonly samples?: readonly Sample[];
+}
+
+export interface Sample {
+  readonly prompt: string;
+  readonly expected: string;
+  readonly answer: string;
 }
 
 export type Metrics = Readonly<Record<string, number>>;

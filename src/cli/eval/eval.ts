@@ -200,17 +200,19 @@ function printTaskFigures(figures: TaskFigures, flags: EvalFlags, terminal: Term
     printJson(terminal.stdout, figures);
     return;
   }
-  const { task, rows, data, loss, metrics } = figures;
+  const { task, rows, data, loss, metrics, base } = figures;
+  const beside = (text: string | null): string => (text === null ? "" : ` (the base: ${text})`);
   const fields: [string, string][] = [
     ["task", task],
     ["rows", String(rows)],
     ["data", data],
     ["adapter", flags.adapter === null ? "none" : `${flags.adapter}, weights digest ${figures.adapter}`],
-    ["loss", loss.toFixed(4)],
-    ...Object.entries(metrics).map(([name, value]): [string, string] => [
-      name.replaceAll("_", " "),
-      formatMetric(name, value),
-    ]),
+    ["loss", `${loss.toFixed(4)}${beside(base?.loss.toFixed(4) ?? null)}`],
+    ...Object.entries(metrics).map(([name, value]): [string, string] => {
+      const before = base?.metrics[name];
+      const compared = before === undefined ? null : formatMetric(name, before);
+      return [name.replaceAll("_", " "), `${formatMetric(name, value)}${beside(compared)}`];
+    }),
   ];
   printLine(terminal.stdout, formatFields(fields));
 }

@@ -3,6 +3,7 @@
 import { assert } from "../../base/errors.js";
 import type { Progress } from "../../base/log.js";
 import { evaluateServed, openServedTask } from "../../train/tasks/served-task.js";
+import { translateServed } from "../../train/tasks/served-translation.js";
 import type { TrainedTask } from "../../train/tasks/setups/open.js";
 import type { TaskGoal } from "../../train/tasks/setups/setup.js";
 import { openTaskAdapter } from "../../train/tasks/task-adapter.js";
@@ -37,6 +38,8 @@ export interface TaskFigures {
   readonly adapter: string | null;
   readonly loss: number;
   readonly metrics: Evaluation["metrics"];
+  /** The same without the adapter; of encoder-decoders with one. */
+  readonly base?: Evaluation;
 }
 
 /** The test rows, or the validation rows, or all rows. Throws what opening model, adapter and data throws. */
@@ -56,7 +59,7 @@ export async function evaluateTask(options: TaskEvalOptions): Promise<TaskFigure
   const batches = plainTaskBatches(rows, options.maxBatch);
   const evaluation =
     base.probe === null
-      ? await evaluateGraph(base, goal, batches, adapter, options)
+      ? await evaluatePair(base, goal, batches, adapter, options)
       : await evaluateEngine(base, goal, batches, options);
   return {
     ...{ task: base.task, rows: rows.length, data: data.digest, adapter: adapter?.digest ?? null },
@@ -83,18 +86,45 @@ async function evaluateEngine(
   return await evaluateServed(served, { inputs: setup.inputs, objective, batches, signal, progress: report });
 }
 
-/** Of an encoder-decoder, whose engine gives no losses of given texts. */
+/** Of an encoder-decoder: answers by the serving engine, with the adapter and without. */
+async function evaluatePair(
+  base: TaskBase,
+  goal: TaskGoal,
+  batches: readonly TaskBatch[],
+  adapter: TrainedAdapter | null,
+  options: TaskEvalOptions,
+): Promise<Pick<TaskFigures, "loss" | "metrics" | "base">> {
+  const { generation: text } = goal;
+  assert(text, "an encoder-decoder generates texts");
+  const losses = await evaluateGraph(base, goal, batches, adapter, options);
+  const own = adapter === null ? null : await evaluateGraph(base, goal, batches, null, options);
+  const { maxBatch, threads, signal, progress } = options;
+  const answers = await translateServed({
+    ...{ model: base.model, adapter: options.adapter, text, rows: batches.flat(), maxBatch, threads, signal },
+    targets: base.modules.map(({ target }) => target),
+    progress: (done, total) => progress("answering", done, total),
+  });
+  return {
+    loss: losses.loss,
+    metrics: { ...losses.metrics, ...answers.metrics },
+    ...(own && { base: { loss: own.loss, metrics: { ...own.metrics, ...answers.base } } }),
+  };
+}
+
+type TrainedAdapter = Awaited<ReturnType<typeof openTaskAdapter>>;
+
+/** The loss of given targets, which the engine does not give. */
 async function evaluateGraph(
   { graph, setup }: TaskBase,
   { objective }: TaskGoal,
   batches: readonly TaskBatch[],
-  adapter: Awaited<ReturnType<typeof openTaskAdapter>> | null,
+  adapter: TrainedAdapter | null,
   { threads, signal, progress, maxBatch }: TaskEvalOptions,
 ): Promise<Evaluation> {
   const targets = adapter?.targets ?? [];
   using step = new TaskStep({ graph, targets, initializers: [], loss: objective.loss, threads });
   await adapter?.readInto(step.parameters);
   const settings = { batchSize: maxBatch, loraDropout: 0, seed: 0 };
-  const trainable = taskTrainable({ step, inputs: setup.inputs, objective, settings });
+  const trainable = taskTrainable({ step, inputs: setup.inputs, objective, assessment: null, settings });
   return await trainable.evaluate(batches, { signal, progress: (done, total) => progress("evaluating", done, total) });
 }

@@ -19,7 +19,7 @@ import { describeFault, exitCodeOf, Quit, RemoteError } from "../usage.js";
 import type { TrainFlags } from "./options.js";
 import { formatMetrics, formatResults, trainProgress } from "./report.js";
 import { storedOptions } from "./resume.js";
-import { formatSamples, type Sample } from "./samples.js";
+import { formatExpected, formatSamples, type Sample } from "./samples.js";
 
 /** What a run will do, as measured. */
 export interface JobPlan {
@@ -136,11 +136,12 @@ export async function runJob<Batch>(
         line.end();
         progress.step(report);
       },
-      validated({ step, loss, metrics, isBest }) {
+      validated({ step, loss, metrics, samples = [], isBest }) {
         const best = isBest ? " (best)" : "";
         screen.print(
           `step ${step}/${session.totalSteps}  validation loss ${loss.toFixed(4)}${formatMetrics(metrics)}${best}`,
         );
+        if (samples.length > 0) screen.print(formatExpected(samples));
       },
     },
   })
@@ -214,7 +215,7 @@ async function report<Batch>(
       ...plan.json,
       ...results,
       peak_bytes: peak,
-      samples,
+      samples: results?.samples ?? samples,
       published,
     });
   }

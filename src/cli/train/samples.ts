@@ -3,6 +3,7 @@
 import type { Tokenizer } from "../../text/types.js";
 import type { TokenRow } from "../../train/data/encode.js";
 import type { Served } from "../../train/served.js";
+import type { Sample as ExpectedSample } from "../../train/trainable.js";
 
 export interface Sample {
   readonly prompt: string;
@@ -64,6 +65,16 @@ export const short = (text: string): string => (text.length > 300 ? `...${text.s
 export function formatAnswers(step: number, samples: readonly Sample[]): string {
   return samples
     .map(({ prompt, after }) => `step ${step}  ${JSON.stringify(short(prompt))} -> ${JSON.stringify(after)}`)
+    .join("\n");
+}
+
+/** Answers to validation rows. */
+export function formatExpected(samples: readonly ExpectedSample[]): string {
+  return samples
+    .map(({ prompt, expected, answer }) => {
+      const wanted = answer === expected ? "" : `, expected ${JSON.stringify(short(expected))}`;
+      return `  ${JSON.stringify(short(prompt))} -> ${JSON.stringify(short(answer))}${wanted}`;
+    })
     .join("\n");
 }
 

@@ -91,6 +91,7 @@ export async function openTaskJob(
       ...{ settings, data, session, threads, stepsDone },
       model: `${model.names[0]}, ${base.task}, ${formatCount(base.parameters)} parameters`,
       ...{ task: base.task, method: methodText(session), labels: goal.labels, hasNorms: base.hasNorms },
+      ...(goal.assessment && { assessment: goal.assessment }),
     };
     return {
       ...{ flags, settings, session, record, isExtended },

@@ -6,6 +6,7 @@ import { peakBytes } from "../../train/estimate.js";
 import type { LoraShape } from "../../train/lora.js";
 import type { RunSession } from "../../train/run-session.js";
 import type { TrainSettings } from "../../train/settings.js";
+import type { Assessment } from "../../train/tasks/assessment.js";
 import type { TaskSession } from "../../train/tasks/session.js";
 import type { TaskData } from "../../train/tasks/task-data.js";
 import type { TaskBatch } from "../../train/tasks/trainable.js";
@@ -27,6 +28,8 @@ export interface TaskFacts {
   readonly settings: TrainSettings;
   readonly data: TaskData;
   readonly session: RunSession<TaskBatch>;
+  /** What its validations do beside the loss. */
+  readonly assessment?: Assessment;
   readonly threads: number;
   readonly stepsDone: number;
 }
@@ -38,10 +41,12 @@ export async function planTask(facts: TaskFacts, signal: AbortSignal, progress: 
   const runMs = await timeOf(session, session.plan.largest(), signal);
   const left = session.totalSteps - facts.stepsDone;
   const validations = Math.ceil(left / session.validateEvery) + 1;
+  const assessed = session.validation.length === 0 ? 0 : (facts.assessment?.runs(settings.batchSize) ?? 0);
+  const validationRuns = session.validation.length + assessed;
   // A forward pass takes about a third of both.
   const eachMs = settings.gradientAccumulationSteps * runMs;
   const ms = Math.min(
-    left * eachMs + validations * session.validation.length * (runMs / 3),
+    left * eachMs + validations * validationRuns * (runMs / 3),
     settings.maxTimeMs ?? Number.POSITIVE_INFINITY,
   );
   const bytes = peakBytes() + 16 * session.trainableParameters;

@@ -72,6 +72,7 @@ function resultLines(results: RunResults, { data, settings, task }: RunRecord): 
       ? [table([`${data.validation_rows} ${units}`, "loss", ...(hasPerplexity ? ["perplexity"] : [])], rows), ""]
       : []),
     ...metricLines(results),
+    ...sampleLines(results),
     `${endings[results.ended] ?? results.ended} after ${results.steps} steps of ${settings.batchSize * settings.gradientAccumulationSteps} ${settings.method === "dpo" ? "pairs" : "rows"}; the weights of step ${results.kept_step} are saved: ${tokensText(results, task)}.${servedText(results, data)}`,
     "",
   ];
@@ -110,6 +111,14 @@ function metricLines({ base_validation_metrics: before, validation_metrics: now 
     "",
   ];
 }
+
+function sampleLines({ samples = [] }: RunResults): string[] {
+  if (samples.length === 0) return [];
+  const rows = samples.map(({ prompt, expected, before, after }) => [prompt, expected, before, after].map(shortened));
+  return ["Some validation rows:", "", table(["row", "expected", "before", "kept"], rows), ""];
+}
+
+const shortened = (text: string): string => (text.length > 200 ? `${text.slice(0, 197)}...` : text);
 
 const endings: Readonly<Record<string, string>> = {
   done: "Done",

@@ -57,7 +57,16 @@ export interface RunResults {
   /** Metrics of the base (or of fresh heads) and of the result, for tasks that have some. */
   readonly base_validation_metrics?: Metrics;
   readonly validation_metrics?: Metrics;
+  /** Answers to some validation rows, of task models. */
+  readonly samples?: readonly AnsweredRow[];
   readonly served_check: ServedCheck | null;
+}
+
+export interface AnsweredRow {
+  readonly prompt: string;
+  readonly expected: string;
+  readonly before: string;
+  readonly after: string;
 }
 
 /** Mean loss of some validation rows in the training graph and in the serving engine, over the same base weights. */

@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { createWriteStream, type WriteStream } from "node:fs";
 import { readFile, rename, writeFile } from "node:fs/promises";
 import { orMissing } from "../../base/durable.js";
+import type { Sample } from "../trainable.js";
 
 export interface StepRow {
   readonly step: number;
@@ -19,6 +20,7 @@ export interface ValidationRow {
   readonly validation_loss: number;
   /** Further figures: margin and accuracy of DPO, metrics of a task. */
   readonly [metric: `validation_${string}`]: number;
+  readonly samples?: readonly Sample[];
 }
 
 export type JournalRow = StepRow | ValidationRow;

@@ -54,7 +54,7 @@ function scalarsOf(row: JournalRow): Scalars {
     const { loss, learning_rate: rate, gradient_norm: norm, tokens } = row;
     return { "train/loss": loss, "train/learning_rate": rate, "train/grad_norm": norm, "train/tokens": tokens };
   }
-  const { step: _, validation_margin: margin, validation_accuracy: accuracy, ...figures } = row;
+  const { step: _, samples: __, validation_margin: margin, validation_accuracy: accuracy, ...figures } = row;
   const named = Object.entries(figures).map(([name, value]) => [`eval/${name.slice("validation_".length)}`, value]);
   return {
     ...Object.fromEntries(named),

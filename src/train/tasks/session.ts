@@ -72,7 +72,10 @@ export async function openTaskSession(options: TaskSessionOptions): Promise<Task
     return {
       ...{ step, plan, goal, targets, schedule },
       adapter: trained.adapter,
-      trainable: taskTrainable({ step, inputs: setup.inputs, objective, settings }),
+      trainable: taskTrainable({
+        ...{ step, objective, settings, inputs: setup.inputs },
+        assessment: goal.assessment ?? null,
+      }),
       product: trained.product(step.parameters),
       optimizer: optimizerOf(settings, step.parameters, schedule),
       validation: plainTaskBatches(data.valid, settings.batchSize),

@@ -7,8 +7,9 @@ import { dropoutMask } from "../dropout.js";
 import type { StepPlan } from "../run-session.js";
 import type { TrainSettings } from "../settings.js";
 import type { Trainable } from "../trainable.js";
+import type { Assessment } from "./assessment.js";
 import type { TaskStep } from "./task-step.js";
-import type { TaskExample, TaskInputs, TaskObjective } from "./types.js";
+import type { Outputs, TaskExample, TaskInputs, TaskObjective } from "./types.js";
 
 export type TaskBatch = readonly TaskExample[];
 
@@ -16,10 +17,13 @@ export interface TaskTrainableOptions {
   readonly step: TaskStep;
   readonly inputs: TaskInputs<unknown>;
   readonly objective: TaskObjective<unknown>;
+  /** What validations do beside the loss; null: nothing. */
+  readonly assessment: Assessment | null;
   readonly settings: Pick<TrainSettings, "batchSize" | "loraDropout" | "seed">;
 }
 
-export function taskTrainable({ step, inputs, objective, settings }: TaskTrainableOptions): Trainable<TaskBatch> {
+export function taskTrainable(options: TaskTrainableOptions): Trainable<TaskBatch> {
+  const { step, inputs, objective, assessment, settings } = options;
   const { batchSize, loraDropout, seed } = settings;
   const count = (batch: TaskBatch): number => batch.reduce((sum, { target }) => sum + objective.count(target), 0);
   /** Every batch has the rows of a whole one, so that one graph computes all. */
@@ -56,7 +60,14 @@ export function taskTrainable({ step, inputs, objective, settings }: TaskTrainab
         loss += found.loss;
         meter.add(found.outputs, targets, given);
       }
-      return { loss, metrics: meter.metrics() };
+      const metrics = meter.metrics();
+      if (assessment === null) return { loss, metrics };
+      const predict = async (sources: readonly unknown[]): Promise<Outputs> => {
+        signal.throwIfAborted();
+        return await step.predict(await inputs.feeds(sources, batchSize), signal);
+      };
+      const more = await assessment.assess(batches.flat(), { predict, batchSize });
+      return { loss, metrics: { ...metrics, ...more.metrics }, samples: more.samples };
     },
   };
 }

@@ -8,6 +8,7 @@ import { Ops } from "../../../src/graph/ops.js";
 import type { Value } from "../../../src/graph/types.js";
 import { Tensor } from "../../../src/runtime/tensor.js";
 import type { Box } from "../../../src/train/detection/boxes.js";
+import { Chrf } from "../../../src/train/tasks/metrics/chrf.js";
 import { actionValues, advantages } from "../../../src/train/tasks/objectives/actions.js";
 import { detection } from "../../../src/train/tasks/objectives/detection.js";
 import { independentLabels } from "../../../src/train/tasks/objectives/independent-labels.js";
@@ -56,6 +57,33 @@ function assertNear(found: ArrayLike<number> | undefined, expected: readonly num
 
 const floats = (shape: readonly number[], values: readonly number[]): Tensor =>
   Tensor.from("float32", shape, Float32Array.from(values));
+
+test("chrF over a corpus is sacreBLEU's chrF2", () => {
+  for (const [pairs, expected] of [
+    [
+      [
+        ["vor 3 Tagen", "vor 30 Tagen"],
+        ["Franckreich und Japan", "Frankreich, Japan und Südkorea"],
+        ["ab", "ab"],
+      ],
+      39.98311833758595,
+    ],
+    [
+      [
+        ["a bc", "a bd"],
+        ["", "x"],
+        ["Wo ist es?", "Wo ist er jetzt?"],
+      ],
+      35.46137289301187,
+    ],
+    [[["🍋 bä", "🍋 bär"]], 68.86227544910179],
+    [[["x", "yz"]], 0],
+  ] as const) {
+    const chrf = new Chrf();
+    for (const [found, wanted] of pairs) chrf.add(found, wanted);
+    assert.ok(Math.abs(chrf.score() - expected) < 1e-9, `${chrf.score()}, not ${expected}`);
+  }
+});
 
 interface DetrCase {
   readonly shape: readonly [number, number, number];

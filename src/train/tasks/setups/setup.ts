@@ -7,6 +7,8 @@ import type { Detector } from "../../../model/task/detector.js";
 import type { GenerationRules } from "../../../model/task/generation-rules.js";
 import type { TextHead } from "../../../model/task/text-head.js";
 import type { RowTokenizer } from "../../../text/tokenizer/row-tokenizer.js";
+import type { Assessment } from "../assessment.js";
+import type { GeneratedText } from "../objectives/generation.js";
 import type { FreshHead } from "../targets.js";
 import type { RowReader, TaskData } from "../task-data.js";
 import type { TaskInputs, TaskObjective } from "../types.js";
@@ -36,6 +38,10 @@ export interface TaskSetup {
 
 export interface TaskGoal {
   readonly objective: TaskObjective<unknown>;
+  /** What validations do beside the loss. Default: nothing. */
+  readonly assessment?: Assessment;
+  /** Of encoder-decoders: how whole answers are generated and compared. */
+  readonly generation?: GeneratedText;
   /** What the head's outputs are called; null: nothing has a name. */
   readonly labels: readonly string[] | null;
   /** null: the base's head is trained. */

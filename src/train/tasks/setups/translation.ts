@@ -3,6 +3,7 @@
 import { assert } from "../../../base/errors.js";
 import { textOf } from "../../data/rows.js";
 import { translationInputs } from "../inputs/translation-inputs.js";
+import { generatedText } from "../objectives/generation.js";
 import { translation } from "../objectives/translation.js";
 import type { RowReader } from "../task-data.js";
 import { requireTokenizer, type SetupParts, type TaskSetup } from "./setup.js";
@@ -24,23 +25,37 @@ export function textToText(parts: SetupParts): TaskSetup {
         { text: textOf(fields, "source") },
         { truncate: true, maxLength: limits.source ?? undefined },
       );
-      const text = await tokenizer.encodeRow(
-        { text: textOf(fields, "target") },
-        { truncate: true, addSpecialTokens: false },
-      );
+      const reference = textOf(fields, "target");
+      const text = await tokenizer.encodeRow({ text: reference }, { truncate: true, addSpecialTokens: false });
       const [endId] = endIds;
       const whole = [...(firstId === null ? [] : [firstId]), ...text.ids, ...(endId === undefined ? [] : [endId])];
       const target = limits.target === null ? whole : whole.slice(0, limits.target);
       const size = source.ids.length + target.length;
       const decoderIds = [startId, ...target.slice(0, -1)];
-      return { source: { source, decoderIds }, target, size, place, isShortened: target.length < whole.length };
+      return {
+        source: { source, decoderIds, reference },
+        target,
+        size,
+        place,
+        isShortened: target.length < whole.length,
+      };
     },
   };
   return {
     reader,
     inputs: translationInputs(tokenizer, limits),
     savesHeads: false,
-    objective: () => ({ objective: translation(), labels: null, freshHead: null }),
+    objective() {
+      const text = {
+        rules: generation,
+        maxTarget: limits.target,
+        decode: (ids: readonly number[]) => tokenizer.decode(ids),
+      };
+      return {
+        ...{ objective: translation(), labels: null, freshHead: null },
+        ...{ assessment: generatedText(text), generation: text },
+      };
+    },
   };
 }
 
