@@ -205,7 +205,7 @@ test("an invalid, missing or misspelled name is one line with a hint", async () 
     [
       ["serve", "--model", "modles/x"],
       2,
-      /There is no folder modles\/x\. .* The folder models holds bookworm-7m, digits, policy\.\n$/,
+      /There is no folder modles\/x\. .* The folder models holds bookworm-7m, digits, .*scenes\.\n$/,
     ],
     [["serve", "--model", "tniy"], 2, /tniy is neither\. Did you mean org\/tiny, which is in the cache\?\n$/],
     [

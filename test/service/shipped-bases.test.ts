@@ -15,9 +15,10 @@ import { type Style, sceneOf, side as sceneSide } from "../../tools/recipes/base
 import { ApiClient } from "../../web/client/client.js";
 import { GenerationSocket, type SocketLike } from "../../web/client/socket.js";
 import { isPolicyOfCartPole } from "../../web/tasks/cart-pole.js";
+import { post } from "../support/client.js";
 import { openService, type RunningService } from "../support/service.js";
 
-const others = ["models/digits-efficientnet", "models/scenes"];
+const others = ["models/digits-efficientnet", "models/scenes", "models/phrases"];
 
 let shipped: RunningService;
 
@@ -150,3 +151,21 @@ const boxOf = (left: number, top: number, right: number, bottom: number): Box =>
   right - left,
   bottom - top,
 ];
+
+test("phrases are translated into German, and by an adapter into French", async () => {
+  assert.deepEqual(await broughtBy("phrases"), ["french"]);
+  const phrases = [
+    ["France, 30 days ago", "Frankreich, vor 30 Tagen", "France, il y a 30 jours"],
+    ["Wednesday, May 28, 1975", "Mittwoch, 28. Mai 1975", "mercredi 28 mai 1975"],
+    ["Germany, Japan, and India", "Deutschland, Japan und Indien", "Allemagne, Japon et Inde"],
+    ["128 kilometers", "128 Kilometer", "128 kilomètres"],
+    ["in 29 weeks", "in 29 Wochen", "dans 29 semaines"],
+  ] as const;
+  const translate = async (model: string): Promise<string[]> => {
+    const response = await post(shipped.url, `/models/${model}`, { inputs: phrases.map(([english]) => english) });
+    const answers = (await response.json()) as { translation_text: string }[];
+    return answers.map(({ translation_text: text }) => text);
+  };
+  const translations = await Promise.all([translate("phrases"), translate("french")]);
+  assert.deepEqual(translations, [phrases.map(([, german]) => german), phrases.map(([, , french]) => french)]);
+});

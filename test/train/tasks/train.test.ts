@@ -9,7 +9,12 @@ import { GraphBuilder } from "../../../src/graph/builder.js";
 import { openOnnx } from "../../../src/graph/open.js";
 import { pruneGraph } from "../../../src/graph/prune.js";
 import { serializeGraph } from "../../../src/graph/serialize.js";
+import { encoderDecoderOf } from "../../../src/model/task/encoder-decoder.js";
+import { joinGraphs } from "../../../src/model/task/joined-graph.js";
+import { openTaskModel } from "../../../src/model/task/open.js";
+import { writeTaskModel } from "../../../src/train/tasks/model-files.js";
 import { spansOf } from "../../../src/train/tasks/objectives/tagging.js";
+import { trainedWeights } from "../../../src/train/tasks/trained-weights.js";
 import { post } from "../../support/client.js";
 import { onlyWhenLong } from "../../support/long.js";
 import { pngOf } from "../../support/png-file.js";
@@ -518,11 +523,51 @@ const phrases = rowsFile(
   sources.slice(0, 4).flatMap((source) => [0, 1, 2].map(() => ({ source, target }))),
 );
 
-test("a translator learns a phrase with an adapter", async () => {
-  const { code, err, results } = await train(marian, phrases, "phrase", "--learning-rate", "0.02");
+test("a translator learns a phrase with an adapter, and eval compares its answers with the base's", async () => {
+  const options = ["--learning-rate", "0.02", "--max-steps", "16", "--min-lr-rate", "0.5"];
+  const { code, err, results, folder: adapter } = await train(marian, phrases, "phrase", ...options);
   assert.equal(code, 0, err);
   assert.ok(results.validation_loss < 0.9 * results.base_validation_loss, err);
-  assert.deepEqual(Object.keys(results.validation_metrics), ["accuracy", "exact"]);
+  const { base_validation_metrics: before, validation_metrics: now, samples } = results;
+  assert.deepEqual(Object.keys(now), ["accuracy", "exact", "chrf"]);
+  assert.ok(now.chrf > before.chrf, JSON.stringify([before, now]));
+  assert.deepEqual([samples.length, samples[0].expected], [2, target]);
+  const card = readFileSync(join(adapter, "README.md"), "utf8");
+  assert.ok(card.includes(`| ${samples[0].prompt} | ${target} | `), card);
+  const judged = await runHere(["eval", "--model", marian, "--adapter", adapter, "--data", phrases, "--json"]);
+  assert.equal(judged.code, 0, judged.err);
+  const { metrics, base } = JSON.parse(judged.out);
+  assert.ok(metrics.chrf > base.metrics.chrf && metrics.exact >= base.metrics.exact, judged.out);
+});
+
+test("a model trained whole keeps its shared table, and its files share one file of weights", async () => {
+  const model = await openTaskModel("models/phrases");
+  const joined = joinGraphs(model);
+  const trained = trainedWeights(joined.graph, joined.modules, ["logits"]);
+  const [table, ...others] = trained.filter(({ value: { shape } }) => shape.join() === "477,96");
+  assert.ok(table && others.length === 0);
+  const out = join(folder, "whole");
+  mkdirSync(out);
+  const data = new Float32Array(477 * 96).fill(0.25);
+  await writeTaskModel(out, { model, weights: new Map([[table.value.name, { shape: [477, 96], data }]]) });
+  const { encoder, first, next } = encoderDecoderOf(await openTaskModel(out));
+  const places = [encoder, first, next].map(({ initializers }) =>
+    initializers.flatMap(({ value, data: at }) => (value.shape.join() === "477,96" ? [at] : [])),
+  );
+  assert.equal(places[0]?.[0]?.kind, "external");
+  assert.ok(places.flat().every((place) => JSON.stringify(place) === JSON.stringify(places[0]?.[0])));
+});
+
+test("constants of an encoder-decoder that Lorikeet wrote are not trained", () => {
+  const builder = new GraphBuilder("joined");
+  const [x, y] = ["encoder:constant.float32.0", "encoder:body.weight"].map((name) =>
+    builder.initializer(name, "float32", [1], { kind: "inline", bytes: new Uint8Array(4) }),
+  );
+  assert.ok(x && y);
+  const [z] = builder.node("Mul", [x, y], [{ type: "float32", shape: [1], name: "logits" }]);
+  builder.output(z ?? assert.fail());
+  const found = trainedWeights(builder.build(), [], ["logits"]).map(({ value }) => value.name);
+  assert.deepEqual(found, ["encoder:body.weight"]);
 });
 
 test("a translator learns a phrase with all its weights, and is served", onlyWhenLong, async () => {

@@ -6,7 +6,7 @@ import { GraphBuilder } from "../../../src/graph/builder.js";
 import { Ops } from "../../../src/graph/ops.js";
 import { readOnnx } from "../../../src/graph/read.js";
 import { serializeGraph } from "../../../src/graph/serialize.js";
-import type { Shape, Value } from "../../../src/graph/types.js";
+import type { ElementType, Shape, Value } from "../../../src/graph/types.js";
 import { Draws } from "../../../src/train/random.js";
 
 export interface ConvolutionOptions {
@@ -44,8 +44,8 @@ export class Network {
     this.#trained = trained;
   }
 
-  input(name: string, shape: Shape): Value {
-    return this.op.builder.input(name, "float32", shape);
+  input(name: string, shape: Shape, type: ElementType = "float32"): Value {
+    return this.op.builder.input(name, type, shape);
   }
 
   output(name: string, value: Value): void {
@@ -57,7 +57,7 @@ export class Network {
   /** x W' + b over [rows, in]. W is [out, in], normal with variance gain² / in. */
   linear(path: string, x: Value, outputs: number, gain = 1): Value {
     const inputs = sizeAt(x, -1);
-    const weight = this.#normal(`${path}.weight`, [outputs, inputs], gain / Math.sqrt(inputs));
+    const weight = this.normal(`${path}.weight`, [outputs, inputs], gain / Math.sqrt(inputs));
     return this.op.scope(path, () =>
       this.op.gemm(x, weight, this.filled(`${path}.bias`, [outputs], 0), { transB: true }),
     );
@@ -66,7 +66,7 @@ export class Network {
   /** x W + b over [rows, positions, in]. W is [in, out], normal with variance gain² / in. */
   linearOfPositions(path: string, x: Value, outputs: number, gain = 1): Value {
     const inputs = sizeAt(x, -1);
-    const weight = this.#normal(`${path}.weight`, [inputs, outputs], gain / Math.sqrt(inputs));
+    const weight = this.normal(`${path}.weight`, [inputs, outputs], gain / Math.sqrt(inputs));
     const bias = this.filled(`${path}.bias`, [outputs], 0);
     return this.op.scope(path, () => this.op.add(this.op.matMul(x, weight), bias));
   }
@@ -77,7 +77,7 @@ export class Network {
     const [rows = 1, , ...size] = x.shape;
     const inputs = sizeAt(x, 1) / groups;
     const fan = inputs * kernel * kernel;
-    const weight = this.#normal(`${path}.weight`, [outputs, inputs, kernel, kernel], gain / Math.sqrt(fan));
+    const weight = this.normal(`${path}.weight`, [outputs, inputs, kernel, kernel], gain / Math.sqrt(fan));
     const biases = bias ? [this.filled(`${path}.bias`, [outputs], 0)] : [];
     const smaller = size.map((length) => Math.ceil(Number(length) / stride));
     const before = Math.floor(kernel / 2);
@@ -108,7 +108,7 @@ export class Network {
   }
 
   filled(name: string, shape: readonly number[], value: number): Value {
-    return this.#initializer(name, shape, () => value);
+    return this.computed(name, shape, () => value);
   }
 
   async write(path: string): Promise<void> {
@@ -116,8 +116,9 @@ export class Network {
     await writeFile(path, serializeGraph(this.op.builder.build()));
   }
 
-  #normal(name: string, shape: readonly number[], deviation: number): Value {
-    return this.#initializer(name, shape, () => deviation * this.#gaussian());
+  /** Normal numbers around 0. */
+  normal(name: string, shape: readonly number[], deviation: number): Value {
+    return this.computed(name, shape, () => deviation * this.#gaussian());
   }
 
   /** Box and Muller's transform. */
@@ -126,9 +127,10 @@ export class Network {
     return radius * Math.cos(2 * Math.PI * this.#draws.next());
   }
 
-  #initializer(name: string, shape: readonly number[], value: () => number): Value {
+  /** A weight by the place of each of its numbers. */
+  computed(name: string, shape: readonly number[], value: (place: number) => number): Value {
     const count = shape.reduce((product, size) => product * size, 1);
-    const random = new Uint8Array(Float32Array.from({ length: count }, value).buffer);
+    const random = new Uint8Array(Float32Array.from({ length: count }, (_, place) => value(place)).buffer);
     const trained = this.#trained.get(name);
     const bytes = trained?.length === random.length ? trained : random;
     return this.op.builder.initializer(name, "float32", shape, { kind: "inline", bytes });
