@@ -2,26 +2,21 @@
 
 import { randomUUID } from "node:crypto";
 import * as v from "valibot";
-import { flag, modelField } from "../body/field-kinds.js";
 import { type BodyFormat, parse } from "../body/parse.js";
-import { type TextBounds, textInputsField } from "../body/text-inputs.js";
+import type { TextBounds } from "../body/text-inputs.js";
 import type { InferAnswer } from "../tasks/inference.js";
-import type { TextInput, TextTasks, TokenizedRequest } from "../tasks/text-tasks.js";
+import type { TextTasks, TokenizedRequest } from "../tasks/text-tasks.js";
 import { base64Of } from "../tasks/values.js";
+import { type TextsRequest, textEntries, textsRequest } from "./texts.js";
 
 const tasks = ["embed", "classify", "token_embed", "token_classify"] as const;
 type PoolingTask = (typeof tasks)[number];
 
-const truncation = v.literal(-1, "must be -1, which shortens a text to the longest that the model takes");
-
 function formatOf(bounds: TextBounds) {
   const entries = {
-    model: modelField,
-    input: textInputsField(bounds, true),
+    ...textEntries(bounds),
     task: v.optional(v.picklist(tasks, `must be one of ${tasks.join(", ")}`)),
     encoding_format: v.optional(v.picklist(["float", "base64"], "must be float or base64"), "float"),
-    truncate_prompt_tokens: v.optional(truncation),
-    use_activation: v.optional(flag, true),
   };
   return { schema: v.object(entries, "is required"), known: Object.keys(entries), ignored } as const;
 }
@@ -33,13 +28,9 @@ const ignored: BodyFormat<v.GenericSchema>["ignored"] = {
   endianness: { allowed: "native or little", accepts: (value) => value === "native" || value === "little" },
 };
 
-export interface PoolingRequest {
-  readonly model: string | null;
-  readonly texts: readonly TextInput[];
-  readonly truncate: boolean;
+export interface PoolingRequest extends TextsRequest {
   /** null: what the model's outputs are for. */
   readonly task: PoolingTask | null;
-  readonly activates: boolean;
   readonly isBase64: boolean;
 }
 
@@ -47,11 +38,8 @@ export interface PoolingRequest {
 export function parsePooling(body: unknown, bounds: TextBounds): PoolingRequest {
   const fields = parse(formatOf(bounds), body);
   return {
-    model: fields.model ?? null,
-    texts: fields.input,
-    truncate: fields.truncate_prompt_tokens === -1,
+    ...textsRequest(fields),
     task: fields.task ?? null,
-    activates: fields.use_activation,
     isBase64: fields.encoding_format === "base64",
   };
 }
