@@ -95,9 +95,13 @@ function TaskForm({ base, task, first }: TaskFormProps) {
       if (count === asks.current) setFault(message);
     }
   };
+  // Whichever changes last, the picture that is there is asked of the model that is chosen.
+  useEffect(() => {
+    if (picture) void ask(model, picture);
+  }, [model, picture]);
   const switchTo = (name: string): void => {
     setChosen(name);
-    void ask(name, picture);
+    if (!takesPictures) void ask(name, null);
   };
   return (
     <div class="task">
@@ -110,12 +114,7 @@ function TaskForm({ base, task, first }: TaskFormProps) {
       >
         <ModelSwitch base={base} model={model} own={own} card={card} onSwitch={switchTo} />
         {takesPictures ? (
-          <PictureInput
-            onPicture={(given) => {
-              setPicture(given);
-              if (given) void ask(model, given);
-            }}
-          />
+          <PictureInput onPicture={setPicture} />
         ) : (
           <>
             <label>
