@@ -37,7 +37,7 @@ export interface ShownAnswer {
   /** The source, for people. */
   describe(example: TaskExample): string;
   /** What the outputs say about a row. */
-  answer(outputs: Outputs, row: number, example: TaskExample): string;
+  answer(outputs: Outputs, row: number): string;
 }
 
 /** Shows the answers that one run gives. */
@@ -50,7 +50,7 @@ export function shownAnswers({ describe, answer }: ShownAnswer): Assessment {
       const samples = shown.map((example, row) => ({
         prompt: describe(example),
         expected: textOf(example.target),
-        answer: answer(outputs, row, example),
+        answer: answer(outputs, row),
       }));
       return { metrics: {}, samples };
     },

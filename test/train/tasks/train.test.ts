@@ -64,6 +64,12 @@ test("a classifier with a fresh head is trained, uploaded and answers with its l
   const { base_validation_metrics: before, validation_metrics: now, served_check: check } = trained.results;
   assert.ok(now.accuracy >= 0.9 && now.accuracy > before.accuracy, JSON.stringify([before, now]));
   assert.ok(check.difference < 1e-5, `${check.trained} trained, ${check.served} served`);
+  const { samples } = trained.results;
+  assert.ok(samples.length === 2 && samples.every(({ prompt }: { prompt: string }) => /^the film is/.test(prompt)));
+  assert.ok(
+    samples.every(({ expected, after }: Record<string, string>) => expected === after),
+    JSON.stringify(samples),
+  );
   assert.match(
     readFileSync(join(trained.folder, "README.md"), "utf8"),
     /saved whole: `classifier`[\s\S]*labels are down, up/,

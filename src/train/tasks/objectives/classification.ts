@@ -2,8 +2,9 @@
 
 import { at } from "../../../base/list.js";
 import { Tensor } from "../../../runtime/tensor.js";
+import { type Assessment, shownAnswers } from "../assessment.js";
 import { crossEntropy, lossInputs } from "../losses.js";
-import { type Meter, outputOf, type TaskObjective } from "../types.js";
+import { type Meter, outputOf, type TaskExample, type TaskObjective } from "../types.js";
 
 /** `labels`: of the head's outputs, in their order. `output`: the model's output of logits. */
 export function classification(labels: readonly string[], output: string): TaskObjective<string> {
@@ -21,6 +22,22 @@ export function classification(labels: readonly string[], output: string): TaskO
     },
     meter: () => new LabelMeter(indices, output),
   };
+}
+
+/** Shows the likeliest label of some rows. */
+export function shownLabels(
+  labels: readonly string[],
+  output: string,
+  describe: (example: TaskExample) => string,
+): Assessment {
+  return shownAnswers({
+    describe,
+    answer(outputs, row) {
+      const { data, shape } = outputOf(outputs, output);
+      const width = Number(shape.at(-1));
+      return labels[likeliest(data.subarray(row * width, (row + 1) * width) as Float32Array)] ?? "";
+    },
+  });
 }
 
 /** One label for each row; padding weighs nothing. `weight`: of each label, or of all. */

@@ -5,9 +5,9 @@ import type { Fields } from "../../data/rows.js";
 import { labelOf, RowFault, shown, textOf } from "../../data/rows.js";
 import { ImageReader, imageInputs } from "../inputs/image-inputs.js";
 import { NumberReader, numberInputs } from "../inputs/tensor-inputs.js";
-import { textInputs } from "../inputs/text-inputs.js";
+import { type TextParts, textInputs } from "../inputs/text-inputs.js";
 import { chooseLabels, requireSeveral, requireSingle } from "../labels.js";
-import { classification } from "../objectives/classification.js";
+import { classification, shownLabels } from "../objectives/classification.js";
 import { gradedScore, independentLabels } from "../objectives/independent-labels.js";
 import type { RowReader, TaskData } from "../task-data.js";
 import type { TaskExample, TaskObjective } from "../types.js";
@@ -20,7 +20,11 @@ export function textClassification(parts: SetupParts): TaskSetup {
     reader: labelledTextReader(tokenizer, parts.maxLength, lesson),
     inputs: textInputs(parts.graph, tokenizer),
     savesHeads: true,
-    objective: (data, labels) => labelGoal(parts, lesson, data, labels),
+    objective(data, given) {
+      const text = ({ source }: TaskExample): string => tokenizer.decode((source as TextParts)[0]?.ids ?? []);
+      const { labels, output, goal } = labelGoal(parts, lesson, data, given);
+      return lesson.field === "label" ? { ...goal, assessment: shownLabels(labels, output, text) } : goal;
+    },
   };
 }
 
@@ -77,7 +81,7 @@ export function imageClassification(parts: SetupParts): TaskSetup {
     reader,
     inputs: images ? imageInputs(graph) : numberInputs(graph),
     savesHeads: true,
-    objective: (data, labels) => labelGoal(parts, lesson, data, labels),
+    objective: (data, labels) => labelGoal(parts, lesson, data, labels).goal,
   };
 }
 
@@ -131,14 +135,15 @@ function labelGoal(
   lesson: Lesson,
   { train, valid, test }: TaskData,
   given: readonly string[] | null,
-): TaskGoal {
+): { goal: TaskGoal; labels: readonly string[]; output: string } {
   const output = chooseOutput(graph, ["logits"]);
   const found = [...train, ...valid, ...test].flatMap(({ target }: TaskExample) => lesson.labelsOf(target));
   const { labels, isFresh } = chooseLabels({ given, base: head.labels, width: widthOf(graph, output), found });
   lesson.requireFit(labels);
-  return {
+  const goal = {
     objective: lesson.objective(labels, output) as TaskObjective<unknown>,
     labels: given ?? head.labels,
     freshHead: isFresh ? { output, width: labels.length } : null,
   };
+  return { goal, labels, output };
 }
