@@ -51,6 +51,8 @@ interface Source {
   readonly path: string;
   /** The file's SHA-256, or the listing of class folders: the digest begins with it. */
   readonly identity: string;
+  /** null: class folders have no file. */
+  readonly sha256: string | null;
   readonly rows: readonly { readonly fields: Fields; readonly place: Place }[];
 }
 
@@ -60,12 +62,14 @@ export async function loadTaskData(reader: RowReader, options: TaskDataOptions):
   const faults = new DataFaults();
   const classes = await findClassFolders(path);
   const sources: readonly Source[] =
-    classes?.map(({ listing, ...folder }) => ({ ...folder, identity: listing })) ?? (await readFiles(path, faults));
+    classes?.map(({ listing, ...folder }) => ({ ...folder, identity: listing, sha256: null })) ??
+    (await readFiles(path, faults));
   const total = sources.reduce((sum, { rows }) => sum + rows.length, 0);
   const splits: Record<SplitName, TaskExample[]> = { train: [], valid: [], test: [] };
-  const files: { split: SplitName; path: string; sha256: string }[] = [];
+  const files: TaskData["files"][number][] = [];
+  const contents: { split: SplitName; sha256: string }[] = [];
   let [records, shortened] = [0, 0];
-  for (const { split, path: file, identity, rows } of sources) {
+  for (const { split, path: file, identity, sha256, rows } of sources) {
     const hash = createHash("sha256").update(identity);
     for (const { fields, place } of rows) {
       signal?.throwIfAborted();
@@ -80,7 +84,10 @@ export async function loadTaskData(reader: RowReader, options: TaskDataOptions):
       }
       progress?.("reading the data", ++records, total);
     }
-    files.push({ split, path: file, sha256: hash.digest("hex") });
+    // Pictures beside the rows belong to the data too.
+    const content = hash.digest("hex");
+    contents.push({ split, sha256: content });
+    files.push({ split, path: file, sha256: sha256 ?? content });
   }
   faults.throwIfAny();
   if (total === 0) throw noRows(path, reader);
@@ -90,7 +97,7 @@ export async function loadTaskData(reader: RowReader, options: TaskDataOptions):
     options,
   );
   const counts = { records: total, shortened, dropped: 0, kinds: { [reader.kind]: total } };
-  return { train, valid, test: splits.test, counts, files, digest: digestOf(files), warnings: [] };
+  return { train, valid, test: splits.test, counts, files, digest: digestOf(contents), warnings: [] };
 }
 
 async function readFiles(path: string, faults: DataFaults): Promise<Source[]> {
@@ -103,7 +110,7 @@ async function readFiles(path: string, faults: DataFaults): Promise<Source[]> {
       faults.add(record.place, "is plain text, which has no fields to train a task on");
       return [];
     });
-    sources.push({ ...file, identity: sha256, rows });
+    sources.push({ ...file, identity: sha256, sha256, rows });
   }
   return sources;
 }

@@ -1,6 +1,7 @@
 /** `train` over task models as a user runs it: what it trains is served by upload and answers as it was trained. */
 
 import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -70,10 +71,9 @@ test("a classifier with a fresh head is trained, uploaded and answers with its l
     samples.every(({ expected, after }: Record<string, string>) => expected === after),
     JSON.stringify(samples),
   );
-  assert.match(
-    readFileSync(join(trained.folder, "README.md"), "utf8"),
-    /saved whole: `classifier`[\s\S]*labels are down, up/,
-  );
+  const card = readFileSync(join(trained.folder, "README.md"), "utf8");
+  assert.match(card, /saved whole: `classifier`[\s\S]*labels are down, up/);
+  assert.ok(card.includes(createHash("sha256").update(readFileSync(reviews)).digest("hex")));
   const input = ["the film is warm and fine .", "the film is weak and dull ."];
   const answer = await (await post(service.url, "/classify", { model: "mood", input })).json();
   const { data } = answer as { data: { label: string; num_classes: number }[] };
