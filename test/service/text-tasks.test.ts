@@ -268,6 +268,11 @@ test("a model with one label reads two texts together, and scores them by it", a
     const [one, two] = await scoresFor({ text_1: "a quiet film", text_2: ["a dull story", "a warm voice"] });
     assert.ok(one !== undefined && two !== undefined && one !== two && one > 0 && one < 1);
     assert.deepEqual(await scoresFor({ text_1: ["a quiet film"], text_2: "a warm voice" }), [two]);
+    // The layer that answers decides: this one has three outputs, as an adapter's over a base with one label may have.
+    const { data } = JSON.parse(await (await post(service.url, "/classify", { input: "a warm voice" })).text());
+    const [{ probs }] = data;
+    assert.equal(probs.length, 3);
+    assert.ok(Math.abs(probs.reduce((sum: number, each: number) => sum + each, 0) - 1) < 1e-5, String(probs));
   } finally {
     await rm(folder, { recursive: true });
   }

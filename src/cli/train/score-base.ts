@@ -24,7 +24,7 @@ export interface ScoreBase extends AsyncDisposable {
 
 /** The loss is that of a softmax. Throws `model_unsupported` for a classifier that is served with sigmoids. */
 function requireExclusive({ isExclusive, labels }: TextHead): void {
-  if (isExclusive) return;
+  if (isExclusive && labels?.length !== 1) return;
   const found =
     labels?.length === 1 ? "has a single label" : "scores each label by itself (multi_label_classification)";
   const message = `The model ${found}; decoders are trained with labels that exclude one another.`;

@@ -11,7 +11,7 @@ export type PoolingMode = "mean" | "cls" | "max" | "last";
 export interface TextHead {
   /** By index; null if config.json names none. */
   readonly labels: readonly string[] | null;
-  /** Whether labels exclude one another: their scores are a softmax. Otherwise each is a sigmoid. */
+  /** Whether labels exclude one another: scores of two or more are a softmax. Otherwise, and of a head with one output, each is a sigmoid. */
   readonly isExclusive: boolean;
   /** A clause that says why not, for what is not computed. */
   readonly pooling: PoolingMode | { readonly refusal: string };
@@ -37,7 +37,7 @@ export async function readTextHead(
   const json = names.includes("config.json") ? await readJson(folder, "config.json") : {};
   const config: Json = isObject(json) ? json : {};
   const labels = manifest.labels ?? labelsOf(config.id2label) ?? timmLabelsOf(config);
-  const isExclusive = config.problem_type !== "multi_label_classification" && labels?.length !== 1;
+  const isExclusive = config.problem_type !== "multi_label_classification";
   const { pooling, normalizes } = await readPooling(folder, names, usual);
   return {
     ...{ labels, isExclusive },
