@@ -42,9 +42,14 @@ const picked = (op: Ops, rows: Value, labels: Value): Value =>
  * being the candidate of the same row. Input `loss.hidden` float32 [1, n]: 0, or a large negative number for candidates of padding.
  */
 export function contrastive(op: Ops, anchors: Value, candidates: Value, scale: number): Value {
-  const cosines = op.matMul(unit(op, anchors), op.transpose(unit(op, candidates), [1, 0]));
+  const similarities = op.matMul(unit(op, anchors), op.transpose(unit(op, candidates), [1, 0]));
   const hidden = op.builder.input(lossInputs.hidden, "float32", [1, candidates.shape[0] ?? 1]);
-  return crossEntropy(op, op.add(op.scale(cosines, scale), hidden));
+  return crossEntropy(op, op.add(op.scale(similarities, scale), hidden));
+}
+
+/** Cosines of the rows of two matrices [rows, width]: [rows, 1]. */
+export function cosines(op: Ops, a: Value, b: Value): Value {
+  return op.sum(op.mul(unit(op, a), unit(op, b)), [1]);
 }
 
 /** Vectors at length 1. */

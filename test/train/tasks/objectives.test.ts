@@ -9,8 +9,10 @@ import type { Value } from "../../../src/graph/types.js";
 import { Tensor } from "../../../src/runtime/tensor.js";
 import type { Box } from "../../../src/train/detection/boxes.js";
 import { Chrf } from "../../../src/train/tasks/metrics/chrf.js";
+import { spearman } from "../../../src/train/tasks/metrics/spearman.js";
 import { actionValues, advantages } from "../../../src/train/tasks/objectives/actions.js";
 import { detection } from "../../../src/train/tasks/objectives/detection.js";
+import { scoredPairs } from "../../../src/train/tasks/objectives/embeddings.js";
 import { independentLabels } from "../../../src/train/tasks/objectives/independent-labels.js";
 import type { Outputs, TaskObjective } from "../../../src/train/tasks/types.js";
 import { runner } from "../../support/differences.js";
@@ -156,8 +158,8 @@ test("an action becomes likelier by its advantage, and a value moves to what was
     ["value", floats([2, 1], [1, 2])],
   ]);
   const targets = [
-    { action: 1, advantage: 2, earned: 3, probability: 1 },
-    { action: 0, advantage: null, earned: null, probability: 1 },
+    { action: 1, advantage: 2, earned: 3, probability: null },
+    { action: 0, advantage: null, earned: null, probability: null },
   ];
   const entropy = -(0.75 * Math.log(0.75) + 0.25 * Math.log(0.25));
   const { loss, gradients } = await compute(advantages("logits", "value"), outputs, targets, 2);
@@ -197,4 +199,18 @@ test("labels that do not exclude one another have the loss and gradients of torc
   meter.add(outputs, targets, new Map());
   // a: 1 of 1; b: found, not expected; c: one of two.
   assert.deepEqual(meter.metrics(), { accuracy: 0, micro_f1: (2 * 2) / (3 + 3), macro_f1: (1 + 0 + 2 / 3) / 3 });
+});
+
+test("the cosine of two texts moves to their score, and Spearman's correlation compares the orders", async () => {
+  const objective = scoredPairs({ output: "vectors", pooling: null });
+  const outputs = new Map([["vectors", floats([4, 2], [1, 2, 0.5, -1, 3, 1, 2, 2])]]);
+  const { loss, gradients } = await compute(objective, outputs, [0.2, -0.4], 2); // as torch's cosine_similarity and mse_loss
+  assertNear([loss], [0.1320875]);
+  const expected = [0.1434315, -0.0717157, 0.0635787, 0.0317893, -0.0358578, 0.1075736, 0.0198683, -0.0198683];
+  assertNear(gradients.get("vectors"), expected);
+  const meter = objective.meter();
+  meter.add(outputs, [0.2, -0.4], new Map());
+  assert.deepEqual(meter.metrics(), { spearman: 1 });
+  assertNear([spearman([1, 2, 3, 4, 5], [5, 6, 7, 8, 7])], [0.8207827]); // ties, as scipy's spearmanr
+  assert.equal(spearman([1, 1, 1], [1, 2, 3]), 0);
 });

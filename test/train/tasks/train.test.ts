@@ -291,10 +291,13 @@ test("a policy learns how well actions went", async () => {
   }
   for (const [wrong, message] of [
     [{ return: 3 }, /`return` without `advantage`, which trains an output `value`/],
-    [{ advantage: 1, return: 3, probability: 0 }, /must have a number above 0 and up to 1 as `probability`/],
+    [{ advantage: 1, return: 3, probability: 0 }, /must have a number from 0.000001 to 1 as `probability`/],
   ] as const) {
     assert.match((await learn("wrong", { observation, action: 1, ...wrong })).err, message);
   }
+  const judged = { observation, action: 1, advantage: 1, return: 3 };
+  const mixed = await learn("wrong", { ...judged, probability: 0.5 }, judged);
+  assert.match(mixed.err, /:2: lacks `probability`, which rows before it have/);
 });
 
 test("a detector learns boxes and labels of pictures", async () => {
@@ -468,12 +471,23 @@ test("pairs and triples train embeddings against the other rows of a batch", asy
   for (const [name, data] of [
     ["triples", rows],
     ["pairs", rows.map(({ negative: _, ...pair }) => pair)],
+    [
+      "scored",
+      rows.flatMap(({ anchor: text, positive, negative }) => [
+        { text, text_pair: positive, score: 1 },
+        { text, text_pair: negative, score: 0 },
+      ]),
+    ],
   ] as const) {
     const { code, err, results } = await train(embedder, rowsFile(name, data), name);
     assert.equal(code, 0, err);
     assert.ok(results.validation_loss < results.base_validation_loss, name);
     assert.ok(results.served_check.difference < 1e-5);
+    if (name === "scored")
+      assert.ok(results.validation_metrics.spearman > 0.5, JSON.stringify(results.validation_metrics));
   }
+  const mixed = rowsFile("mixed", [...rows, { text: "a", text_pair: "b", score: 0.5 }]);
+  assert.match((await train(embedder, mixed, "refused")).err, /mixes rows with a `negative` and rows with a `score`/);
 });
 
 /** An encoder with a layer that gives each token the scores of three tags. */

@@ -38,13 +38,13 @@ export function actionValues(output: string): TaskObjective<ValuedAction> {
 
 /**
  * An action taken, how much better than expected it went on, and what it went on to earn. null: the row does not say. `probability`: that of the
- * action under the policy that was recorded, in (0, 1]; 1 for all actions of a run weighs them alike.
+ * action under the policy that was recorded, in (0, 1].
  */
 export interface JudgedAction {
   readonly action: number;
   readonly advantage: number | null;
   readonly earned: number | null;
-  readonly probability: number;
+  readonly probability: number | null;
 }
 
 /** Weights of the parts of an actor-critic's loss, as A3C has them (arXiv:1602.01783). */
@@ -80,7 +80,7 @@ export function advantages(output: string, critic: string | null): TaskObjective
         const chance = likelihood(rowOf(outputs, output, row), action);
         return {
           likelihood: chance,
-          ...(earned !== null && { mean_return: { value: earned, weight: chance / probability } }),
+          ...(earned !== null && { mean_return: { value: earned, weight: chance / (probability ?? 1) } }),
           ...(critic !== null &&
             earned !== null && { value_error: Math.abs(float32At(rowOf(outputs, critic, row), 0) - earned) }),
         };

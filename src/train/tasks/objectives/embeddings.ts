@@ -1,12 +1,14 @@
-/** Embeddings from pairs and triples: each anchor should be closest to its own positive among all candidates of the batch. */
+/** Embeddings of texts: from pairs and triples, whose anchor should be closest to its positive, and from pairs with scores. */
 
 import type { Ops } from "../../../graph/ops.js";
 import type { Value } from "../../../graph/types.js";
 import type { PoolingMode } from "../../../model/task/text-head.js";
 import { Tensor } from "../../../runtime/tensor.js";
-import { contrastive, lossInputs } from "../losses.js";
+import { contrastive, cosines, lossInputs, squaredError } from "../losses.js";
+import { spearman } from "../metrics/spearman.js";
 import { type Meter, outputOf, type TaskObjective } from "../types.js";
 import { labelFeeds } from "./classification.js";
+import { valueFeeds } from "./policy.js";
 
 export interface EmbeddingShape {
   /** The model's output: vectors of texts [rows, width], or of tokens [rows, length, width]. */
@@ -24,6 +26,7 @@ const hidden = -1e9;
 
 const mask = "attention_mask";
 
+/** Each anchor should be closest to its own positive among all candidates of the batch. */
 export function embeddings(shape: EmbeddingShape): TaskObjective<null> {
   const { output, pooling, candidates } = shape;
   return {
@@ -48,6 +51,25 @@ export function embeddings(shape: EmbeddingShape): TaskObjective<null> {
       return labels.set(lossInputs.hidden, Tensor.from("float32", [1, columns.length], columns));
     },
     meter: () => new NearestMeter(shape),
+  };
+}
+
+/** The cosine of two texts moves to the pair's score, from -1 to 1, by the squared error: sentence-transformers' CosineSimilarityLoss. */
+export function scoredPairs({ output, pooling }: Omit<EmbeddingShape, "candidates">): TaskObjective<number> {
+  return {
+    outputs: [output],
+    inputs: pooling === null ? [] : [mask],
+    loss(op, outputs, inputs) {
+      const vectors = vectorsOf(op, outputOf(outputs, output), pooling, inputs);
+      const rows = Number(vectors.shape[0]) / 2;
+      return squaredError(op, cosines(op, op.slice(vectors, 0, 0, rows), op.slice(vectors, 0, rows, 2 * rows)));
+    },
+    count: () => 1,
+    async feeds(targets, rows, weight) {
+      const scores = targets.map((score) => Float32Array.of(score));
+      return valueFeeds(scores, rows, weight);
+    },
+    meter: () => new CosineMeter(output, pooling),
   };
 }
 
@@ -104,6 +126,31 @@ class NearestMeter implements Meter<null> {
 
   metrics() {
     return { accuracy: this.#right / Math.max(this.#count, 1) };
+  }
+}
+
+/** How alike the orders of the pairs by their cosines and by their scores are. */
+class CosineMeter implements Meter<number> {
+  readonly #output: string;
+  readonly #pooling: PoolingMode | null;
+  readonly #cosines: number[] = [];
+  readonly #scores: number[] = [];
+
+  constructor(output: string, pooling: PoolingMode | null) {
+    [this.#output, this.#pooling] = [output, pooling];
+  }
+
+  add(outputs: ReadonlyMap<string, Tensor>, targets: readonly number[], inputs: ReadonlyMap<string, Tensor>): void {
+    const vectors = pooledRows(outputOf(outputs, this.#output), this.#pooling, inputs.get(mask));
+    const rows = vectors.length / 2;
+    for (const [row, score] of targets.entries()) {
+      this.#cosines.push(cosine(vectors[row] as Float32Array, vectors[rows + row] as Float32Array));
+      this.#scores.push(score);
+    }
+  }
+
+  metrics() {
+    return { spearman: spearman(this.#cosines, this.#scores) };
   }
 }
 

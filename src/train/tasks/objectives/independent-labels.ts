@@ -3,6 +3,7 @@
 import { at } from "../../../base/list.js";
 import type { Tensor } from "../../../runtime/tensor.js";
 import { binaryCrossEntropy } from "../losses.js";
+import { spearman } from "../metrics/spearman.js";
 import { type Meter, outputOf, type TaskObjective } from "../types.js";
 import { valueFeeds } from "./policy.js";
 
@@ -90,8 +91,8 @@ class IndependentMeter implements Meter<readonly string[]> {
 
 class ScoreMeter implements Meter<number> {
   readonly #output: string;
-  #sum = 0;
-  #count = 0;
+  readonly #found: number[] = [];
+  readonly #scores: number[] = [];
 
   constructor(output: string) {
     this.#output = output;
@@ -99,13 +100,17 @@ class ScoreMeter implements Meter<number> {
 
   add(outputs: ReadonlyMap<string, Tensor>, targets: readonly number[]): void {
     const { data } = outputOf(outputs, this.#output);
-    for (const [row, target] of targets.entries()) {
-      this.#sum += Math.abs(1 / (1 + Math.exp(-at(data as Float32Array, row))) - target);
-      this.#count++;
+    for (const [row, score] of targets.entries()) {
+      this.#found.push(1 / (1 + Math.exp(-at(data as Float32Array, row))));
+      this.#scores.push(score);
     }
   }
 
   metrics() {
-    return { mean_absolute_error: this.#sum / Math.max(this.#count, 1) };
+    const errors = this.#found.map((found, i) => Math.abs(found - at(this.#scores, i)));
+    return {
+      mean_absolute_error: errors.reduce((sum, error) => sum + error, 0) / Math.max(errors.length, 1),
+      spearman: spearman(this.#found, this.#scores),
+    };
   }
 }

@@ -105,7 +105,6 @@ const oneLabel: Lesson = {
 
 /** As the model is served, whatever head an adapter gives it: by a softmax, by a sigmoid for each label, or by a single one. */
 function lessonOf({ head: { isExclusive, labels } }: SetupParts): Lesson {
-  if (isExclusive) return oneLabel;
   if (labels?.length === 1) {
     return {
       ...{ field: "score", example: 0.8, requireFit: requireSingle, read: scoreOf },
@@ -113,6 +112,7 @@ function lessonOf({ head: { isExclusive, labels } }: SetupParts): Lesson {
       objective: (_, output) => gradedScore(output),
     };
   }
+  if (isExclusive) return oneLabel;
   return {
     ...{ field: "labels", example: ["good", "short"], requireFit: () => {}, read: labelListOf },
     objective: independentLabels,
@@ -120,8 +120,10 @@ function lessonOf({ head: { isExclusive, labels } }: SetupParts): Lesson {
   };
 }
 
+/** Cells of CSV files are texts. */
 function scoreOf(value: unknown): number {
-  if (typeof value === "number" && value >= 0 && value <= 1) return value;
+  const score = typeof value === "string" && value.trim() !== "" ? Number(value) : value;
+  if (typeof score === "number" && score >= 0 && score <= 1) return score;
   throw new RowFault(`must have a number from 0 to 1 as \`score\`, not ${shown(value)}`);
 }
 

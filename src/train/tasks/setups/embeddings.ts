@@ -1,10 +1,11 @@
-/** Embeddings of texts, from pairs or triples. */
+/** Embeddings of texts, from pairs or triples, or from pairs with scores. */
 
 import { LorikeetError } from "../../../base/errors.js";
-import { textOf } from "../../data/rows.js";
+import { type Fields, RowFault, shown, textOf } from "../../data/rows.js";
 import { type TextParts, textInputs } from "../inputs/text-inputs.js";
-import { embeddings } from "../objectives/embeddings.js";
+import { embeddings, scoredPairs } from "../objectives/embeddings.js";
 import type { RowReader } from "../task-data.js";
+import type { TaskObjective } from "../types.js";
 import { requireTokenizer, type SetupParts, type TaskSetup } from "./setup.js";
 
 export function featureExtraction(parts: SetupParts): TaskSetup {
@@ -19,17 +20,18 @@ export function featureExtraction(parts: SetupParts): TaskSetup {
         required: ["anchor", "positive", "negative"],
         example: { anchor: "a fine film", positive: "what a good movie", negative: "a dull film" },
       },
+      {
+        required: ["text", "text_pair", "score"],
+        example: { text: "a fine film", text_pair: "a good movie", score: 0.9 },
+      },
     ],
     async read(fields, place) {
-      const names = [
-        "anchor",
-        "positive",
-        ...(fields.negative === undefined || fields.negative === null ? [] : ["negative"]),
-      ];
+      const score = scoreOf(fields);
+      const names = score === null ? rankedTexts(fields) : ["text", "text_pair"];
       const source = await Promise.all(
         names.map((name) => tokenizer.encodeRow({ text: textOf(fields, name) }, { truncate: true, maxLength: limit })),
       );
-      return { source, target: null, size: Math.max(...source.map(({ ids }) => ids.length)), place };
+      return { source, target: score, size: Math.max(...source.map(({ ids }) => ids.length)), place };
     },
   };
   return {
@@ -37,10 +39,11 @@ export function featureExtraction(parts: SetupParts): TaskSetup {
     inputs: textInputs(graph, tokenizer),
     savesHeads: false,
     objective({ train, valid, test }) {
-      const rows = [...train, ...valid, ...test].map(({ source }) => (source as TextParts).length);
-      const [parts = 2] = rows;
-      if (rows.some((count) => count !== parts)) {
-        const message = "The data mixes rows with and without `negative`; one form is trained at a time.";
+      const rows = [...train, ...valid, ...test];
+      const forms = new Set(rows.map(({ source, target }) => formOf((source as TextParts).length, target !== null)));
+      const [form = "", other] = forms;
+      if (other !== undefined) {
+        const message = `The data mixes rows with ${form} and rows with ${other}; one form is trained at a time.`;
         throw new LorikeetError("data_invalid", message, { param: "--data" });
       }
       const whole = graph.outputs.find(({ name }) => name === "sentence_embedding")?.name;
@@ -54,8 +57,29 @@ export function featureExtraction(parts: SetupParts): TaskSetup {
           typeof pooling === "object" ? pooling.refusal : "has no output sentence_embedding or last_hidden_state";
         throw new LorikeetError("model_unsupported", `The model ${clause}.`, { param: "--task" });
       }
-      const shape = { output, pooling: whole === undefined ? pooling : null, candidates: parts - 1 };
-      return { objective: embeddings(shape), labels: null, freshHead: null };
+      const vectors = { output, pooling: whole === undefined ? pooling : null };
+      const [first] = rows;
+      const candidates = first === undefined ? 1 : (first.source as TextParts).length - 1;
+      const objective =
+        first !== undefined && first.target !== null ? scoredPairs(vectors) : embeddings({ ...vectors, candidates });
+      return { objective: objective as TaskObjective<unknown>, labels: null, freshHead: null };
     },
   };
+}
+
+const isAbsent = (value: unknown): boolean => value === undefined || value === null;
+
+const rankedTexts = ({ negative }: Fields): readonly string[] =>
+  isAbsent(negative) ? ["anchor", "positive"] : ["anchor", "positive", "negative"];
+
+/** What the texts of a row are, for messages. */
+const formOf = (texts: number, isScored: boolean): string =>
+  isScored ? "a `score`" : texts === 3 ? "a `negative`" : "an `anchor` and a `positive`";
+
+/** null: the row has none. Throws RowFault. */
+function scoreOf({ score: value }: Fields): number | null {
+  if (isAbsent(value)) return null;
+  const score = typeof value === "string" && value.trim() !== "" ? Number(value) : value; // cells of CSV files are texts
+  if (typeof score === "number" && score >= -1 && score <= 1) return score;
+  throw new RowFault(`must have a number from -1 to 1 as \`score\`, not ${shown(value)}`);
 }

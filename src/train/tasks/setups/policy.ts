@@ -32,6 +32,7 @@ export function policy({ graph }: SetupParts): TaskSetup {
   const width = widthOf(graph, output);
   const numbers = new NumberReader(graph);
   let kind: Lesson["kind"] | null = null;
+  let hasProbability: boolean | null = null;
   const reader: RowReader = {
     kind: "transition",
     forms: [
@@ -54,6 +55,12 @@ export function policy({ graph }: SetupParts): TaskSetup {
       kind ??= lesson.kind;
       if (lesson.kind !== kind) {
         throw new RowFault(`has ${fieldsOf[lesson.kind]}, where rows before it have ${fieldsOf[kind]}`);
+      }
+      const isWeighed = lesson.kind === "judged" && lesson.target.probability !== null;
+      hasProbability ??= isWeighed;
+      if (isWeighed !== hasProbability) {
+        const [has, have] = isWeighed ? ["has", "lack"] : ["lacks", "have"];
+        throw new RowFault(`${has} \`probability\`, which rows before it ${have}`);
       }
       if (lesson.kind === "judged" && lesson.target.advantage === null && critic === null) {
         throw new RowFault("has `return` without `advantage`, which trains an output `value`; the model has none");
@@ -84,6 +91,9 @@ export function policy({ graph }: SetupParts): TaskSetup {
   };
 }
 
+/** With a smaller one, a single row could be nearly the whole mean. */
+const leastProbability = 1e-6;
+
 /** Throws RowFault. */
 function lessonOf(fields: Fields, width: number): Lesson {
   const action = actionOf(fields, width);
@@ -91,8 +101,8 @@ function lessonOf(fields: Fields, width: number): Lesson {
   const advantage = numberOf(fields, "advantage");
   const earned = numberOf(fields, "return");
   const probability = numberOf(fields, "probability");
-  if (probability !== null && (probability <= 0 || probability > 1)) {
-    throw new RowFault(`must have a number above 0 and up to 1 as \`probability\`, not ${probability}`);
+  if (probability !== null && (probability < leastProbability || probability > 1)) {
+    throw new RowFault(`must have a number from ${leastProbability} to 1 as \`probability\`, not ${probability}`);
   }
   const isJudged = advantage !== null || earned !== null;
   if (action instanceof Float32Array) {
@@ -104,7 +114,7 @@ function lessonOf(fields: Fields, width: number): Lesson {
   if (target !== null && isJudged)
     throw new RowFault("has `target` and also `advantage` or `return`; one of both is allowed");
   if (target !== null) return { kind: "valued", target: { action, target } };
-  if (isJudged) return { kind: "judged", target: { action, advantage, earned, probability: probability ?? 1 } };
+  if (isJudged) return { kind: "judged", target: { action, advantage, earned, probability } };
   return { kind: "imitated", target: String(action) };
 }
 
