@@ -55,13 +55,32 @@ export function ownedByBase(name: string, base: string | null, folder: string): 
   );
 }
 
-export function folderNameTaken(name: string, other: string | null): LorikeetError {
-  const holder = other === null ? "an uploaded adapter" : `the folder "${other}"`;
-  return new LorikeetError(
-    "conflict",
-    `The folder "${name}" is not served: ${holder} has the same name, and names must differ in more than case.`,
-    { param: "name", found: name, allowed: "a name that is not taken" },
-  );
+/** A folder's name, and the base whose own adapter it is; null: it lies in the adapters folder. */
+export interface NamedFolder {
+  readonly name: string;
+  readonly base: string | null;
+}
+
+/** `holder`: what has the name. "upload": an adapter in the store. */
+export function folderNameTaken(folder: NamedFolder, holder: NamedFolder, kind: "upload" | "folder"): LorikeetError {
+  const { name } = folder;
+  const what = kind === "upload" ? "an uploaded adapter" : `a folder ${placeOf(holder)}`;
+  const why =
+    holder.name === name
+      ? `${what} has the same name`
+      : `${what} is called "${holder.name}", and names must differ in more than case`;
+  return new LorikeetError("conflict", `The folder "${name}" ${placeOf(folder)} is not served: ${why}.`, {
+    param: "name",
+    found: name,
+    allowed: "a name that is not taken",
+  });
+}
+
+const placeOf = ({ base }: NamedFolder): string =>
+  base === null ? "in the adapters folder" : `that came with the base "${base}"`;
+
+export function folderUnread(name: string, cause: unknown): LorikeetError {
+  return new LorikeetError("internal", `The folder of the adapter "${name}" could not be read.`, { cause });
 }
 
 export function digestMissing(digest: string): LorikeetError {

@@ -18,17 +18,21 @@ export interface FolderCandidate {
 
 const maxCandidates = 10_000;
 
+/** A folder that cannot be read at the moment, for example for lack of file handles. */
+export interface UnreadFolder extends Pick<FolderCandidate, "name" | "folder"> {
+  readonly cause: unknown;
+}
+
 export interface FoundFolders {
   /** Sorted by name. */
   readonly candidates: readonly FolderCandidate[];
-  /** Folders that cannot be read at the moment, with the reason, such as a lack of file handles. */
-  readonly unread: ReadonlyMap<string, unknown>;
+  readonly unread: readonly UnreadFolder[];
 }
 
 /** Every folder below `directory` that looks like an adapter, except hidden ones. */
 export async function findFolders(directory: string): Promise<FoundFolders> {
   const candidates: FolderCandidate[] = [];
-  const unread = new Map<string, unknown>();
+  const unread: UnreadFolder[] = [];
   const look = async (folder: string, name: string, visit: (files: string[]) => Promise<void>): Promise<void> => {
     if (candidates.length >= maxCandidates) return;
     try {
@@ -36,7 +40,7 @@ export async function findFolders(directory: string): Promise<FoundFolders> {
       if (files?.some(looksLikeAdapter)) candidates.push(await describe(folder, name, files));
       else if (files) await visit(files.sort());
     } catch (cause) {
-      unread.set(folder, cause);
+      unread.push({ name, folder, cause });
     }
   };
   for (const name of (await namesIn(directory)).filter(isShown).sort()) {

@@ -9,8 +9,8 @@ import type { Logger } from "../../base/log.js";
 import { nameFault, nameKey } from "../names.js";
 import type { AdapterRecord } from "../types.js";
 import type { CheckFolder, StoreBase } from "./check.js";
-import { folderNameTaken } from "./faults.js";
-import { type FolderCandidate, findFolders } from "./folders.js";
+import { folderNameTaken, folderUnread, type NamedFolder } from "./faults.js";
+import { type FolderCandidate, findFolders, type UnreadFolder } from "./folders.js";
 
 export interface FolderAdapter {
   readonly record: AdapterRecord;
@@ -30,14 +30,14 @@ export interface ScanPlace {
 }
 
 export interface ScanOptions {
-  /** Of equal names, the first place's is served. */
+  /** Of equal names, the first place's is served. If that one is refused, none is. */
   readonly places: readonly ScanPlace[];
   readonly check: CheckFolder;
   readonly bases: readonly [StoreBase, ...StoreBase[]];
   /** Names that no adapter may have. */
   readonly reserved: readonly string[];
-  /** Whether the store already has a name, by its key. */
-  readonly isStored: (key: string) => boolean;
+  /** The name that the store has under a key. */
+  readonly storedName: (key: string) => string | undefined;
   readonly logger: Logger;
 }
 
@@ -52,10 +52,13 @@ interface Seen {
 
 export class FolderScan {
   readonly #options: ScanOptions;
-  #seen: ReadonlyMap<string, Seen> = new Map();
+  /** By place and folder. Two places may be one directory. */
+  #seen: ReadonlyMap<ScanPlace, ReadonlyMap<string, Seen>> = new Map();
   #taken: ReadonlyMap<string, FolderAdapter> = new Map();
   #refused: readonly RefusedAdapter[] = [];
   #toldUnread = false;
+  /** Messages about taken names that are already in the log, each with the name. */
+  #toldTaken: ReadonlyMap<string, string> = new Map();
 
   constructor(options: ScanOptions) {
     this.#options = options;
@@ -63,40 +66,64 @@ export class FolderScan {
 
   /** Scans once. `eager` accepts a folder at first sight, as at startup. One call at a time. */
   async look({ eager }: { readonly eager: boolean }): Promise<void> {
-    const seen = new Map<string, Seen>();
-    const unread = new Map<string, unknown>();
+    const seen = new Map<ScanPlace, Map<string, Seen>>();
+    const unread: UnreadFolder[] = [];
     for (const place of this.#options.places) {
       const found = await findFolders(place.directory);
+      const before = this.#seen.get(place) ?? new Map<string, Seen>();
+      const now = new Map<string, Seen>();
       for (const candidate of found.candidates) {
-        const before = this.#seen.get(candidate.folder);
-        seen.set(candidate.folder, await this.#consider(place, candidate, before, eager));
+        const known = before.get(candidate.folder);
+        now.set(candidate.folder, await this.#consider(place, candidate, known, eager));
       }
-      for (const [folder, cause] of found.unread) unread.set(folder, cause);
-    }
-    for (const [folder, before] of this.#seen) {
-      if (seen.has(folder)) continue;
-      if (unread.has(folder) || unread.has(dirname(folder))) seen.set(folder, before);
-      else if (before.taken)
-        this.#options.logger.info({ adapter: before.candidate.name }, "An adapter's folder was removed.");
+      this.#keepUnread(place, found.unread, before, now);
+      seen.set(place, now);
+      unread.push(...found.unread);
     }
     this.#tellUnread(unread);
     this.#seen = seen;
     this.#arrange();
   }
 
+  /** Adds folders that cannot be read to those found: in their last known state, or refused if they were never seen. */
+  #keepUnread(
+    place: ScanPlace,
+    unread: readonly UnreadFolder[],
+    before: ReadonlyMap<string, Seen>,
+    now: Map<string, Seen>,
+  ): void {
+    const left = new Map(unread.map((item) => [item.folder, item]));
+    for (const [folder, known] of before) {
+      if (now.has(folder)) continue;
+      const blocking = left.has(folder) ? folder : dirname(folder);
+      if (unread.some((item) => item.folder === blocking)) {
+        now.set(folder, known);
+        left.delete(blocking);
+      } else if (known.taken) {
+        this.#options.logger.info({ adapter: known.candidate.name }, "An adapter's folder was removed.");
+      }
+    }
+    for (const { name, folder, cause } of left.values()) {
+      const candidate = { name, folder, signature: "", changedAt: 0 };
+      now.set(folder, { place, candidate, checked: null, taken: null, error: folderUnread(name, cause) });
+    }
+  }
+
   /** Makes the next scan check a folder, even if its signature has not changed. */
   recheck(folder: string): void {
-    const seen = this.#seen.get(folder);
-    if (seen) seen.checked = null;
+    for (const folders of this.#seen.values()) {
+      const seen = folders.get(folder);
+      if (seen) seen.checked = null;
+    }
   }
 
   /** Warns once about folders that cannot be read, until all can be read again. */
-  #tellUnread(unread: ReadonlyMap<string, unknown>): void {
+  #tellUnread(unread: readonly UnreadFolder[]): void {
     const [first] = unread;
     if (first && !this.#toldUnread) {
-      const [folder, err] = first;
+      const { folder, cause: err } = first;
       const message = "Some folders could not be read; their last known state stays in use until they can.";
-      this.#options.logger.warn({ folder, folders: unread.size, err }, message);
+      this.#options.logger.warn({ folder, folders: unread.length, err }, message);
     }
     this.#toldUnread = first !== undefined;
   }
@@ -152,24 +179,59 @@ export class FolderScan {
     if (before) seen.error = null;
   }
 
-  /** Assigns each name to one folder. Names must differ in more than case, and stored adapters take precedence. */
+  /**
+   * Assigns each name to one folder. Names must differ in more than case, and stored adapters take precedence. A refused folder keeps its
+   * name from later places: a fault in an operator's adapter must not bring another one into use.
+   */
   #arrange(): void {
     const taken = new Map<string, FolderAdapter>();
     const refused: RefusedAdapter[] = [];
-    for (const { candidate, taken: adapter, error } of this.#seen.values()) {
-      const { name } = candidate;
-      if (error) refused.push({ name, error });
-      if (!adapter) continue;
-      const key = nameKey(name);
-      const other = taken.get(key);
-      if (other) refused.push({ name, error: folderNameTaken(name, other.record.name) });
-      else if (this.#options.isStored(key)) refused.push({ name, error: folderNameTaken(name, null) });
-      else taken.set(key, adapter);
+    const holders = new Map<string, NamedFolder>();
+    const takenNames = new Map<string, string>();
+    for (const [{ base }, folders] of this.#seen) {
+      const faulty: NamedFolder[] = [];
+      for (const { candidate, taken: adapter, error } of [...folders.values()].sort(byName)) {
+        const folder = { name: candidate.name, base };
+        if (error) {
+          refused.push({ name: folder.name, error });
+          faulty.push(folder);
+        }
+        if (!adapter) continue;
+        const fault = this.#nameTaken(folder, holders);
+        if (fault) {
+          refused.push({ name: folder.name, error: fault });
+          takenNames.set(fault.message, folder.name);
+        } else {
+          taken.set(nameKey(folder.name), adapter);
+          holders.set(nameKey(folder.name), folder);
+        }
+      }
+      // Within one place, a sound folder comes before a faulty one.
+      for (const folder of faulty) if (!holders.has(nameKey(folder.name))) holders.set(nameKey(folder.name), folder);
     }
     this.#taken = taken;
     this.#refused = refused;
+    this.#tellTaken(takenNames);
+  }
+
+  #nameTaken(folder: NamedFolder, holders: ReadonlyMap<string, NamedFolder>): LorikeetError | null {
+    const key = nameKey(folder.name);
+    const holder = holders.get(key);
+    if (holder) return folderNameTaken(folder, holder, "folder");
+    const stored = this.#options.storedName(key);
+    return stored === undefined ? null : folderNameTaken(folder, { name: stored, base: null }, "upload");
+  }
+
+  /** Warns about each folder whose name is taken, once for as long as it is. `names`: by message. */
+  #tellTaken(names: ReadonlyMap<string, string>): void {
+    for (const [message, adapter] of names) {
+      if (!this.#toldTaken.has(message)) this.#options.logger.warn({ adapter, code: "conflict" }, message);
+    }
+    this.#toldTaken = names;
   }
 }
+
+const byName = ({ candidate: left }: Seen, { candidate: right }: Seen): number => (left.name < right.name ? -1 : 1);
 
 /** Whether an error says nothing about the adapter and may be gone at the next scan. */
 export function isPassing({ code }: LorikeetError): boolean {

@@ -53,7 +53,8 @@ export class AdapterStore {
     const holds = this.#holds;
     const disk = new StoreDisk(directory, { ...limits, tryLock: options.tryLock });
     const stored = new StoredAdapters({ disk, check, bases, reserved, logger });
-    const scan = new FolderScan({ places, check, bases, reserved, isStored: (key) => stored.has(key), logger });
+    const storedName = (key: string): string | undefined => stored.entry(key)?.name;
+    const scan = new FolderScan({ places, check, bases, reserved, storedName, logger });
     const names = new ServedNames({ stored, scan, holds, observer });
     const collector = new Collector({ disk, stored, scan, names, holds, observer, logger });
     const rescan = (): Promise<void> => this.scan();
@@ -219,16 +220,18 @@ export class AdapterStore {
   }
 }
 
-/** The directory, then those of the bases that are not the same one. */
+/** The directory, then those of the bases that are not the same one. Two bases may share theirs: each name goes to the first. */
 async function placesOf({ directory, own = [] }: StoreOptions): Promise<ScanPlace[]> {
-  const all = [...(directory === null ? [] : [{ directory: resolve(directory), base: null }]), ...own];
-  const places = new Map<string, ScanPlace>();
-  for (const place of all) {
-    const path = (await orMissing(realpath(place.directory))) ?? place.directory;
-    if (!places.has(path)) places.set(path, place);
-  }
-  return [...places.values()];
+  if (directory === null) return [...own];
+  const operators: ScanPlace = { directory: resolve(directory), base: null };
+  const path = await realPath(operators);
+  const places = [operators];
+  for (const place of own) if ((await realPath(place)) !== path) places.push(place);
+  return places;
 }
+
+const realPath = async ({ directory }: ScanPlace): Promise<string> =>
+  (await orMissing(realpath(directory))) ?? directory;
 
 /** Where a store that stores nothing would lie: a path that does not exist, and that no writer creates. */
 const nowhere = (): string => join(tmpdir(), `lorikeet-nowhere-${randomUUID()}`);

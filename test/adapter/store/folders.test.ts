@@ -207,6 +207,7 @@ const checkFor: StoreOptions["check"] = async (folder, { base } = {}) => ({
   ...(await fakeCheck(folder)),
   base: base ?? "first",
 });
+const reasonsOf = (store: AdapterStore) => store.refused().map(({ error }) => error.message);
 const origins = (store: AdapterStore) => store.list().map(({ name, base, source }) => [name, base, source]);
 
 test("a base's own adapters belong to it, and are read, never written", async () => {
@@ -218,7 +219,9 @@ test("a base's own adapters belong to it, and are read, never written", async ()
     ["plays", "first", "folder"],
   ];
   assert.deepEqual(origins(store), expected);
-  assert.match(store.refused()[0]?.error.message ?? "", /"plays" is not served: the folder "plays" has the same name/);
+  const reason =
+    'The folder "plays" that came with the base "second" is not served: a folder in the adapters folder has the same name.';
+  assert.deepEqual(reasonsOf(store), [reason]);
   const message = /The adapter "negative" came with the base "second" and cannot be replaced or deleted/;
   await assert.rejects(store.remove("negative"), message);
   await assert.rejects(store.put("negative", await stageText(store, "v4")), message);
@@ -229,6 +232,61 @@ test("a base's own adapters belong to it, and are read, never written", async ()
   await store.scan();
   await store.scan();
   assert.deepEqual(names(store), ["late", "other", "plays"]);
+});
+
+test("an operator's folder with a fault keeps its name from a base's own adapter", async () => {
+  const own = await besides("kept", { broken: "v1", looped: "v2", plays: "v3" });
+  const folders = {
+    broken: await drop("broken", "o1"),
+    looped: await drop("looped", "o2"),
+    plays: await drop("plays", "o3"),
+  };
+  const loop = async (folder: string): Promise<void> => {
+    await rm(join(folder, "adapter_model.safetensors"));
+    await symlink("adapter_model.safetensors", join(folder, "adapter_model.safetensors"));
+  };
+  await loop(folders.looped);
+  const told: string[] = [];
+  const logger = {
+    debug: () => {},
+    info: () => {},
+    error: () => {},
+    warn: (_: object, text: string) => told.push(text),
+  };
+  const store = await openHere({ bases, check: checkFor, own: [{ base: "second", directory: own }], logger });
+  const served = () => origins(store).map(([name, , source]) => [name, source]);
+  assert.deepEqual(served(), [
+    ["broken", "folder"],
+    ["plays", "folder"],
+  ]);
+  const before = store.resolve("plays")?.digest;
+  await loop(folders.plays);
+  await writeFile(join(folders.broken, "adapter_model.safetensors"), '"bad"');
+  for (let turn = 0; turn < 3; turn++) await store.scan();
+  assert.deepEqual(served(), [["plays", "folder"]], "the last known state, and nothing in place of an invalid one");
+  assert.equal(store.resolve("plays")?.digest, before);
+  const taken = (name: string): string =>
+    `The folder "${name}" that came with the base "second" is not served: a folder in the adapters folder has the same name.`;
+  const unread = 'The folder of the adapter "looped" could not be read.';
+  const all = ["The config is bad.", unread, ...["broken", "looped", "plays"].map(taken)];
+  assert.deepEqual(reasonsOf(store).sort(), all.sort());
+  for (const name of ["broken", "looped", "plays"]) {
+    assert.equal(told.filter((text) => text === taken(name)).length, 1, `${name} is in the log once`);
+    await rm(join(fresh.directory, name), { recursive: true });
+  }
+  await store.scan();
+  assert.ok(origins(store).every(([, base, source]) => base === "second" && source === "base"));
+  assert.deepEqual([names(store), reasonsOf(store)], [["broken", "looped", "plays"], []]);
+});
+
+test("adapters of a model with two names belong to the first, and are refused by name for the second", async () => {
+  const directory = await besides("twice", { plays: "v1" });
+  const given = ["first", "second"].map((base) => ({ base, directory }));
+  const store = await openHere({ directory: null, bases, check: checkFor, own: given });
+  assert.deepEqual(origins(store), [["plays", "first", "base"]]);
+  assert.deepEqual(reasonsOf(store), [
+    'The folder "plays" that came with the base "second" is not served: a folder that came with the base "first" has the same name.',
+  ]);
 });
 
 test("without a directory a store serves the bases' own adapters, and stores nothing", async () => {

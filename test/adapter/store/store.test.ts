@@ -178,7 +178,10 @@ test("where a folder and a stored adapter share a name, the first stays and the 
   await store.scan();
   await store.scan();
   assert.equal(store.resolve("plays")?.source, "store");
-  assert.match(store.refused()[0]?.error.message ?? "", /"Plays" is not served/);
+  assert.match(
+    store.refused()[0]?.error.message ?? "",
+    /"Plays" in the adapters folder is not served: an uploaded adapter is called "plays", and names must differ in more than case/,
+  );
   await store.remove("plays");
   await store.scan();
   assert.equal(store.resolve("Plays")?.source, "folder");
