@@ -21,7 +21,10 @@ export async function rowsIndependent(
   return await sameAlone(runner, rows, null, signal);
 }
 
-/** The same for rows with two random adapters of different ranks, on a few of the modules. True if there is none. */
+/**
+ * The same for rows with two random adapters of different ranks, on every convolution, for each may have a kernel of its own, and a few of
+ * the other modules. True if there is none.
+ */
 export async function adaptedRowsIndependent(
   runner: TaskRunner,
   trial: Trial,
@@ -30,7 +33,8 @@ export async function adaptedRowsIndependent(
   blocks: BlockPlan | null,
   signal?: AbortSignal,
 ): Promise<boolean> {
-  const chosen = [...new Set(kinds.flatMap((kind) => endsOf(modules.filter((module) => module.kind === kind))))];
+  const ofKind = (kind: TaskModule["kind"]): TaskModule[] => modules.filter((module) => module.kind === kind);
+  const chosen = [...new Set([...endsOf(ofKind("linear")), ...ofKind("convolution"), ...endsOf(ofKind("table"))])];
   if (chosen.length === 0 || maxBatch < 2) return true;
   const bank = new TaskBank({ modules, maxPlaces: ranks.length, maxBytes: Number.POSITIVE_INFINITY, blocks });
   const { stacks, places } = await bank.place(ranks.map((rank) => randomAdapter(chosen, rank)));
@@ -42,7 +46,6 @@ export async function adaptedRowsIndependent(
   }
 }
 
-const kinds = ["linear", "convolution", "table"] as const;
 const ranks = [8, 3];
 
 const endsOf = <T>(list: readonly T[]): T[] => [...list.slice(0, 1), ...list.slice(-1)];

@@ -5,13 +5,16 @@ import { test } from "node:test";
 import type { HostTaskAdapter, HostTaskModule } from "../../../src/adapter/types.js";
 import { TaskBank } from "../../../src/engine/task/bank.js";
 import { probeBlocks } from "../../../src/engine/task/block-probe.js";
-import { TaskRunner } from "../../../src/engine/task/runner.js";
+import { adaptedRowsIndependent } from "../../../src/engine/task/row-test.js";
+import { type RunRow, TaskRunner } from "../../../src/engine/task/runner.js";
+import type { Stacks } from "../../../src/engine/task/stacks.js";
 import type { TaskTensor } from "../../../src/engine/task/types.js";
 import { GraphBuilder } from "../../../src/graph/builder.js";
 import { Ops } from "../../../src/graph/ops.js";
 import type { Attribute, Graph, Value } from "../../../src/graph/types.js";
 import { type BlockPlan, planBlocks } from "../../../src/model/task/blocked/plan.js";
 import { findTaskModules, type TaskModule } from "../../../src/model/task/target-modules.js";
+import { Tensor } from "../../../src/runtime/tensor.js";
 
 const wave = (count: number, step: number): Float32Array<ArrayBuffer> =>
   Float32Array.from({ length: count }, (_, i) => Math.sin(1 + i * step));
@@ -127,12 +130,9 @@ const networks: readonly (readonly [name: string, convolutions: number, body: (n
   ],
 ];
 
-const rowsOf = (count: number): TaskTensor[] =>
-  Array.from({ length: count }, (_, row) => ({
-    type: "float32",
-    shape: [1, 3, 17, 14],
-    data: wave(3 * 17 * 14, 0.3 + row),
-  }));
+const imageOf = (row: number): Tensor<"float32"> =>
+  Tensor.from("float32", [1, 3, 17, 14], wave(3 * 17 * 14, 0.3 + row));
+const rowsOf = (count: number): TaskTensor[] => Array.from({ length: count }, (_, row) => imageOf(row));
 
 /** Every module with a product; some with DoRA, some with a bias of their own. */
 function adapterOf(modules: readonly TaskModule[], rank: number): HostTaskAdapter {
@@ -153,13 +153,17 @@ interface Rig {
   readonly modules: readonly TaskModule[];
 }
 
+const runnerOptions = ({ graph, modules }: Rig) => {
+  const layouts = new Map(modules.flatMap(({ uses }) => uses.map(({ target }) => [target, "first"] as const)));
+  return { graph, layouts, isBatched: true, maxBatch: 4, threads: 1, spinning: false };
+};
+
 async function runAll(
   { graph, modules }: Rig,
   blocks: BlockPlan | null,
   ranks: readonly number[],
 ): Promise<Float32Array[]> {
-  const layouts = new Map(modules.flatMap(({ uses }) => uses.map(({ target }) => [target, "first"] as const)));
-  await using runner = new TaskRunner({ graph, layouts, isBatched: true, maxBatch: 4, threads: 1, spinning: false });
+  await using runner = new TaskRunner(runnerOptions({ graph, modules }));
   const bank = new TaskBank({ modules, maxPlaces: 4, maxBytes: Number.POSITIVE_INFINITY, blocks });
   const { stacks, places } = await bank.place(ranks.map((rank) => adapterOf(modules, rank)));
   assert.equal(stacks.blocks, blocks);
@@ -207,3 +211,40 @@ for (const [name, convolutions, body] of networks) {
     }
   });
 }
+
+const skip = block === null && "this CPU has no such kernels";
+
+/** The first of the networks, with its graph as `change` makes it. */
+async function residual(change: (graph: Graph) => Graph = (graph) => graph) {
+  const [[label, , body] = assert.fail()] = networks;
+  const net = new Network();
+  const graph = change(net.graph(body(net)));
+  const graphs = [{ role: "whole", label, graph }] as const;
+  const modules = await findTaskModules(graphs, null, { foldedNorms: false });
+  return { graph, graphs, modules, blocks: planBlocks(graph, modules, block ?? 0) ?? assert.fail() };
+}
+
+/** Gives rows that run together other bits wherever a module is adapted. */
+class Uneven extends TaskRunner {
+  adapted: TaskModule | null = null;
+
+  override async run(rows: readonly RunRow[], stacks: Stacks | null, signal?: AbortSignal) {
+    const found = await super.run(rows, stacks, signal);
+    if (rows.length > 1 && this.adapted && stacks?.plan.has(this.adapted)) {
+      const all = found.flatMap((outputs) => [...outputs.values()]);
+      for (const { data } of all) if (data instanceof Float32Array) data.fill(0);
+    }
+    return found;
+  }
+}
+
+test("the test at start notices rows that differ at any convolution", { skip }, async () => {
+  const { graph, modules, blocks } = await residual();
+  await using runner = new Uneven(runnerOptions({ graph, modules }));
+  const trial = { of: (seeds: readonly number[]) => new Map([["image", imageOf(seeds[0] ?? 0)]]) };
+  for (const adapted of [null, ...modules]) {
+    runner.adapted = adapted;
+    const isEven = await adaptedRowsIndependent(runner, trial, 4, modules, blocks);
+    assert.equal(isEven, adapted === null, adapted?.path ?? "no module");
+  }
+});
