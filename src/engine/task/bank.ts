@@ -101,6 +101,7 @@ export class TaskBank {
     if (known) return known;
     const folding = foldAdapter(adapter, this.#options.modules);
     this.#folded.set(adapter, folding);
+    folding.catch(() => this.#folded.delete(adapter));
     return folding;
   }
 

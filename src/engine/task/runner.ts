@@ -110,8 +110,23 @@ export class TaskRunner implements AsyncDisposable {
   }
 
   #plainSession(): Promise<Session> {
-    this.#plain ??= this.#load(this.#options.graph);
-    return this.#plain;
+    if (this.#plain) return this.#plain;
+    const made = this.#load(this.#options.graph);
+    this.#plain = made;
+    made.catch(() => {
+      this.#plain = null;
+    });
+    return made;
+  }
+
+  #blocksOf(plan: BlockPlan): Promise<Blocks> {
+    if (this.#blocks) return this.#blocks;
+    const made = loadBlocks(plan);
+    this.#blocks = made;
+    made.catch(() => {
+      this.#blocks = null; // the next run reads the files again
+    });
+    return made;
   }
 
   async #adaptedSession(
@@ -132,8 +147,7 @@ export class TaskRunner implements AsyncDisposable {
   }
 
   async #loadAdapted(nodes: readonly AdaptedNode[], rows: number | null, plan: BlockPlan | null): Promise<Adapted> {
-    if (plan) this.#blocks ??= loadBlocks(plan);
-    const graph = adaptGraph(this.#options.graph, nodes, rows, plan && (await this.#blocks));
+    const graph = adaptGraph(this.#options.graph, nodes, rows, plan && (await this.#blocksOf(plan)));
     this.#weights.add(graph);
     return { session: await this.#load(graph), inputs: new Set(graph.inputs.map(({ name }) => name)) };
   }
