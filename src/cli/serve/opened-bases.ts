@@ -3,6 +3,7 @@
 import { Uploads } from "../../adapter/upload/upload.js";
 import { LorikeetError } from "../../base/errors.js";
 import type { Logger, Progress } from "../../base/log.js";
+import { probeBlocks } from "../../engine/task/block-probe.js";
 import { Adapters } from "../../gateway/adapters.js";
 import { Bases, baseOf, holdersOf } from "../../gateway/bases.js";
 import { isEncoderDecoder } from "../../model/task/encoder-decoder.js";
@@ -93,7 +94,8 @@ export async function planBases(parts: OpeningParts): Promise<() => Promise<Open
     settings,
     surveyed.some(({ kind }) => kind === "decoder"),
   );
-  const memory = memoryOf(surveyed, settings);
+  const takesAdapters = folder !== null && surveyed.some(({ kind }) => kind === "task");
+  const memory = memoryOf(surveyed, settings, takesAdapters ? await probeBlocks(1) : null);
   const openers = await Promise.all(
     surveyed.map(async (each, index): Promise<[BaseSettings, Opener]> => {
       const share = memory.shares[index] ?? { kvBytes: 0, cacheBytes: 0, activeBytes: 0 };
@@ -239,7 +241,8 @@ function kvBytesOf(each: Surveyed, share: BaseShare): number | null {
   return kvBytes === null || each.survey.device.kind !== "cpu" ? kvBytes : share.kvBytes;
 }
 
-function memoryOf(surveyed: readonly Surveyed[], settings: ServeSettings): MemoryPlan {
+/** `block`: as for `taskWeightBytes`. */
+function memoryOf(surveyed: readonly Surveyed[], settings: ServeSettings, block: number | null): MemoryPlan {
   const needs = surveyed.map((each) => {
     const own = each.settings;
     // What all bases have is the server's; only what differs is a base's own.
@@ -248,7 +251,7 @@ function memoryOf(surveyed: readonly Surveyed[], settings: ServeSettings): Memor
     const adapters = { cacheBytes: ownSize("adapterCacheBytes"), activeBytes: ownSize("activeAdapterBytes") };
     if (each.kind === "task") {
       const kvBytes = isEncoderDecoder(each.model) ? ownSize("kvBytes") : 0;
-      return { weightBytes: taskWeightBytes(each.model), kvBytes, ...adapters };
+      return { weightBytes: taskWeightBytes(each.model, block), kvBytes, ...adapters };
     }
     const onCpu = each.survey.device.kind === "cpu";
     return {

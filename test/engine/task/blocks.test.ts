@@ -13,7 +13,9 @@ import { GraphBuilder } from "../../../src/graph/builder.js";
 import { Ops } from "../../../src/graph/ops.js";
 import type { Attribute, Graph, Value } from "../../../src/graph/types.js";
 import { type BlockPlan, planBlocks } from "../../../src/model/task/blocked/plan.js";
+import { loadBlocks } from "../../../src/model/task/blocked/weights.js";
 import { findTaskModules, type TaskModule } from "../../../src/model/task/target-modules.js";
+import { taskWeightBytes } from "../../../src/model/task/weight-bytes.js";
 import { Tensor } from "../../../src/runtime/tensor.js";
 
 const wave = (count: number, step: number): Float32Array<ArrayBuffer> =>
@@ -278,4 +280,18 @@ test("weights that could not be read once are read again by the next run", { ski
     fails = false;
     assert.equal((await runner.run(rows, given)).length, 1);
   }
+});
+
+test("the memory of a model counts its copies in blocks", { skip }, async () => {
+  const { graphs, modules, blocks } = await residual();
+  const file = { role: "whole", label: "whole", path: "", opset: 20, producer: "" } as const;
+  const model = { opened: [{ ...file, graphs }], modules };
+  const made = [...(await loadBlocks(blocks)).weights.values()].flatMap(({ weight, bias }) =>
+    [weight, bias ?? []].flat(),
+  );
+  const own = new Set<unknown>(graphs[0].graph.initializers);
+  const copies = made.filter((item) => !own.has(item));
+  const bytes = copies.reduce((sum, { data }) => sum + (data.kind === "inline" ? data.bytes.byteLength : 0), 0);
+  assert.ok(bytes > 0);
+  assert.equal(taskWeightBytes(model, block) - taskWeightBytes(model, null), bytes);
 });

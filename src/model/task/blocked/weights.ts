@@ -26,6 +26,15 @@ export async function loadBlocks(plan: BlockPlan): Promise<Blocks> {
   return { plan, weights };
 }
 
+/** Bytes of what `loadBlocks` makes. */
+export function blocksBytes({ convolutions }: BlockPlan): number {
+  const sizes = [...convolutions.values()].map(({ target, inputs, outputs, groups }) => {
+    const weight = target.kernel.reduce((product, size) => product * size, (outputs * inputs) / groups);
+    return weight + (target.bias && target.outFeatures !== outputs ? outputs : 0);
+  });
+  return Float32Array.BYTES_PER_ELEMENT * sizes.reduce((sum, size) => sum + size, 0);
+}
+
 async function weightOf({ block }: BlockPlan, convolution: BlockedConvolution): Promise<Initializer> {
   const { target, input, outputs, groups } = convolution;
   const { kernel, outFeatures, inFeatures } = target;
