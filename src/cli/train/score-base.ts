@@ -27,7 +27,7 @@ function requireExclusive({ isExclusive, labels }: TextHead): void {
   if (isExclusive && labels?.length !== 1) return;
   const found =
     labels?.length === 1 ? "has a single label" : "scores each label by itself (multi_label_classification)";
-  const message = `The model ${found}; decoders are trained with labels that exclude one another.`;
+  const message = `The model ${found}; decoders are trained and evaluated only with labels that exclude one another.`;
   throw new LorikeetError("model_unsupported", message, { param: "--model" });
 }
 

@@ -124,6 +124,11 @@ test("a decoder with a layer of labels is trained, uploaded, answers with them, 
   const whole = await runHere(["eval", "--model", merged, "--data", reviews, "--threads", "1", "--json"]);
   assert.ok(Math.abs(JSON.parse(whole.out).loss - figures.loss) < 1e-5, whole.out + whole.err);
 
+  const config = readJson(join(merged, "config.json"));
+  writeFileSync(join(merged, "config.json"), JSON.stringify({ ...config, problem_type: "multi_label_classification" }));
+  const many = await runHere(["eval", "--model", merged, "--data", reviews, "--threads", "1", "--json"]);
+  assert.match(many.err, /decoders are trained and evaluated only with labels that exclude one another/);
+
   const more = await train(
     decoder,
     reviews,
