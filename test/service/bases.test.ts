@@ -147,6 +147,9 @@ describe("several bases in one process", () => {
     const unknown = await upload("moving", bare, "?base=nowhere");
     assert.equal(unknown.status, 400);
     assert.match(unknown.error?.message ?? "", /`base` is "nowhere"; "llama", "policy-mlp", .* are allowed/);
+    const twice = await upload("moving", bare, "?base=policy-mlp&base=other-policy");
+    assert.deepEqual([twice.status, twice.error?.code], [400, "invalid_value"]);
+    assert.match(twice.error?.message ?? "", /`base` is given 2 times; once is allowed/);
     const created = await upload("moving", bare, "?base=policy-mlp");
     assert.deepEqual([created.status, created.base, created.outcome], [201, "policy-mlp", "created"]);
     const before = outputsOf(await infer("moving"));

@@ -79,10 +79,16 @@ function nameOf(req: Request): string {
   return typeof name === "string" ? name : "";
 }
 
-/** `?base=`, the served name of the adapter's base. */
+/** `?base=`, the served name of the adapter's base. Throws `invalid_value` for several. */
 function baseOf(req: Request): string | null {
   const at = req.url.indexOf("?");
-  return at < 0 ? null : new URLSearchParams(req.url.slice(at + 1)).get("base");
+  const [base = null, ...others] = at < 0 ? [] : new URLSearchParams(req.url.slice(at + 1)).getAll("base");
+  if (others.length === 0) return base;
+  const found = others.length + 1;
+  throw new LorikeetError("invalid_value", `\`base\` is given ${found} times; once is allowed.`, {
+    param: "base",
+    ...{ found, allowed: 1 },
+  });
 }
 
 function headerOf(req: Request, name: string): string | null {
