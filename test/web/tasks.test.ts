@@ -5,7 +5,7 @@ import { Draws } from "../../src/train/random.js";
 import { startState as recipeStart, step as recipeStep, worlds } from "../../tools/recipes/bases/cart-pole.js";
 import { teacher } from "../../tools/recipes/bases/policy-play.js";
 import { readResult } from "../../web/client/tasks.js";
-import { readTensor, shapeFor } from "../../web/client/tensors.js";
+import { readTensor, shapeFor, shownValues } from "../../web/client/tensors.js";
 import { summaryOf } from "../../web/parts/summary.js";
 import { type Action, isPolicyOfCartPole, observationOf, step } from "../../web/tasks/cart-pole.js";
 import { type Ended, Game } from "../../web/tasks/episode.js";
@@ -144,6 +144,17 @@ test("numbers become a tensor of the model's shape, or the form says why not", (
   assert.deepEqual(readTensor(flags, "true 0 False").data, [true, false, false]);
   assert.equal(shapeFor(flags, 2), null);
   assert.deepEqual(shapeFor({ ...spec, shape: [] }, 1), []);
+});
+
+test("an output is shown a row in a line, up to so many values, and the others are counted", () => {
+  const output = (shape: readonly number[], data: readonly (number | boolean)[]) =>
+    shownValues({ name: "y", datatype: "FP32", shape, data }, 4);
+  const counted = Array.from({ length: 9 }, (_, i) => i);
+  assert.equal(output([1, 9], counted), "0  1  2  3\nand 5 more");
+  assert.equal(output([3, 3], counted), "0  1  2\n3\nand 5 more");
+  assert.equal(output([2, 2], [1 / 3, true, -2, 0]), "0.33333  true\n-2  0");
+  assert.equal(output([], [7]), "7");
+  assert.equal(output([1, 0], []), "");
 });
 
 test("the ink of a drawing is found on black and on white paper", () => {

@@ -72,3 +72,19 @@ function numberIn({ name, datatype }: TensorSpec, word: string): number | boolea
 /** `any` for a size that may be any. */
 export const shapeText = (shape: readonly number[]): string =>
   `[${shape.map((size) => (size === -1 ? "any" : String(size))).join(", ")}]`;
+
+/** The first values, at most so many, a line for each of the last axis, and how many more there are. */
+export function shownValues({ shape, data }: Tensor, most: number): string {
+  const perRow = shape.at(-1) ?? 1;
+  const first = data.slice(0, most);
+  const lines: string[] = [];
+  for (let at = 0; at < first.length; at += perRow) {
+    const row = first.slice(at, at + perRow);
+    lines.push(row.map(shownValue).join("  "));
+  }
+  const rest = data.length - first.length;
+  return [...lines, ...(rest > 0 ? [`and ${rest} more`] : [])].join("\n");
+}
+
+const shownValue = (value: number | boolean): string =>
+  typeof value === "number" && !Number.isInteger(value) ? value.toPrecision(5) : String(value);

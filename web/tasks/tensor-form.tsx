@@ -1,6 +1,13 @@
 /** A form for any model: numbers for each input by its shape, and the outputs as numbers. */
 import { useState } from "preact/hooks";
-import { countOf, type ModelMetadata, readTensor, shapeText, type Tensor, type TensorSpec } from "../client/tensors.js";
+import {
+  type ModelMetadata,
+  readTensor,
+  shapeText,
+  shownValues,
+  type Tensor,
+  type TensorSpec,
+} from "../client/tensors.js";
 import { noteFailure, socket } from "../session.js";
 
 /** Values of an output that are shown. */
@@ -60,30 +67,16 @@ export function TensorForm({ model, metadata }: { readonly model: string; readon
   );
 }
 
-function Output({ name, datatype, shape, data }: Tensor) {
-  const perRow = shape.at(-1) ?? 1;
-  const lines: string[] = [];
-  for (let at = 0; at < Math.min(data.length, mostShown); at += perRow) {
-    lines.push(
-      data
-        .slice(at, at + perRow)
-        .map(shown)
-        .join("  "),
-    );
-  }
-  const rest = countOf(shape) - mostShown;
+function Output(output: Tensor) {
   return (
     <>
       <h2>
-        {name}, {datatype} {shapeText(shape)}
+        {output.name}, {output.datatype} {shapeText(output.shape)}
       </h2>
-      <pre tabIndex={0}>{`${lines.join("\n")}${rest > 0 ? `\nand ${rest} more` : ""}`}</pre>
+      <pre tabIndex={0}>{shownValues(output, mostShown)}</pre>
     </>
   );
 }
-
-const shown = (value: number | boolean): string =>
-  typeof value === "number" && !Number.isInteger(value) ? value.toPrecision(5) : String(value);
 
 /** The inputs, or what is wrong with them. */
 function read(specs: readonly TensorSpec[], texts: Readonly<Record<string, string>>): readonly Tensor[] | string {
