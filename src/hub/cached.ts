@@ -19,7 +19,7 @@ import {
 export interface Cached {
   readonly kind: Kind;
   readonly folder: string;
-  /** False if the hub may have a tokenizer, or the ONNX files of a model that is read from them, and the cache lacks them. */
+  /** False if the hub may have a tokenizer, or the files that the model is read from, and the cache lacks them. */
   readonly isWhole: boolean;
 }
 
@@ -36,13 +36,21 @@ export async function findCached(
   const folder = cache.snapshot(commit);
   const names = await cache.namesIn(commit);
   const hasOnnx = onnx.choose(onnxNames(names)).length > 0;
-  if (kind !== "adapter" && names.includes(modelConfig) && (hasOnnx || (await hasWeights(folder, names)))) {
+  const hasSafetensors = await hasWeights(folder, names);
+  if (kind !== "adapter" && names.includes(modelConfig) && (hasOnnx || hasSafetensors)) {
     const hasTokenizer = names.includes(tokenizerFile) || (await cache.isAbsent(commit, tokenizerFile));
-    const isWhole = hasTokenizer && (hasOnnx || onnx.readsSafetensors(await readJson(join(folder, modelConfig))));
-    return { kind: "model", folder, isWhole };
+    const readsSafetensors = onnx.readsSafetensors(await readJson(join(folder, modelConfig)));
+    // A decoder's ONNX files make it only where the hub has no safetensors.
+    const hasModel = readsSafetensors ? hasSafetensors || (await lacksSafetensors(cache, commit)) : hasOnnx;
+    return { kind: "model", folder, isWhole: hasModel && hasTokenizer };
   }
   const isAdapter = names.includes(adapterConfig) && adapterWeights.some((name) => names.includes(name));
   return kind !== "model" && isAdapter ? { kind: "adapter", folder, isWhole: true } : null;
+}
+
+/** Whether the hub is known to have none. Python notes the first name's absence where there are shards. */
+async function lacksSafetensors(cache: RepositoryCache, commit: string): Promise<boolean> {
+  return (await cache.isAbsent(commit, singleWeights)) && (await cache.isAbsent(commit, weightsIndex));
 }
 
 async function hasWeights(folder: string, names: readonly string[]): Promise<boolean> {

@@ -24,6 +24,7 @@ import {
   selectFiles,
   selectOnnx,
   shardsOf,
+  singleWeights,
   tokenizerFile,
   weightsIndex,
 } from "./selection.js";
@@ -56,8 +57,10 @@ export interface Pulled {
 const filesAtOnce = 4;
 /** For the first request: without a network, the error should come within seconds. */
 const maxListingTries = 4;
-const maxIndexBytes = 64 * 2 ** 20;
+/** Of a JSON file that is read to choose the others. */
+const maxJsonBytes = 64 * 2 ** 20;
 const maxFiles = 4096;
+const checkpointNames = [singleWeights, weightsIndex];
 
 /** Throws a LorikeetError that says what to do, or the signal's reason. */
 export async function pullRepository(repository: Repository, options: PullOptions): Promise<Pulled> {
@@ -142,6 +145,7 @@ class Pull {
     if (chosen.length === 0 || !hasCheckpoint(listing)) return chosen;
     const config = listing.files.filter(({ name }) => name === modelConfig);
     const files = await this.#describe(listing, config);
+    for (const file of files) this.#requireReadable(file);
     await this.#fetch(listing, files, fetched);
     const texts = await Promise.all(files.map((file) => this.#cache.read(listing.commit, file.name, file.etag)));
     return onnx.readsSafetensors(parse(texts.join(""))) ? [] : chosen;
@@ -151,16 +155,17 @@ class Pull {
   async #shards(listing: Listing, listed: ListedFile, fetched: Set<string>): Promise<ListedFile[]> {
     const [index] = await this.#describe(listing, [listed]);
     assert(index, "describe returns one file per file");
-    if (index.bytes > maxIndexBytes) {
-      throw hubFault(
-        "model_invalid",
-        `${weightsIndex} of ${this.#repository.id} is larger than ${maxIndexBytes} bytes.`,
-      );
-    }
+    this.#requireReadable(index);
     await this.#fetch(listing, [index], fetched);
     await this.#cache.link(listing.commit, index.name, index.etag);
     const text = await readFile(join(this.#cache.snapshot(listing.commit), index.name), "utf8");
     return shardsOf(parse(text), listing, this.#repository);
+  }
+
+  #requireReadable({ name, bytes }: HubFile): void {
+    if (bytes <= maxJsonBytes) return;
+    const message = `${name} of ${this.#repository.id} has ${bytes} bytes; ${maxJsonBytes} are allowed.`;
+    throw hubFault("model_invalid", message, { found: bytes, allowed: maxJsonBytes });
   }
 
   async #describe({ commit }: Listing, files: readonly ListedFile[]): Promise<HubFile[]> {
@@ -225,12 +230,14 @@ class Pull {
   }
 
   /** Links the files, config last, so that a snapshot with a config is complete. */
-  async #publish({ commit }: Listing, kind: Kind, files: readonly HubFile[]): Promise<void> {
+  async #publish(listing: Listing, kind: Kind, files: readonly HubFile[]): Promise<void> {
+    const { commit } = listing;
     const config = kind === "model" ? modelConfig : adapterConfig;
     const order = [...files].sort((a, b) => Number(a.name === config) - Number(b.name === config));
     for (const { name, etag } of order) await this.#cache.link(commit, name, etag);
     const hasTokenizer = files.some(({ name }) => name === tokenizerFile);
-    if (kind === "model" && !hasTokenizer) await this.#cache.noteAbsent(commit, tokenizerFile);
+    const absent = [...(hasTokenizer ? [] : [tokenizerFile]), ...(hasCheckpoint(listing) ? [] : checkpointNames)];
+    for (const name of kind === "model" ? absent : []) await this.#cache.noteAbsent(commit, name);
     await this.#cache.writeRef(this.#repository.revision, commit);
   }
 }

@@ -180,6 +180,43 @@ test("a model of ONNX files comes in one precision, with its external data, chec
   });
 });
 
+test("a decoder whose ONNX files alone are in the cache is pulled, unless the hub has no safetensors", async () => {
+  const graph = { "config.json": config, "tokenizer.json": config, "onnx/model.onnx": weights };
+  await using hub = await LoopbackHub.start({
+    "org/model": repository({ ...graph, "model.safetensors": weights }),
+    "org/graph": repository(graph),
+  });
+  const home = newHome();
+  const find = (id: string) => findCached(join(home, "hub"), { id, revision: "main" }, "model", onnx);
+  const { folder: snapshot } = await pull(hub, { home });
+  rmSync(join(snapshot, "model.safetensors"));
+  mkdirSync(join(snapshot, "onnx"));
+  writeFileSync(join(snapshot, "onnx/model.onnx"), weights);
+  assert.deepEqual(await find("org/model"), { kind: "model", folder: snapshot, isWhole: false });
+  await pull(hub, { home });
+  assert.deepEqual(await find("org/model"), { kind: "model", folder: snapshot, isWhole: true });
+  const { folder: own } = await pull(hub, { home, name: "org/graph" });
+  assert.deepEqual(await find("org/graph"), { kind: "model", folder: own, isWhole: true });
+});
+
+test("a JSON file that decides what is downloaded is not read beyond a bound", async () => {
+  const files = { ...small, "onnx/model.onnx": weights };
+  const { "model.safetensors": shard = config, ...rest } = small;
+  const index = { ...rest, "model.safetensors.index.json": config, "a.safetensors": shard };
+  const sizeOf = (name: string) => ({ sizes: new Map([[name, 2 ** 26 + 1]]) });
+  await using hub = await LoopbackHub.start({
+    "org/model": repository(files, sizeOf("config.json")),
+    "org/shards": repository(index, sizeOf("model.safetensors.index.json")),
+  });
+  for (const [name, message] of [
+    ["org/model", /^config\.json of org\/model has 67108865 bytes; 67108864 are allowed/],
+    ["org/shards", /^model\.safetensors\.index\.json of org\/shards has 67108865 bytes; 67108864/],
+  ] as const) {
+    await assert.rejects(pull(hub, { name }), { code: "model_invalid", message });
+  }
+  assert.ok(hub.seen.every(({ path }) => !path.includes("/resolve/")));
+});
+
 test("a mirror that lists only names is asked for each file's size and hash", async () => {
   await using hub = await LoopbackHub.start({ "org/model": repository(small, { bare: true }) });
   const { folder: snapshot } = await pull(hub);

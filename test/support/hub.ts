@@ -13,6 +13,8 @@ export interface HubRepository {
   /** Branches and tags besides main, each the same commit. */
   readonly revisions?: readonly string[];
   readonly baseModel?: string;
+  /** Sizes that the list states in place of the files' own. */
+  readonly sizes?: ReadonlyMap<string, number>;
   /** private: nobody knows of it without the token; gated: its files need the token. */
   readonly access?: "open" | "private" | "gated";
   /** Lists names alone, as some mirrors do. */
@@ -164,7 +166,13 @@ export class LoopbackHub implements AsyncDisposable {
     const hasBlobs = url.searchParams.get("blobs") === "true" && repository.bare !== true;
     const siblings = files.map(({ name, bytes, large }) => ({
       rfilename: name,
-      ...(hasBlobs ? { blobId: gitHash(bytes), size: bytes.length, ...(large ? { lfs: lfs(bytes) } : {}) } : {}),
+      ...(hasBlobs
+        ? {
+            blobId: gitHash(bytes),
+            size: repository.sizes?.get(name) ?? bytes.length,
+            ...(large ? { lfs: lfs(bytes) } : {}),
+          }
+        : {}),
     }));
     const { baseModel } = repository;
     const cardData = baseModel === undefined ? {} : { base_model: baseModel };
