@@ -6,6 +6,7 @@ import { type Logger, silent } from "../base/log.js";
 import type { Engine, EngineLimits } from "../engine/types.js";
 import { GrammarCompiler, type GrammarStats, type GrammarTokens } from "../grammar/compiler.js";
 import { languagesOf } from "../text/languages.js";
+import type { SourceForms, SourceSettings } from "../text/source-forms.js";
 import type { Tokenizer } from "../text/types.js";
 import { ActivityBook } from "./activity.js";
 import { Adapters, type CachePort, type StorePort } from "./adapters.js";
@@ -17,7 +18,6 @@ import { type ModelGateway, type ModelStats, modelStats } from "./model-gateway.
 import { ObserverSet } from "./observer.js";
 import { type GatewayOptions, gatewayDefaults, type RequestBounds } from "./options.js";
 import { type SamplingDefaults, samplingDefaults } from "./sampling.js";
-import type { SourceForms, SourceSettings } from "./source-forms.js";
 import { type TaskGateway, type TaskModelParts, taskUseCases } from "./tasks/task-gateway.js";
 import { Tokenization } from "./tokenize.js";
 

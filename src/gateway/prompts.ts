@@ -131,11 +131,7 @@ function inLanguage(
   { languages = null }: PromptContext,
 ): readonly number[] {
   if (languageId === undefined || languages === null) return ids;
-  const own = withLanguage(ids, languageId, languages);
-  if (own) return own;
-  const message =
-    "`src_lang` is not supported: the model's tokenizer.json puts no language in front of a text or behind it.";
-  throw new LorikeetError("unsupported_parameter", message, { param: "src_lang" });
+  return withLanguage(ids, languageId, languages);
 }
 
 /** Characters to tokenize. */

@@ -3,6 +3,7 @@
  * a source's tokens says what it is written in, and the first token of the answer what it is to be written in.
  */
 
+import { LorikeetError } from "../base/errors.js";
 import type { Tokenizer } from "./types.js";
 
 export interface Languages {
@@ -35,11 +36,14 @@ export function languagesOf(tokenizer: Pick<Tokenizer, "vocabSize" | "specialTex
 }
 
 /**
- * A source's tokens with its language in the place where the tokenizer put one: first, or last as mBART's. null: it puts none.
- * Text cannot be mistaken for it, as the tokenizer's own tokens enclose the text.
+ * A source's tokens with its language in the place where the tokenizer put one: first, or last as mBART's. Throws
+ * `unsupported_parameter` where it puts none. Text cannot be mistaken for it, as the tokenizer's own tokens enclose the text.
  */
-export function withLanguage(ids: readonly number[], language: number, { idByName }: Languages): number[] | null {
+export function withLanguage(ids: readonly number[], language: number, { idByName }: Languages): number[] {
   const known = new Set(idByName.values());
   const place = [0, ids.length - 1].find((at) => known.has(ids[at] ?? -1));
-  return place === undefined ? null : ids.map((id, at) => (at === place ? language : id));
+  if (place !== undefined) return ids.map((id, at) => (at === place ? language : id));
+  const message =
+    "`src_lang` is not supported: the model's tokenizer.json puts no language in front of a text or behind it.";
+  throw new LorikeetError("unsupported_parameter", message, { param: "src_lang" });
 }

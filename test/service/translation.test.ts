@@ -203,6 +203,10 @@ test("a generation_config.json sets the start, what is never generated and the l
     assert.deepEqual(summary, await answer("", { inputs: `a ${second}` }));
     const refused = await post(service.url, "/models/marian", { inputs: second, parameters: no });
     assert.match(await refused.text(), /the model translates en to de/);
+    const path = "/models/marian/pipeline/translation_en_to_it";
+    const unknown = await post(service.url, path, { inputs: second });
+    assert.equal(unknown.status, 400);
+    assert.match(await unknown.text(), /`translation_en_to_it` is not supported: the model translates en to de/);
   }
   for (const name of ["decoder_start_token_id", "bos_token_id"]) delete config[name];
   writeFileSync(join(folder, "config.json"), JSON.stringify(config));

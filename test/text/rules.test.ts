@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
 import { languagesOf, withLanguage } from "../../src/text/languages.js";
+import { sourceFormOf } from "../../src/text/source-forms.js";
 import { Bpe } from "../../src/text/tokenizer/bpe.js";
 import { createCharsMap } from "../../src/text/tokenizer/chars-map.js";
 import { loadTokenizer } from "../../src/text/tokenizer/tokenizer.js";
@@ -209,7 +210,7 @@ test("a language's token replaces the tokenizer's own, where NLLB, mBART and M2M
   assert.deepEqual(nllb.names, ["eng_Latn", "deu_Latn", "zho_Hans"]);
   assert.deepEqual(withLanguage([1, 9, 1, 8, 0], 2, nllb), [2, 9, 1, 8, 0]);
   assert.deepEqual(withLanguage([9, 8, 0, 1], 2, nllb), [9, 8, 0, 2], "behind the end, as of older files");
-  assert.equal(withLanguage([9, 1, 0], 2, nllb), null);
+  assert.throws(() => withLanguage([9, 1, 0], 2, nllb), { code: "unsupported_parameter", param: "src_lang" });
   const mbart = languagesOf(tokenizerOf("</s>", "en_XX", "ro_RO"));
   assert.deepEqual(
     [...(mbart?.idByName ?? [])],
@@ -222,4 +223,33 @@ test("a language's token replaces the tokenizer's own, where NLLB, mBART and M2M
   assert.deepEqual([m2m?.idByName.get("en"), m2m?.idByName.get("__en__"), m2m?.names], [1, 1, ["en", "ast"]]);
   assert.equal(languagesOf(tokenizerOf("</s>", "eng_Latn")), null);
   assert.equal(languagesOf(tokenizerOf("<2de>", "<2en>")), null);
+
+  const tasks = new Map([
+    ["translation", { prefix: "t ", maxTokens: 9 }],
+    ["summarization", { prefix: "s ", maxTokens: 5 }],
+  ]);
+  const forms = { prefix: "", tasks, languages: nllb, startIds: [0] };
+  const ask = (task: string, sourceLanguage: string | null, targetLanguage: string | null) =>
+    sourceFormOf(forms, { task, sourceLanguage, targetLanguage });
+  const ids = { languageId: nllb.idByName.get("deu_Latn"), firstId: nllb.idByName.get("zho_Hans") };
+  assert.deepEqual(ask("translation_deu_Latn_to_zho_Hans", null, null), { prefix: "t ", maxTokens: 9, ...ids });
+  assert.deepEqual(ask("summarization", "deu_Latn", "zho_Hans"), { prefix: "s ", maxTokens: 5, ...ids });
+  assert.deepEqual(ask("summarization", null, null), { prefix: "s ", maxTokens: 5 });
+  assert.throws(() => ask("text2text-generation", null, null), { code: "invalid_value", param: "tgt_lang" });
+});
+
+test("a pair of languages in a task's name is one of those that the model's tasks name", () => {
+  const ask = (names: readonly string[], task: string) => {
+    const tasks = new Map(names.map((name) => [name, { prefix: `${name}: `, maxTokens: null }]));
+    const asked = { task, sourceLanguage: null, targetLanguage: null };
+    return sourceFormOf({ prefix: "", tasks, languages: null, startIds: [0] }, asked).prefix;
+  };
+  const t5 = ["summarization", "translation_en_to_de"];
+  assert.equal(ask(t5, "translation_en_to_de"), "translation_en_to_de: ");
+  assert.equal(ask(t5, "translation"), "");
+  assert.throws(() => ask(t5, "translation_en_to_it"), {
+    code: "unsupported_parameter",
+    message: /translates en to de/,
+  });
+  assert.equal(ask(["summarization"], "translation_en_to_it"), "", "a model of one pair need not name it");
 });

@@ -3,6 +3,7 @@
 import * as v from "valibot";
 import { assert, LorikeetError } from "../../base/errors.js";
 import { isObject, type Json } from "../../base/json.js";
+import { sourceFormOf } from "../../text/source-forms.js";
 import { flag, integer, objectField, real } from "../body/field-kinds.js";
 import { type BodyFormat, describe, faultsError, type IgnoredTable, invalid, parse } from "../body/parse.js";
 import { temperatureOf } from "../body/temperature.js";
@@ -13,7 +14,6 @@ import { mostTokens, type RequestBounds } from "../options.js";
 import type { Protocol } from "../protocol.js";
 import type { CompletionRequest } from "../requests.js";
 import { repetitionBounds } from "../sampling.js";
-import { sourceFormOf } from "../source-forms.js";
 import { huggingFaceErrorForm } from "./errors.js";
 
 /** By pipeline, the field that holds a text of the answer. */

@@ -1,7 +1,7 @@
 /** How texts become the sources of an encoder-decoder: a prefix that tells T5 its task, or languages as tokens. */
 
 import { LorikeetError } from "../base/errors.js";
-import type { Languages } from "../text/languages.js";
+import type { Languages } from "./languages.js";
 
 export interface SourceSettings {
   /** Put in front of every text; "": nothing. */
@@ -37,16 +37,24 @@ export interface SourceForm {
 const pair = /^translation_(\w+)_to_(\w+)$/;
 
 /**
- * Throws `unsupported_parameter` for languages that the model has neither tokens nor a prefix for, `invalid_value` for an unknown
- * language, and for none where the model needs one.
+ * Throws `unsupported_parameter` for languages that the model has neither tokens nor a prefix for, as parameters or in the task's
+ * name, `invalid_value` for an unknown language, and for none where the model needs one.
  */
 export function sourceFormOf(forms: SourceForms, asked: SourceAsked): SourceForm {
   const [, first = null, second = null] = pair.exec(asked.task) ?? [];
   const isStated = asked.sourceLanguage !== null || asked.targetLanguage !== null;
   const [source, target] = isStated ? [asked.sourceLanguage, asked.targetLanguage] : [first, second];
   const { languages } = forms;
-  if (languages) return { ...settingsFor(forms, "translation"), ...tokensFor(forms, languages, source, target) };
-  if (!isStated) return settingsFor(forms, asked.task);
+  if (languages) {
+    const isSummary = asked.task === "summarization";
+    const settings = settingsFor(forms, isSummary ? asked.task : "translation");
+    // A summary may be in the language of its text.
+    return { ...settings, ...tokensFor(forms, languages, source, target, !isSummary) };
+  }
+  if (!isStated) {
+    if (first !== null && !forms.tasks.has(asked.task)) requireNoPairs(forms, asked.task);
+    return settingsFor(forms, asked.task);
+  }
   const task = `translation_${source}_to_${target}`;
   if (source !== null && target !== null && forms.tasks.has(task)) return settingsFor(forms, task);
   throw noLanguages(forms, source === null ? "tgt_lang" : "src_lang");
@@ -62,9 +70,10 @@ function tokensFor(
   languages: Languages,
   source: string | null,
   target: string | null,
+  needsTarget: boolean,
 ): Pick<SourceForm, "languageId" | "firstId"> {
   const known = new Set(languages.idByName.values());
-  if (target === null && !startIds.some((id) => known.has(id))) {
+  if (needsTarget && target === null && !startIds.some((id) => known.has(id))) {
     throw new LorikeetError(
       "invalid_value",
       `\`tgt_lang\` is missing; the model translates into one of ${languages.names.length} languages: ${shown(languages)}.`,
@@ -93,11 +102,26 @@ function shown({ names }: Languages): string {
   return names.length <= listed ? names.join(", ") : `${names.slice(0, listed).join(", ")} and others`;
 }
 
-function noLanguages({ tasks }: SourceSettings, param: string): LorikeetError {
-  const pairs = [...tasks.keys()].flatMap((task) => {
+/** A model that names no pair, such as Marian's, translates one pair alone, whatever the path calls it. */
+function requireNoPairs(settings: SourceSettings, task: string): void {
+  const allowed = pairsOf(settings);
+  if (allowed.length === 0) return;
+  throw new LorikeetError(
+    "unsupported_parameter",
+    `\`${task.slice(0, 64)}\` is not supported: the model translates ${allowed.join(", ")}.`,
+    { param: "task", allowed },
+  );
+}
+
+function pairsOf({ tasks }: SourceSettings): string[] {
+  return [...tasks.keys()].flatMap((task) => {
     const [, source, target] = pair.exec(task) ?? [];
     return source && target ? [`${source} to ${target}`] : [];
   });
+}
+
+function noLanguages(settings: SourceSettings, param: string): LorikeetError {
+  const pairs = pairsOf(settings);
   const what = pairs.length === 0 ? "the model has no choice of languages" : `the model translates ${pairs.join(", ")}`;
   return new LorikeetError("unsupported_parameter", `\`src_lang\` and \`tgt_lang\` are not supported: ${what}.`, {
     param,
