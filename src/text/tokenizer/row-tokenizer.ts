@@ -45,6 +45,8 @@ export interface RowTokenizer extends Padding {
   readonly marksSubwords: boolean;
   /** The token exactly as the vocabulary spells it, such as `##ing` or `▁of`; "" for an id without a token. */
   vocabularyText(id: number): string;
+  /** The text of a special token; null for any other id. */
+  specialText(id: number): string | null;
   close(): Promise<void>;
 }
 
@@ -200,6 +202,10 @@ class FolderRowTokenizer implements RowTokenizer {
 
   vocabularyText(id: number): string {
     return this.#definition.tokens[id] ?? "";
+  }
+
+  specialText(id: number): string | null {
+    return this.#definition.specialIds.has(id) ? this.vocabularyText(id) : null;
   }
 
   close(): Promise<void> {

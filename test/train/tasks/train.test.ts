@@ -6,6 +6,7 @@ import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, write
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
+import { openTaskBase } from "../../../src/cli/train/task-base.js";
 import { GraphBuilder } from "../../../src/graph/builder.js";
 import { openOnnx } from "../../../src/graph/open.js";
 import { pruneGraph } from "../../../src/graph/prune.js";
@@ -13,6 +14,7 @@ import { serializeGraph } from "../../../src/graph/serialize.js";
 import { encoderDecoderOf } from "../../../src/model/task/encoder-decoder.js";
 import { joinGraphs } from "../../../src/model/task/joined-graph.js";
 import { openTaskModel } from "../../../src/model/task/open.js";
+import type { TranslationSource } from "../../../src/train/tasks/inputs/translation-inputs.js";
 import { writeTaskModel } from "../../../src/train/tasks/model-files.js";
 import { spansOf } from "../../../src/train/tasks/objectives/tagging.js";
 import { trainedWeights } from "../../../src/train/tasks/trained-weights.js";
@@ -563,6 +565,56 @@ test("a translator learns a phrase with an adapter, and eval compares its answer
   assert.equal(judged.code, 0, judged.err);
   const { metrics, base } = JSON.parse(judged.out);
   assert.ok(metrics.chrf > base.metrics.chrf && metrics.exact >= base.metrics.exact, judged.out);
+});
+
+test("sources and targets of training begin as those of the server: by prefix, and by language", async (t) => {
+  const open = async (model: string) => {
+    const options = { task: null, maxLength: null, threads: 1, signal: AbortSignal.timeout(60_000) };
+    const base = await openTaskBase(model, options);
+    t.after(() => base[Symbol.asyncDispose]());
+    return async (fields: object) => {
+      const row = { source: sources[0], target, ...fields };
+      const { source, target: ids } = await base.setup.reader.read(row, { file: "a", line: 1 });
+      const { source: encoded, decoderIds } = source as TranslationSource;
+      return { encoded: encoded.ids, decoderIds, target: ids as readonly number[] };
+    };
+  };
+  const pair = { src_lang: "en", tgt_lang: "de" };
+  const read = await open(marian);
+  const plain = await read({});
+  await assert.rejects(read(pair), /`src_lang` and `tgt_lang` are not supported/);
+  const tasks = { translation_en_to_de: { prefix: "the film " } };
+  const t5 = await open(
+    variant("prefixes", marian, { "config.json": { prefix: "the ", task_specific_params: tasks } }),
+  );
+  for (const [prefix, fields] of [
+    ["the ", {}],
+    ["the film ", pair],
+  ] as const) {
+    const { encoded } = await t5(fields);
+    assert.deepEqual(encoded, (await read({ source: prefix + sources[0] })).encoded);
+    assert.notDeepEqual(encoded, plain.encoded);
+  }
+  await assert.rejects(t5({ ...pair, tgt_lang: "it" }), /the model translates en to de/);
+
+  const tokenizer = readJson(join(marian, "tokenizer.json"));
+  const { added_tokens: added, post_processor: template } = tokenizer;
+  const names = ["eng_Latn", "deu_Latn", "fra_Latn"];
+  template.special_tokens.eng_Latn = { id: "eng_Latn", ids: [150], tokens: ["eng_Latn"] };
+  template.single.unshift({ SpecialToken: { id: "eng_Latn", type_id: 0 } });
+  const more = names.map((content, i) => ({ ...added[0], id: 150 + i, content }));
+  const nllb = await open(
+    variant("languages", marian, {
+      "tokenizer.json": { added_tokens: [...added, ...more], post_processor: template },
+    }),
+  );
+  const french = await nllb({ src_lang: "deu_Latn", tgt_lang: "fra_Latn" });
+  assert.deepEqual(french.encoded, [151, ...plain.encoded]);
+  assert.deepEqual(french.target, [152, ...plain.target]);
+  assert.deepEqual(french.decoderIds, [plain.decoderIds[0], 152, ...plain.target.slice(0, -1)]);
+  assert.equal((await nllb({ tgt_lang: "fra_Latn" })).encoded[0], 150);
+  await assert.rejects(nllb({}), /`tgt_lang` is missing; the model translates into one of 3 languages/);
+  await assert.rejects(nllb({ tgt_lang: "french" }), /`tgt_lang` is not a language of the model/);
 });
 
 test("a model trained whole keeps its shared table, and its files share one file of weights", async () => {

@@ -10,6 +10,8 @@ export interface TranslationSource {
   readonly source: EncodedRow;
   /** What the decoder reads: the start token, and all tokens of the target but the last. */
   readonly decoderIds: readonly number[];
+  /** The first token of the answer, such as its language's; null: free. */
+  readonly firstId: number | null;
   /** The target as the row has it. */
   readonly reference: string;
 }

@@ -43,9 +43,9 @@ async function generate(
   { rules, decode, maxTarget }: GeneratedText,
   { predict }: AssessContext,
 ): Promise<string[]> {
-  const { startId, firstId, endIds } = rules;
+  const { startId, endIds } = rules;
   const texts = rows.map(({ source }) => ({
-    ids: firstId === null ? [startId] : [startId, firstId],
+    ids: source.firstId === null ? [startId] : [startId, source.firstId],
     most: Math.min(2 * source.decoderIds.length, mostTokens, maxTarget ?? mostTokens),
     isDone: false,
   }));

@@ -16,8 +16,8 @@ const setups = {
   "token-classification": tokenClassification,
   "feature-extraction": featureExtraction,
   "reinforcement-learning": policy,
-  translation: textToText,
-  "text2text-generation": textToText,
+  translation: (parts) => textToText(parts, "translation"),
+  "text2text-generation": (parts) => textToText(parts, "text2text-generation"),
 } as const satisfies Record<string, (parts: SetupParts) => TaskSetup>;
 
 export type TrainedTask = keyof typeof setups;

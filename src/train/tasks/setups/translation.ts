@@ -1,30 +1,48 @@
 /** Translations, summaries and other texts from texts. */
 
-import { assert } from "../../../base/errors.js";
-import { textOf } from "../../data/rows.js";
+import { assert, LorikeetError } from "../../../base/errors.js";
+import { languagesOf, withLanguage } from "../../../text/languages.js";
+import { type SourceForm, type SourceForms, sourceFormOf } from "../../../text/source-forms.js";
+import type { EncodedRow } from "../../../text/tokenizer/rows.js";
+import { type Fields, RowFault, textOf } from "../../data/rows.js";
 import { translationInputs } from "../inputs/translation-inputs.js";
 import { generatedText } from "../objectives/generation.js";
 import { translation } from "../objectives/translation.js";
 import type { RowReader } from "../task-data.js";
 import { requireTokenizer, type SetupParts, type TaskSetup } from "./setup.js";
 
-export function textToText(parts: SetupParts): TaskSetup {
+/** `task`: by Hugging Face's name. Sources and targets begin as a server's do that is asked for it. */
+export function textToText(parts: SetupParts, task: string): TaskSetup {
   const tokenizer = requireTokenizer(parts);
   const { generation } = parts;
   assert(generation, "an encoder-decoder says how it generates");
-  const { startId, firstId, endIds } = generation;
+  const { startId, endIds } = generation;
+  const forms: SourceForms = {
+    ...generation,
+    languages: languagesOf(tokenizer),
+    startIds: generation.firstId === null ? [startId] : [startId, generation.firstId],
+  };
   const limits = {
     source: least(parts.maxLength, generation.maxSource, tokenizer.maxLength),
     target: least(parts.maxLength, generation.maxTarget, tokenizer.maxLength),
   };
   const reader: RowReader = {
     kind: "translation",
-    forms: [{ required: ["source", "target"], example: { source: "Where is it?", target: "Wo ist es?" } }],
+    forms: [
+      {
+        required: ["source", "target"],
+        optional: ["src_lang", "tgt_lang"],
+        example: { source: "Where is it?", target: "Wo ist es?" },
+      },
+    ],
     async read(fields, place) {
-      const source = await tokenizer.encodeRow(
-        { text: textOf(fields, "source") },
+      const form = formOf(fields, task, forms);
+      const encoded = await tokenizer.encodeRow(
+        { text: `${form.prefix}${textOf(fields, "source")}` },
         { truncate: true, maxLength: limits.source ?? undefined },
       );
+      const source = inLanguage(encoded, form, forms);
+      const firstId = form.firstId ?? generation.firstId;
       const reference = textOf(fields, "target");
       const text = await tokenizer.encodeRow({ text: reference }, { truncate: true, addSpecialTokens: false });
       const [endId] = endIds;
@@ -33,7 +51,7 @@ export function textToText(parts: SetupParts): TaskSetup {
       const size = source.ids.length + target.length;
       const decoderIds = [startId, ...target.slice(0, -1)];
       return {
-        source: { source, decoderIds, reference },
+        source: { source, decoderIds, firstId, reference },
         target,
         size,
         place,
@@ -57,6 +75,32 @@ export function textToText(parts: SetupParts): TaskSetup {
       };
     },
   };
+}
+
+/** Throws RowFault for languages that the server would refuse. */
+function formOf(fields: Fields, task: string, forms: SourceForms): SourceForm {
+  const [sourceLanguage, targetLanguage] = ["src_lang", "tgt_lang"].map((name) => languageIn(fields, name));
+  return asked(() =>
+    sourceFormOf(forms, { task, sourceLanguage: sourceLanguage ?? null, targetLanguage: targetLanguage ?? null }),
+  );
+}
+
+function languageIn(fields: Fields, name: string): string | null {
+  const value = fields[name] ?? null;
+  return value === null ? null : textOf(fields, name);
+}
+
+function inLanguage(row: EncodedRow, { languageId }: SourceForm, { languages }: SourceForms): EncodedRow {
+  if (languageId === undefined || languages === null) return row;
+  return asked(() => ({ ...row, ids: withLanguage(row.ids, languageId, languages) }));
+}
+
+function asked<T>(read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    throw error instanceof LorikeetError ? new RowFault(error.message) : error;
+  }
 }
 
 function least(...limits: readonly (number | null)[]): number | null {
