@@ -23,7 +23,10 @@ const reshaped =
 describe("a layer of labels", () => {
   test("is loaded whole with its names, and counts in bytes and digest", async () => {
     const { summary, saved } = await checkAdapter(source, modules);
-    assert.deepEqual(saved, ["score"]);
+    assert.deepEqual(
+      saved.map(({ path }) => path),
+      ["score"],
+    );
     assert.deepEqual(summary.warnings, []);
     const loaded = await loadAdapter(source, modules);
     assert.deepEqual([loaded.head?.outFeatures, loaded.head?.labels], [3, ["bad", "fair", "good"]]);
@@ -41,7 +44,10 @@ describe("a layer of labels", () => {
 
   test("may have any number of labels, and none other than the base's inputs", async () => {
     const seven = await checkAdapter(await edited({ source, tensors: reshaped([7, 64]) }), modules);
-    assert.deepEqual(seven.saved, ["score"]);
+    assert.deepEqual(
+      seven.saved.map(({ path, outFeatures }) => [path, outFeatures]),
+      [["score", 7]],
+    );
     const narrow = await refusalOf(checkAdapter(await edited({ source, tensors: reshaped([3, 32]) }), modules));
     assert.match(narrow.message, /score\.weight" has shape \[3, 32\]; \[3, 64\] is allowed for score/);
     const two = await refusalOf(
