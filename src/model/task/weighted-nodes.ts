@@ -151,6 +151,10 @@ class WeightReader {
   }
 }
 
+/** Whether a linear layer's node reads its weight transposed. */
+export const readsTurned = ({ kind, node, outFirst }: WeightedNode): boolean =>
+  kind === "linear" && outFirst !== (intOf(node, "transB", 0) !== 0);
+
 const plain = { kernel: [], groups: 1, bias: null, mayBeFolded: false } as const;
 
 function intOf({ attributes }: Node, name: string, fallback: number): number {

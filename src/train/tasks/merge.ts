@@ -6,16 +6,17 @@ import { loadTaskAdapter } from "../../adapter/format.js";
 import { assert, LorikeetError } from "../../base/errors.js";
 import { at } from "../../base/list.js";
 import { type FoldedModule, foldAdapter } from "../../engine/task/folded.js";
+import type { Graph } from "../../graph/types.js";
 import type { TaskTarget } from "../../model/task/adapter-targets.js";
-import { isEncoderDecoder } from "../../model/task/encoder-decoder.js";
 import { manifestName } from "../../model/task/manifest.js";
 import type { TaskModel } from "../../model/task/open.js";
-import type { NewWeight } from "../../model/task/rewritten.js";
 import type { TaskModule } from "../../model/task/target-modules.js";
+import type { LayerChange } from "../../model/task/untied.js";
 import { floatsOf } from "../../model/task/weight-values.js";
+import type { WeightedNode } from "../../model/task/weighted-nodes.js";
 import { transpose } from "../../tensor/transpose.js";
 import { replaceFolder, requireReplaceable } from "../files/merged-folder.js";
-import { keptManifest, writeTaskModel } from "./model-files.js";
+import { changedGraphs, keptManifest, writeTaskModel } from "./model-files.js";
 
 export interface MergeTaskOptions {
   readonly model: TaskModel;
@@ -40,18 +41,17 @@ export async function mergeTaskAdapter(options: MergeTaskOptions): Promise<Merge
   const { model, targets, overwrite } = options;
   const out = resolve(options.out);
   await requireReplaceable({ out, overwrite, marker: { file: manifestName, noun: "merged model" } });
-  if (isEncoderDecoder(model)) {
-    const message = `${model.names[0]} has an encoder and a decoder; adapters are merged into models of one graph.`;
-    throw new LorikeetError("adapter_unsupported", message, { param: "--model" });
-  }
   const adapter = await loadTaskAdapter(options.adapter, targets);
   const { modules } = await foldAdapter(adapter, model.modules);
-  const weights = new Map<string, NewWeight>();
+  const changes = new Map<Graph, LayerChange[]>();
   for (const [module, folded] of modules) {
-    for (const [name, weight] of await mergedWeights(module, folded)) weights.set(name, weight);
+    for (const { graph, target } of module.uses) {
+      const change = { path: module.path, target, ...(await mergedLayer(module, target, folded)) };
+      changes.set(graph.graph, [...(changes.get(graph.graph) ?? []), change]);
+    }
   }
   await replaceFolder(out, async (draft) => {
-    await writeTaskModel(draft, { model, weights, labels: adapter.labels });
+    await writeTaskModel(draft, { model, graphs: changedGraphs(model, changes), labels: adapter.labels });
     // The weights are the file's own: no normalization is folded into them that an adapter would have to know.
     const { labels: baseLabels, ...kept } = await keptManifest(model);
     const labels = baseLabels === undefined ? {} : { labels: adapter.labels ?? baseLabels };
@@ -61,36 +61,37 @@ export async function mergeTaskAdapter(options: MergeTaskOptions): Promise<Merge
   return { changed: modules.size, modules: model.modules.length };
 }
 
-/** Of each use of a module: W (1 + gain) + A B and its bias, or the adapter's own layer. */
-async function mergedWeights(module: TaskModule, folded: FoldedModule): Promise<Map<string, NewWeight>> {
-  const { path, groups, uses } = module;
-  if (groups > 1 && folded.a) throw unmergeable(path, "its adapter reads all channels, and the convolution has groups");
-  const found = new Map<string, NewWeight>();
-  for (const { target } of uses) {
-    const { weight, bias, kind, outFirst } = target;
-    const shape = weight.value.shape.map(Number);
-    if (folded.whole) {
-      const { weight: values, outFeatures, bias: own } = folded.whole;
-      const stored = kind === "linear" && outFirst ? transpose(values, module.inFeatures, outFeatures) : values;
-      const axis = kind === "convolution" || (kind === "linear" && outFirst) ? 0 : 1;
-      found.set(weight.value.name, { shape: shape.with(axis, outFeatures), data: stored });
-      if (own && !bias) throw unmergeable(path, "its head has a bias, and the base has none");
-      if (own && bias) found.set(bias.values.value.name, { shape: [outFeatures], data: own });
-      continue;
-    }
-    const values = (await floatsOf(weight)).slice();
-    addTo(values, module, folded, kind === "convolution" || outFirst);
-    found.set(weight.value.name, { shape, data: values });
-    if (!folded.shift) continue;
-    if (!bias) throw unmergeable(path, "its adapter adds a bias, and the base has none");
-    const { shift } = folded;
-    const own = await floatsOf(bias.values);
-    found.set(bias.values.value.name, {
-      shape: [own.length],
-      data: own.map((value, output) => value + at(shift, output)),
-    });
+/** Of one use of a module: W (1 + gain) + A B and its bias, or the adapter's own layer. */
+async function mergedLayer(
+  module: TaskModule,
+  { weight, bias, kind, outFirst }: WeightedNode,
+  folded: FoldedModule,
+): Promise<Pick<LayerChange, "weight" | "bias">> {
+  const { path, groups } = module;
+  if (groups > 1 && folded.a) {
+    throw unmergeable(path, "its adapter's A reads all channels, so their product fits no convolution with groups");
   }
-  return found;
+  const shape = weight.value.shape.map(Number);
+  if (folded.whole) {
+    const { weight: values, outFeatures, bias: own } = folded.whole;
+    const stored = kind === "linear" && outFirst ? transpose(values, module.inFeatures, outFeatures) : values;
+    const axis = kind === "convolution" || (kind === "linear" && outFirst) ? 0 : 1;
+    if (own && !bias) throw unmergeable(path, "its head has a bias, and the base has none");
+    return {
+      weight: { shape: shape.with(axis, outFeatures), data: stored },
+      bias: own && { shape: [outFeatures], data: own },
+    };
+  }
+  const changesWeight = folded.a !== null || folded.gain !== null;
+  const values = changesWeight ? (await floatsOf(weight)).slice() : null;
+  if (values) addTo(values, module, folded, kind === "convolution" || outFirst);
+  const { shift } = folded;
+  if (shift && !bias) throw unmergeable(path, "its adapter adds a bias, and the base has none");
+  const own = shift && bias && (await floatsOf(bias.values));
+  return {
+    weight: values && { shape, data: values },
+    bias: own && { shape: [own.length], data: own.map((value, output) => value + at(shift, output)) },
+  };
 }
 
 function unmergeable(path: string, clause: string): LorikeetError {

@@ -16,6 +16,7 @@ import type { TaskModel } from "../../model/task/open.js";
 import { type NewWeight, withWeights } from "../../model/task/rewritten.js";
 import type { TaskModule } from "../../model/task/target-modules.js";
 import { hasSameContent, tiedTables } from "../../model/task/tied-tables.js";
+import { type LayerChange, type UntiedGraph, untieWeights } from "../../model/task/untied.js";
 import { SafetensorsFile } from "../../tensor/safetensors.js";
 import { writeSafetensors } from "../../tensor/safetensors-write.js";
 import { copyModelFiles } from "../files/model-files.js";
@@ -28,53 +29,41 @@ const maxBytes = 2 ** 31 - 1;
 
 export interface ModelFiles {
   readonly model: TaskModel;
-  /** By the names of initializers, as `joinGraphs` has them for an encoder-decoder. */
-  readonly weights: ReadonlyMap<string, NewWeight>;
+  readonly graphs: readonly WrittenGraph[];
   /** What the outputs are called. Default: as the base's config.json says. */
   readonly labels?: readonly string[] | null;
 }
 
 /** Writes into a folder that exists. Throws `model_unsupported` for weights that one file cannot hold. */
-export async function writeTaskModel(folder: string, { model, weights, labels }: ModelFiles): Promise<void> {
+export async function writeTaskModel(folder: string, { model, graphs, labels }: ModelFiles): Promise<void> {
   // A bare file may lie among anything.
   if ((await readdir(model.folder)).includes("config.json")) {
     await copyModelFiles(model.folder, folder, { dtype: "same", without: recordsOfRuns });
     await copyFolders(model.folder, folder);
   }
   if (labels) await writeLabels(join(folder, "config.json"), labels);
-  const isPair = isEncoderDecoder(model);
-  const written = isPair ? pairOf(model, weights) : [wholeOf(model, weights)];
-  const inner = dirname(written[0]?.label ?? "");
+  const inner = dirname(graphs[0]?.label ?? "");
   await mkdir(join(folder, inner), { recursive: true });
-  await using shared = isPair ? await SharedData.create(join(folder, inner)) : null;
-  for (const { label, graph, own } of written) {
-    const whole = await inlined(withWeights(graph, own, model.modules));
+  await using shared = graphs.length > 1 ? await SharedData.create(join(folder, inner)) : null;
+  for (const { label, graph, modules, weights } of graphs) {
+    const whole = await inlined(withWeights(graph, weights, modules));
     const small = shared ? await shared.move(whole) : whole;
     requireSize(small);
     await writeFile(join(folder, label), serializeGraph(small), { flush: true });
   }
 }
 
-/** A graph to be written, and its weights by their names in it. */
-interface WrittenGraph {
+/** A graph to be written, with its modules and its new weights. */
+export interface WrittenGraph extends UntiedGraph {
+  /** The file below the folder. */
   readonly label: string;
-  readonly graph: Graph;
-  readonly own: ReadonlyMap<string, NewWeight>;
 }
 
-function wholeOf(model: TaskModel, weights: ReadonlyMap<string, NewWeight>): WrittenGraph {
-  const [file] = model.opened;
-  const graph = file?.graphs[0]?.graph;
-  assert(file && graph, "a model has a file with a graph");
-  return { label: relative(model.folder, file.path), graph, own: weights };
-}
-
-/** Encoder, decoder, and the decoder with keys and values, whose weights are those of the decoder. */
-function pairOf(model: TaskModel, weights: ReadonlyMap<string, NewWeight>): WrittenGraph[] {
+/** `weights`: by the names of initializers, as `joinGraphs` has them for an encoder-decoder. */
+export function trainedGraphs(model: TaskModel, weights: ReadonlyMap<string, NewWeight>): WrittenGraph[] {
+  const { modules } = model;
+  if (!isEncoderDecoder(model)) return writtenFiles(model).map((file) => ({ ...file, modules, weights }));
   const { encoder, first } = encoderDecoderOf(model);
-  const all = model.opened.flatMap(({ graphs }) => graphs.map(({ graph }) => graph));
-  const next = all.find(({ inputs }) => inputs.some(({ name }) => name.startsWith("past_key_values")));
-  assert(next, "an encoder-decoder has a graph with keys and values");
   const own = { encoder: new Map<string, NewWeight>(), decoder: new Map<string, NewWeight>() };
   for (const [name, values] of weights) {
     const source = initializerSource(name);
@@ -84,15 +73,37 @@ function pairOf(model: TaskModel, weights: ReadonlyMap<string, NewWeight>): Writ
     const values = own.encoder.get(source);
     if (values) own.decoder.set(name, values);
   }
-  const inner = dirname(relative(model.folder, model.opened[0]?.path ?? ""));
+  return writtenFiles(model).map(({ label, graph }) => {
+    if (graph === encoder) return { label, graph, modules, weights: own.encoder };
+    const ofDecoder = graph === first ? own.decoder : sameWeights(first, graph, own.decoder, modules);
+    return { label, graph, modules, weights: ofDecoder };
+  });
+}
+
+/** `changes`: of the layers of each graph. */
+export function changedGraphs(model: TaskModel, changes: ReadonlyMap<Graph, readonly LayerChange[]>): WrittenGraph[] {
+  return writtenFiles(model).map(({ label, graph }) => ({
+    label,
+    ...untieWeights(graph, model.modules, changes.get(graph) ?? []),
+  }));
+}
+
+/** The graphs that a model's folder gets, by file: of an encoder-decoder the encoder and both decoders, also where the base's is merged. */
+function writtenFiles(model: TaskModel): { readonly label: string; readonly graph: Graph }[] {
+  const [file] = model.opened;
+  const graph = file?.graphs[0]?.graph;
+  assert(file && graph, "a model has a file with a graph");
+  const label = relative(model.folder, file.path);
+  if (!isEncoderDecoder(model)) return [{ label, graph }];
+  const { encoder, first } = encoderDecoderOf(model);
+  const all = model.opened.flatMap(({ graphs }) => graphs.map((each) => each.graph));
+  const next = all.find(({ inputs }) => inputs.some(({ name }) => name.startsWith("past_key_values")));
+  assert(next, "an encoder-decoder has a graph with keys and values");
+  const inner = dirname(label);
   return [
-    { label: join(inner, "encoder_model.onnx"), graph: encoder, own: own.encoder },
-    { label: join(inner, "decoder_model.onnx"), graph: first, own: own.decoder },
-    {
-      label: join(inner, "decoder_with_past_model.onnx"),
-      graph: next,
-      own: sameWeights(first, next, own.decoder, model.modules),
-    },
+    { label: join(inner, "encoder_model.onnx"), graph: encoder },
+    { label: join(inner, "decoder_model.onnx"), graph: first },
+    { label: join(inner, "decoder_with_past_model.onnx"), graph: next },
   ];
 }
 
@@ -201,7 +212,7 @@ export function taskModelProduct(model: TaskModel, parameters: readonly Paramete
     write: (folder) =>
       writeTaskModel(folder, {
         model,
-        weights: new Map(parameters.map(({ name, shape, data }) => [name, { shape, data }])),
+        graphs: trainedGraphs(model, new Map(parameters.map(({ name, shape, data }) => [name, { shape, data }]))),
       }),
   };
 }

@@ -5,6 +5,12 @@ import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writ
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
+import { greedy } from "../../../src/engine/types.js";
+import { GraphBuilder } from "../../../src/graph/builder.js";
+import { withWeights } from "../../../src/model/task/rewritten.js";
+import { findTaskModules, type TaskGraph } from "../../../src/model/task/target-modules.js";
+import { untieWeights } from "../../../src/model/task/untied.js";
+import { Tensor } from "../../../src/runtime/tensor.js";
 import { onlyWhenLong } from "../../support/long.js";
 import { runHere } from "../../support/program.js";
 import {
@@ -15,6 +21,7 @@ import {
   taskModels,
   taskRoot,
 } from "../../support/task-models.js";
+import { startTranslation, translationAdapters, translationModel } from "../../support/translation-model.js";
 
 const folder = mkdtempSync(join(tmpdir(), "lorikeet-merge-task-"));
 after(() => rmSync(folder, { recursive: true }));
@@ -31,7 +38,10 @@ for (const model of taskModels.filter((name) => name !== "marian")) {
       const adapter = join(base, "adapters", name);
       const { code, err } = await runHere(["merge", "--model", base, "--adapter", adapter, "--output-dir", out]);
       if (model === "efficientnet" && name === "all-r4-rslora") {
-        assert.match(err, /conv_dw cannot be merged: its adapter reads all channels, and the convolution has groups/);
+        assert.match(
+          err,
+          /conv_dw cannot be merged: its adapter's A reads all channels, so their product fits no convolution with groups/,
+        );
         continue;
       }
       assert.equal(code, 0, err);
@@ -112,4 +122,94 @@ test("a merged model has the adapter's labels, also where lorikeet.json of the b
   assert.equal(code, 0, err);
   const { labels, pooling } = JSON.parse(readFileSync(join(out, "lorikeet.json"), "utf8"));
   assert.deepEqual([labels, pooling], [["a", "b", "c"], "cls"]);
+});
+
+for (const name of translationAdapters) {
+  const isAlways = name === "all-r4-rslora";
+  test(`a translator with ${name} merged gives PEFT's tokens and logits`, isAlways ? {} : onlyWhenLong, async () => {
+    const out = join(folder, "marian", name);
+    const adapter = join(translationModel, "adapters", name);
+    const merge = ["merge", "--model", translationModel, "--adapter", adapter, "--output-dir", out];
+    const { code, err } = await runHere(merge);
+    assert.equal(code, 0, err);
+    assert.deepEqual(readdirSync(join(out, "onnx")).sort(), [
+      "decoder_model.onnx",
+      "decoder_with_past_model.onnx",
+      "encoder_model.onnx",
+      "weights.onnx_data",
+    ]);
+    const [base, expected] = [
+      await readExpectedTensors("marian"),
+      await readExpectedTensors(join("marian", "adapters", name)),
+    ];
+    const rows = 4;
+    const rowOf = (tensor: Tensor | undefined, row: number): number[] => {
+      const size = (tensor?.data.length ?? 0) / rows;
+      return Array.from(tensor?.data.subarray(row * size, (row + 1) * size) ?? [], Number);
+    };
+    const vocabulary = expected.get("logits")?.shape[2] ?? assert.fail();
+    const { engine } = await startTranslation(out, { maxBatch: 1 });
+    try {
+      for (let row = 0; row < rows; row++) {
+        const mask = rowOf(base.get("attention_mask"), row);
+        const promptIds = rowOf(base.get("input_ids"), row).filter((_, i) => mask[i] === 1);
+        const logits = rowOf(expected.get("logits"), row);
+        const largest = Math.max(...logits.map(Math.abs));
+        const sampling = { ...greedy, logprobs: vocabulary };
+        const request = { promptIds, maxTokens: 16, sampling, stopIds: [], adapter: null, promptLogprobs: null };
+        const ids: number[] = [];
+        for await (const event of engine.submit(request)) {
+          if (event.type !== "token") continue;
+          const wanted = logits.slice(ids.length * vocabulary, (ids.length + 1) * vocabulary);
+          const total = Math.log(wanted.reduce((sum, logit) => sum + Math.exp(logit), 0));
+          const top = event.logprob?.top ?? [];
+          assert.equal(top.length, vocabulary);
+          for (const { id, logprob } of top) {
+            const error = Math.abs(logprob - ((wanted[id] ?? Number.NaN) - total)) / largest;
+            assert.ok(error <= 2e-5, `row ${row}, token ${ids.length}: ${error}`);
+          }
+          ids.push(event.id);
+        }
+        assert.deepEqual(ids, rowOf(expected.get("greedy_ids"), row).slice(1));
+      }
+    } finally {
+      await engine.close();
+    }
+  });
+}
+
+test("a table that is the head too is split where only one of them changes", async () => {
+  const [rows, size] = [3, 2];
+  const builder = new GraphBuilder("tied");
+  const bytes = new Uint8Array(Float32Array.of(1, 2, 3, 4, 5, 6).buffer);
+  const table = builder.initializer("shared.weight", "float32", [rows, size], { kind: "inline", bytes });
+  const ids = builder.input("ids", "int64", [1]);
+  const value = (name: string, shape: number[]) => ({ type: "float32" as const, shape, name });
+  const [x] = builder.node("Gather", [table, ids], [value("x", [1, size])]);
+  const [turned] = builder.node("Transpose", [table], [value("turned", [size, rows])], {
+    perm: { kind: "ints", value: [1, 0] },
+  });
+  assert.ok(x && turned);
+  const [y] = builder.node("MatMul", [x, turned], [value("y", [1, rows])]);
+  builder.output(y ?? assert.fail());
+  const tied: TaskGraph = { role: "whole", label: "tied", graph: builder.build() };
+  const modules = await findTaskModules([tied], null);
+  const weight = { shape: [rows, size], data: Float32Array.of(10, 20, 30, 40, 50, 60) };
+  const cases = [
+    { kinds: ["table"], expected: [110, 250, 390], weights: 2 },
+    { kinds: ["linear"], expected: [110, 250, 390], weights: 2 },
+    { kinds: ["table", "linear"], expected: [1100, 2500, 3900], weights: 1 },
+  ];
+  for (const { kinds, expected, weights } of cases) {
+    const changes = modules
+      .filter(({ kind }) => kinds.includes(kind))
+      .flatMap(({ path, uses }) => uses.map(({ target }) => ({ path, target, weight, bias: null })));
+    const untied = untieWeights(tied.graph, modules, changes);
+    const written = withWeights(untied.graph, untied.weights, untied.modules);
+    assert.equal(written.initializers.length, weights, kinds.join());
+    const found = await runGraph(written, new Map([["ids", Tensor.from("int64", [1], BigInt64Array.of(1n))]]));
+    assert.deepEqual(Array.from(found.get("y")?.data as Float32Array), expected, kinds.join());
+    const again = await findTaskModules([{ ...tied, graph: written }], null);
+    assert.deepEqual(again.map(({ kind }) => kind).sort(), ["linear", "table"]);
+  }
 });

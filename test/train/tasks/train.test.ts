@@ -15,7 +15,7 @@ import { encoderDecoderOf } from "../../../src/model/task/encoder-decoder.js";
 import { joinGraphs } from "../../../src/model/task/joined-graph.js";
 import { openTaskModel } from "../../../src/model/task/open.js";
 import type { TranslationSource } from "../../../src/train/tasks/inputs/translation-inputs.js";
-import { writeTaskModel } from "../../../src/train/tasks/model-files.js";
+import { trainedGraphs, writeTaskModel } from "../../../src/train/tasks/model-files.js";
 import { spansOf } from "../../../src/train/tasks/objectives/tagging.js";
 import { trainedWeights } from "../../../src/train/tasks/trained-weights.js";
 import { post } from "../../support/client.js";
@@ -626,7 +626,8 @@ test("a model trained whole keeps its shared table, and its files share one file
   const out = join(folder, "whole");
   mkdirSync(out);
   const data = new Float32Array(477 * 96).fill(0.25);
-  await writeTaskModel(out, { model, weights: new Map([[table.value.name, { shape: [477, 96], data }]]) });
+  const weights = new Map([[table.value.name, { shape: [477, 96], data }]]);
+  await writeTaskModel(out, { model, graphs: trainedGraphs(model, weights) });
   const { encoder, first, next } = encoderDecoderOf(await openTaskModel(out));
   const places = [encoder, first, next].map(({ initializers }) =>
     initializers.flatMap(({ value, data: at }) => (value.shape.join() === "477,96" ? [at] : [])),
