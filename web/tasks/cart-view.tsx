@@ -1,5 +1,5 @@
 /** CartPole in the page: the policy plays over the WebSocket, and its adapter and the motors change while it does. */
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { noteFailure, socket } from "../session.js";
 import { type CartState, observationOf, stepSeconds, trackEnd } from "./cart-pole.js";
 import { type Ended, Game } from "./episode.js";
@@ -19,7 +19,8 @@ export function CartView({ model }: { readonly model: string }) {
   const now = useRef({ model, isReversed });
   now.current = { model, isReversed };
   const game = useRef<Game | null>(null);
-  useEffect(() => {
+  // Before the browser paints: no one presses a Play without a game.
+  useLayoutEffect(() => {
     const draw = drawer(picture);
     const playing = new Game({
       choose: async (state) => {

@@ -2,7 +2,7 @@
  * A picture: drawn with the pointer, white on black as digits are in most collections, or a file. A drawing can be turned, and its ink and paper
  * exchanged: what was drawn once is asked in other ways.
  */
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import { inkOf } from "./ink.js";
 
 const size = 280;
@@ -46,7 +46,8 @@ export function PictureInput({ onPicture }: { readonly onPicture: (picture: Blob
       context.fillRect(0, 0, size, size);
     });
   };
-  useEffect(clear, []);
+  // Before the browser paints: a first stroke is never cleared.
+  useLayoutEffect(clear, []);
   const point = (event: PointerEvent): readonly [number, number] => {
     const box = canvas.current?.getBoundingClientRect() ?? new DOMRect(0, 0, size, size);
     return [(size * (event.clientX - box.left)) / box.width, (size * (event.clientY - box.top)) / box.height];
@@ -69,8 +70,7 @@ export function PictureInput({ onPicture }: { readonly onPicture: (picture: Blob
   };
   const end = (): void => {
     const drawn = canvas.current && centred(canvas.current, colours.current.paper);
-    if (drawn) drawn.toBlob((picture) => onPicture(picture));
-    else onPicture(null);
+    onPicture(drawn && pngOf(drawn));
   };
   return (
     <div class="picture-input">
@@ -111,6 +111,13 @@ export function PictureInput({ onPicture }: { readonly onPicture: (picture: Blob
       </label>
     </div>
   );
+}
+
+/** At once, unlike `toBlob`, which waits until the browser is idle: what is drawn or cleared meanwhile stays in order. */
+function pngOf(canvas: HTMLCanvasElement): Blob {
+  const url = canvas.toDataURL("image/png");
+  const bytes = Uint8Array.from(atob(url.slice(url.indexOf(",") + 1)), (sign) => sign.charCodeAt(0));
+  return new Blob([bytes], { type: "image/png" });
 }
 
 /** The drawing at the size and in the place of a digit of MNIST; null if nothing is drawn. */
