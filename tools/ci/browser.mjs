@@ -9,6 +9,7 @@ import { writeTinyModel } from "../../dist/test/support/tiny-model.js";
 import { findChromium, startChromium } from "./chromium.mjs";
 import { checkKeys, checkPage } from "./page.mjs";
 import { takePictures } from "./page-pictures.mjs";
+import { checkTasks } from "./page-tasks.mjs";
 import { freePort, startServer } from "./server.mjs";
 
 const path = findChromium();
@@ -179,6 +180,7 @@ try {
       `${local}/`,
       files.map((name) => [name, readFileSync(`adapters/plays/${name}`, "base64")]),
     );
+    await checkTasks(browser);
     assert.equal(await stop(), 0, "the server exits cleanly");
     if (process.env.LORIKEET_UPDATE_DOCS === "1") {
       const started = JSON.parse(readFileSync("package.json", "utf8")).scripts.start.split(" ").slice(1);

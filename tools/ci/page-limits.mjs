@@ -1,8 +1,7 @@
 // The page at its limits: hostile texts, ten thousand adapters, long answers, and what axe-core says of every view.
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import { act, waitFor } from "./page-actions.mjs";
+import { faultsOf, loadAxe } from "./page-axe.mjs";
 import { adapterCount, hostile, startFake } from "./page-fake.mjs";
 
 /** Nothing that the server sends becomes markup, loads or runs; tables and answers of any length stay quick. */
@@ -129,11 +128,10 @@ async function scroll(page) {
   return { rate: Math.round(frames / seconds), ownMs: ((after - before) / frames).toFixed(1) };
 }
 
-/** axe-core finds nothing in any view, in either theme. Themes differ in colours alone. */
+/** axe-core finds nothing in any view, in either theme. */
 async function examine(browser, { url }) {
-  const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
   const page = await browser.open(url);
-  await page.run(`${axe}; 0`);
+  await loadAxe(page);
   const views = {
     compare: `await until(() => all(".column").length === 3, "columns"); fill(await field("Max tokens"), "20"); await press("Run"); await until(idle, "an answer"); one(".check input").click();
       all("[aria-label='Copy as a program']")[0].click(); all(".mix")[0].click(); one(".tokens span[data-index]").dispatchEvent(new PointerEvent("pointerover", { bubbles: true }));`,
@@ -156,16 +154,7 @@ async function examine(browser, { url }) {
   const found = [];
   for (const [view, script] of Object.entries(views)) {
     await act(page, `await until(() => one("main h1"), "a view"); ${script}`);
-    for (const theme of ["light", "dark"]) {
-      const faults = await act(
-        page,
-        `document.documentElement.dataset.theme = ${JSON.stringify(theme)};
-        const rules = ${JSON.stringify(theme)} === "light" ? {} : { runOnly: ["color-contrast"] };
-        const { violations } = await axe.run(document, { resultTypes: ["violations"], ...rules });
-        return violations.map(({ id, nodes }) => id + ": " + nodes.map(({ html, any }) => html.slice(0, 160) + " " + (any[0]?.message ?? "")).join("; "));`,
-      );
-      found.push(...faults.map((fault) => `${view}, ${theme}: ${fault}`));
-    }
+    found.push(...(await faultsOf(page, view)));
   }
   assert.deepEqual(found, []);
   await page.close();

@@ -1,6 +1,7 @@
 // Pictures of the page for the documentation, taken of the page as it is.
 import { writeFileSync } from "node:fs";
 import { act, waitFor } from "./page-actions.mjs";
+import { readSeven } from "./page-tasks.mjs";
 
 /** `url`: of a server as `npm start` starts it, which also trains. */
 export async function takePictures(browser, url) {
@@ -21,6 +22,9 @@ export async function takePictures(browser, url) {
     one(".check input").click();`,
     "light",
   );
+  await act(page, `location.hash = "#/tasks";`);
+  await readSeven(page);
+  await take("page-tasks", "scrollTo(0, 0);", "light");
   await take(
     "page-adapter",
     `location.hash = "#/adapters?name=plays"; await until(() => one("dialog img.training")?.complete, "a card");`,
