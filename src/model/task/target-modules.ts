@@ -59,9 +59,22 @@ export async function findTaskModules(
     }
   }
   const [missing] = unused;
-  if (missing === undefined) return [...modules.values()];
+  if (missing === undefined) return withOwnPaths([...modules.values()]);
   const message = `\`rename\` of ${manifestName} names ${JSON.stringify(missing)}, which is no target module of the model.`;
   throw new LorikeetError("model_invalid", message, { param: "rename" });
+}
+
+/** A table that is the head too is two modules, and adapters know each by its path. */
+function withOwnPaths(modules: readonly TaskModule[]): TaskModule[] {
+  const stated = new Set(modules.map(({ path }) => path));
+  const taken = new Set<string>();
+  return modules.map((module) => {
+    const { path, kind, names } = module;
+    const others = [...names.map((name) => name.path), ...(kind === "linear" ? ["lm_head"] : []), `${path}.${kind}`];
+    const own = taken.has(path) ? (others.find((name) => !stated.has(name) && !taken.has(name)) ?? path) : path;
+    taken.add(own);
+    return { ...module, path: own };
+  });
 }
 
 /** The names by which a manifest may mean a module. */

@@ -194,6 +194,13 @@ test("a table that is the head too is split where only one of them changes", asy
   builder.output(y ?? assert.fail());
   const tied: TaskGraph = { role: "whole", label: "tied", graph: builder.build() };
   const modules = await findTaskModules([tied], null);
+  assert.deepEqual(
+    modules.map(({ kind, path }) => [kind, path]),
+    [
+      ["table", "shared"],
+      ["linear", "lm_head"],
+    ],
+  );
   const weight = { shape: [rows, size], data: Float32Array.of(10, 20, 30, 40, 50, 60) };
   const cases = [
     { kinds: ["table"], expected: [110, 250, 390], weights: 2 },
