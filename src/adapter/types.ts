@@ -32,7 +32,7 @@ export interface HostAdapter {
   readonly modules: ReadonlyMap<string, HostModule>;
   /** LoRA on the token embeddings; absent if they are the base's. */
   readonly embedding?: HostTable;
-  /** A layer of labels, [labels, hidden], that classifies texts by their last token; absent if it has none. */
+  /** A classification head, [labels, hidden], that classifies texts by their last token; absent if it has none. */
   readonly head?: HostHead;
 }
 

@@ -13,7 +13,7 @@ export interface EngineParts<Held = HostAdapter, Hold extends AdapterHold = Bank
   readonly cache: SlotMemory;
   readonly bank: ActiveSet<Held, Hold>;
   readonly adapters: AdapterSource<Held> | null;
-  /** The layer of labels of an adapter's texts, or of the base's. Default: there is none. */
+  /** The classification head of an adapter's texts, or of the base's. Default: there is none. */
   readonly headOf?: (adapter: Held | null) => HostHead | null;
   readonly vocabSize: number;
   /** Ids of prompts, where an encoder has a vocabulary of its own. Default: `vocabSize`. */

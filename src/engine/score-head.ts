@@ -1,4 +1,4 @@
-/** A layer of labels: the scores of one text, from the last hidden state of one of its tokens. Each row has its own, so none is padded. */
+/** A classification head: the scores of one text, from the last hidden state of one of its tokens. Each row has its own, so none is padded. */
 
 import type { HostHead } from "../adapter/types.js";
 import { float32At } from "../base/list.js";

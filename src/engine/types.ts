@@ -94,7 +94,7 @@ export type EngineEvent =
   /** One entry per prompt token. The first is null, since nothing predicts it. */
   | { readonly type: "prompt"; readonly logprobs: readonly (TokenLogprob | null)[] }
   | { readonly type: "token"; readonly id: number; readonly logprob: TokenLogprob | null }
-  /** The prompt's hidden states as one vector, and its scores where the adapter or the base has a layer of labels. */
+  /** The prompt's hidden states as one vector, and its scores where the adapter or the base has a classification head. */
   | {
       readonly type: "pooled";
       readonly vector: Float32Array;

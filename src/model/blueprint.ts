@@ -12,7 +12,7 @@ export interface TargetModule {
 
 /**
  * A module of a base model that an adapter may name. A tied head and embeddings take no adapter; they are listed so that an adapter for
- * one is refused by name. `score` is the layer of labels that adapters may bring, of any number of outputs.
+ * one is refused by name. `score` is the classification head that adapters may bring, of any number of outputs.
  */
 export interface BaseModule extends TargetModule {
   /** Default: a linear layer of the decoder's layers. */

@@ -48,7 +48,7 @@ export function targetModules(config: Blueprint): TargetModule[] {
 /** The layer that classifies a text by its last token, whatever the family. */
 export const scorePath = "score";
 
-/** The target modules, then a tied head, the embeddings and the layer of labels: every module that an adapter may name. */
+/** The target modules, then a tied head, the embeddings and the classification head: every module that an adapter may name. */
 export function baseModules(config: DecoderConfig): BaseModule[] {
   const { head, embedding, vocabSize, hiddenSize, classifier } = config;
   const table = (path: string, count: number, tableRole: "embedding" | "positions"): BaseModule => ({

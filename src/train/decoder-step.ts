@@ -64,7 +64,7 @@ export interface DecoderStep extends AsyncDisposable {
 type StepParts = Pick<StepOptions, "minLabels" | "chunks"> &
   Partial<Pick<StepOptions, "loss" | "countsHits" | "score">>;
 
-/** `labels`: of a layer of labels, if the run trains one. The caller fills its parameter. */
+/** `labels`: of a classification head, if the run trains one. The caller fills its parameter. */
 export async function openDecoderStep(
   options: DecoderOptions,
   { shape, dora, modules, start, minTokens }: DecoderTargets,

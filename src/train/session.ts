@@ -68,7 +68,7 @@ export async function openSession(options: SessionOptions): Promise<TrainSession
 }
 
 function headNotTrained(folder: string | null): LorikeetError {
-  const message = `${folder} has a layer of labels (score), which training on text does not continue; --task text-classification does.`;
+  const message = `${folder} has a classification head (score), which training on text does not continue; --task text-classification does.`;
   return new LorikeetError("adapter_unsupported", message, { param: "--init-from" });
 }
 

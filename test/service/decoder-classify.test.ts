@@ -74,7 +74,7 @@ function softmax(logits: ArrayLike<number>): Float32Array {
   return Float32Array.from(powers, (power) => power / sum);
 }
 
-describe("adapters with a layer of labels", () => {
+describe("adapters with a classification head", () => {
   let texts: number[][];
   let model: Awaited<ReturnType<typeof withTokenizer>>;
   let adapters: Awaited<ReturnType<typeof adaptersFolder>>;

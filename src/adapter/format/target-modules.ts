@@ -32,7 +32,7 @@ export class TargetModuleIndex implements ModuleIndex {
 
   /** The head and the embeddings. A head that is not tied is a target module, too. */
   readonly #tables: readonly BaseModule[];
-  /** The layer of labels, which adapters bring; undefined without a base. */
+  /** The classification head, which adapters bring; undefined without a base. */
   readonly #score: BaseModule | undefined;
   readonly tableNames: ReadonlySet<string>;
 
@@ -55,7 +55,7 @@ export class TargetModuleIndex implements ModuleIndex {
     if (!this.#byPath && path !== "") return { path, module: null };
     if (this.#score && this.isOutput(path)) {
       if (isTable === null) return { path: this.#score.path, module: { ...this.#score, ...plain, isOutput: true } };
-      faults.unsupported(`tensor ${quote(tensor)} adapts the layer of labels; save it whole, in modules_to_save`);
+      faults.unsupported(`tensor ${quote(tensor)} adapts the classification head; save it whole, in modules_to_save`);
       return null;
     }
     if (isTable) return this.#table(path, tensor, faults);
@@ -104,7 +104,7 @@ export class TargetModuleIndex implements ModuleIndex {
     return !this.tableNames.has(lastSegment(path)) && !this.isOutput(path);
   }
 
-  /** The target modules, the embeddings, the head even where it is tied, and the layer of labels. */
+  /** The target modules, the embeddings, the head even where it is tied, and the classification head. */
   modules(): readonly string[] {
     const others = [...this.#tables, ...(this.#score ? [this.#score] : [])];
     return [...new Set([...(this.#byPath?.keys() ?? []), ...others.map(({ path }) => path)])];

@@ -142,7 +142,7 @@ interface Classified {
   readonly shutdown: Shutdown;
 }
 
-/** A decoder with a layer of labels. */
+/** A decoder with a classification head. */
 async function evaluateClassifier(
   folder: string,
   flags: EvalFlags,
@@ -154,7 +154,7 @@ async function evaluateClassifier(
   await using base = await openScoreBase(folder, flags.maxLength);
   const own = head ?? base.head;
   if (own === null) {
-    throw new UsageError([`${flags.model} has no layer of labels; --adapter names an adapter with one.`]);
+    throw new UsageError([`${flags.model} has no classification head; --adapter names an adapter that has one.`]);
   }
   const progress = tickingLine(terminal.stderr);
   try {

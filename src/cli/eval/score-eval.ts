@@ -1,4 +1,4 @@
-/** `eval` of a decoder with a layer of labels, its own or an adapter's: the loss and the metrics of classification, by the serving engine. */
+/** `eval` of a decoder with a classification head, its own or an adapter's: the loss and the metrics of classification, by the serving engine. */
 
 import { checkAdapter } from "../../adapter/format.js";
 import type { Progress } from "../../base/log.js";

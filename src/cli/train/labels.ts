@@ -23,3 +23,9 @@ async function readJsonList(path: string): Promise<unknown> {
     throw new UsageError([`--labels ${path} cannot be read: ${error instanceof Error ? error.message : error}.`]);
   }
 }
+
+/** Rejects labels that the --init-from adapter does not have. null: none are given, or the adapter names none. */
+export function requireKeptLabels(given: readonly string[] | null, kept: readonly string[] | null): void {
+  if (given === null || kept === null || given.join("\n") === kept.join("\n")) return;
+  throw new UsageError([`--labels is ${given.join()}, but the adapter of --init-from keeps its own: ${kept.join()}.`]);
+}

@@ -1,4 +1,4 @@
-/** Opens what training and evaluating a decoder's layer of labels share: checkpoint, tokenizer, and what reads its data. */
+/** Opens what training and evaluating a decoder's classification head share: checkpoint, tokenizer, and what reads its data. */
 
 import { readdir } from "node:fs/promises";
 import { LorikeetError } from "../../base/errors.js";

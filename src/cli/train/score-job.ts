@@ -1,8 +1,7 @@
-/** A run that trains a decoder to classify texts: an adapter and a layer of labels. */
+/** A run that trains a decoder to classify texts: an adapter and a classification head. */
 
 import { join } from "node:path";
 import { openTargets } from "../../train/decoder-step.js";
-import type { OpenedAdapter } from "../../train/files/adapter-files.js";
 import { Checkpoints } from "../../train/files/checkpoints.js";
 import { readRecord } from "../../train/files/record.js";
 import type { RunFolder } from "../../train/files/run-folder.js";
@@ -22,7 +21,7 @@ import type { Terminal } from "../terminal.js";
 import { UsageError } from "../usage.js";
 import { recordOf, refuseGiven, requireDigest, requireSame, requireSteps, requireValidation } from "./checks.js";
 import { keepShape, requireMemory } from "./job.js";
-import { readLabels } from "./labels.js";
+import { readLabels, requireKeptLabels } from "./labels.js";
 import { settingsOf, type TrainFlags, trainOptions } from "./options.js";
 import type { Job } from "./run-job.js";
 import { openScoreBase, type ScoreBase } from "./score-base.js";
@@ -73,7 +72,7 @@ export async function openScoreJob(
       progress: progress.report,
     };
     const targets = await openTargets({ ...decoder, settings: asked });
-    if (targets.start) requireLabels(asked, targets.start);
+    if (targets.start) requireKeptLabels(asked.labels, targets.start.head?.labels ?? null);
     const settings = targets.start ? keepShape(asked, targets.start, config) : asked;
     const data = await loadTaskData(base.reader, { ...settings, path: flags.data, progress: progress.report, signal });
     requireDigest(flags.dataDigest, data.digest);
@@ -136,13 +135,6 @@ const textNames = [
   "beta",
   "sampleEvery",
 ] as const;
-
-/** Rejects labels that the --init-from adapter's layer does not have. */
-function requireLabels({ labels }: TrainSettings, { head }: OpenedAdapter): void {
-  const kept = head?.labels ?? null;
-  if (labels === null || kept === null || labels.join("\n") === kept.join("\n")) return;
-  throw new UsageError([`--labels is ${labels.join()}, but the adapter of --init-from keeps its own: ${kept.join()}.`]);
-}
 
 function methodText({ facts, trainableParameters }: ScoreSession): string {
   return adapterText({ ...facts, adapted: facts.modules.length, whole: 1 }, trainableParameters);

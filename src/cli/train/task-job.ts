@@ -23,7 +23,7 @@ import type { Terminal } from "../terminal.js";
 import { UsageError } from "../usage.js";
 import { recordOf, refuseGiven, requireDigest, requireSame, requireSteps, requireValidation } from "./checks.js";
 import { adapterNames } from "./job.js";
-import { readLabels } from "./labels.js";
+import { readLabels, requireKeptLabels } from "./labels.js";
 import { settingsOf, type TrainFlags, trainOptions } from "./options.js";
 import type { Job } from "./run-job.js";
 import { openTaskBase, type TaskBase } from "./task-base.js";
@@ -146,8 +146,7 @@ function requireModules(flags: TrainFlags, { labels }: TrainSettings, { labels: 
     ["targetModules", "modulesToSave"],
     "does not apply: the adapter of --init-from keeps its modules.",
   );
-  if (labels === null || kept === null || labels.join("\n") === kept.join("\n")) return;
-  throw new UsageError([`--labels is ${labels.join()}, but the adapter of --init-from keeps its own: ${kept.join()}.`]);
+  requireKeptLabels(labels, kept);
 }
 
 const comparedRows = 16;

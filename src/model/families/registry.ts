@@ -52,7 +52,7 @@ export const families: readonly Family[] = [
 const byName = new Map(families.map((family) => [family.name, family]));
 const supported = families.map(({ architectures: [named], name }) => `${named} (${name})`).join(", ");
 
-/** transformers' class of a decoder with a layer of labels in place of its head. */
+/** transformers' class of a decoder with a classification head in place of its head. */
 const classifierOf = ({ architectures: [, bare] }: Family): string =>
   bare.replace(/Model$/, "ForSequenceClassification");
 

@@ -30,7 +30,7 @@ export interface AdapterFacts {
   readonly baseModelName: string;
   /** Whether adapted layers are stored [in, out]. */
   readonly fanInFanOut: boolean;
-  /** Names of the outputs of a layer of labels, which is saved whole; null: the adapter has none. */
+  /** Names of the outputs of a classification head, which is saved whole; null: the adapter has none. */
   readonly labels: readonly string[] | null;
 }
 
@@ -95,7 +95,7 @@ export interface OpenedAdapter {
   readonly dora: boolean;
   readonly shape: LoraShape;
   readonly modules: readonly LoraModule[];
-  /** Of its layer of labels; null: it has none. */
+  /** Of its classification head; null: it has none. */
   readonly head: OpenedHead | null;
   /** Copies the tensors into the parameters. */
   readInto(parameters: readonly Parameter[]): Promise<void>;
@@ -154,7 +154,7 @@ function embeddingNotTrained(folder: string): LorikeetError {
 }
 
 function headBiasNotTrained(folder: string): LorikeetError {
-  const message = `${folder} has a bias on its layer of labels (score), which is not trained.`;
+  const message = `${folder} has a bias on its classification head (score), which is not trained.`;
   return new LorikeetError("adapter_unsupported", message, { param: folder });
 }
 

@@ -34,7 +34,7 @@ export interface Merged {
 
 /**
  * Writes a draft and renames it: W + s B A for every target module (DoRA: each output scaled to its magnitude), and all other files
- * unchanged. An adapter's layer of labels takes the place of the head. Throws `conflict` if `out` exists, and what loading the adapter throws.
+ * unchanged. An adapter's classification head takes the place of the head. Throws `conflict` if `out` exists, and what loading the adapter throws.
  */
 export async function mergeAdapter(options: MergeOptions): Promise<Merged> {
   const { checkpoint, progress } = options;

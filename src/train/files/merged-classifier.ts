@@ -1,4 +1,4 @@
-/** A decoder that becomes a classifier when an adapter's layer of labels is merged: its tensors and its config.json. */
+/** A decoder that becomes a classifier when an adapter's classification head is merged: its tensors and its config.json. */
 
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -14,11 +14,16 @@ import { type FloatDtype, narrow } from "./model-files.js";
 /** Throws `adapter_unsupported` for what a classifier of the family has no place for. */
 export function requireMergeableHead(adapter: string, { bias }: HostHead, { family }: DecoderConfig): void {
   const refused = (clause: string): LorikeetError =>
-    new LorikeetError("adapter_unsupported", `${adapter} has a layer of labels (score) ${clause}; serve it unmerged.`, {
-      param: adapter,
-    });
+    new LorikeetError(
+      "adapter_unsupported",
+      `${adapter} has a classification head (score) ${clause}; serve it unmerged.`,
+      {
+        param: adapter,
+      },
+    );
   if (bias) throw refused("with a bias, which the base has no place for");
-  if (isWrapped(family)) throw refused("over a part of a larger model, which has no classifier of its own");
+  if (isWrapped(family))
+    throw refused("over the language part of a larger model, for which transformers has no classifier class");
 }
 
 /** The base's tensors that stay: all but the head and a layer of its own. */

@@ -1,4 +1,4 @@
-/** Which labels a decoder's layer of labels is trained for, and where its values begin. */
+/** Which labels a decoder's classification head is trained for, and where its values begin. */
 
 import { LorikeetError } from "../../base/errors.js";
 import type { OpenedHead } from "../files/adapter-files.js";

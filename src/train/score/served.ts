@@ -1,4 +1,4 @@
-/** A decoder with a layer of labels in the serving engine, which answers rows of texts as task models do. */
+/** A decoder with a classification head in the serving engine, which answers rows of texts as task models do. */
 
 import { PooledEngine } from "../../engine/pooled-engine.js";
 import { Tensor } from "../../runtime/tensor.js";

@@ -1,4 +1,4 @@
-/** Assembles a run that trains a layer of labels over a decoder, with an adapter below it. */
+/** Assembles a run that trains a classification head over a decoder, with an adapter below it. */
 
 import { assert, LorikeetError } from "../../base/errors.js";
 import { scoreWeight } from "../../model/modules.js";
@@ -41,7 +41,7 @@ export async function openScoreSession(options: ScoreSessionOptions): Promise<Sc
   const opened = await openDecoderStep(options, targets, parts, goal.names);
   try {
     const { step, facts } = opened;
-    assert(facts, "a layer of labels is trained with an adapter");
+    assert(facts, "a classification head is trained with an adapter");
     startHead(step, options);
     const plan = new TaskPlan(data.train, settings);
     const steps = totalSteps(settings, plan.stepsPerEpoch);

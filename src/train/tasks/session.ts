@@ -124,7 +124,7 @@ function adapterOf({
       dropout: settings.loraDropout,
     });
   if (targets.length === 0) {
-    const message = "The model has no module that can be trained; `lorikeet inspect` lists its modules.";
+    const message = "None of the model's modules can be trained; `lorikeet inspect` lists them.";
     throw new LorikeetError("model_unsupported", message, { param: "--target-modules" });
   }
   const adapter: TaskAdapterFacts = {

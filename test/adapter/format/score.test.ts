@@ -1,4 +1,4 @@
-/** The layer of labels that PEFT saves with adapters of classifiers, over a decoder. */
+/** The classification head that PEFT saves with adapters of classifiers, over a decoder. */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { checkAdapter, loadAdapter } from "../../../src/adapter/format.js";
@@ -20,7 +20,7 @@ const reshaped =
         : tensor,
     );
 
-describe("a layer of labels", () => {
+describe("a classification head", () => {
   test("is loaded whole with its names, and counts in bytes and digest", async () => {
     const { summary, saved } = await checkAdapter(source, modules);
     assert.deepEqual(
@@ -72,6 +72,6 @@ describe("a layer of labels", () => {
         return [of("lora_A", [4, 64]), of("lora_B", [3, 4])];
       });
     const refused = await refusalOf(checkAdapter(await edited({ source, tensors: adapted }), modules));
-    assert.match(refused.message, /adapts the layer of labels; save it whole, in modules_to_save/);
+    assert.match(refused.message, /adapts the classification head; save it whole, in modules_to_save/);
   });
 });

@@ -88,7 +88,7 @@ test("a classifier with a fresh head is trained, uploaded and answers with its l
   );
 });
 
-test("a decoder with a layer of labels is trained, uploaded, answers with them, is evaluated and continued", async () => {
+test("a decoder with a classification head is trained, uploaded, answers with them, is evaluated and continued", async () => {
   const decoder = join(folder, "decoder");
   await writeTinyModel(decoder, "F32");
   await using store = await adaptersFolder({});
@@ -118,7 +118,7 @@ test("a decoder with a layer of labels is trained, uploaded, answers with them, 
   const figures = JSON.parse(judged.out);
   assert.deepEqual([figures.task, figures.rows, figures.accuracy === undefined], ["text-classification", 48, true]);
   assert.ok(figures.metrics.accuracy >= 0.9);
-  assert.match((await runHere([...evaluate, ...task])).err, /has no layer of labels/);
+  assert.match((await runHere([...evaluate, ...task])).err, /has no classification head/);
 
   const merged = join(folder, "merged-tone");
   const folded = await runHere(["merge", "--model", decoder, "--adapter", trained.folder, "--output-dir", merged]);
@@ -144,7 +144,7 @@ test("a decoder with a layer of labels is trained, uploaded, answers with them, 
   assert.equal(more.code, 0, more.err);
   assert.equal(more.results.base_validation_loss, loss);
   const text = await train(decoder, reviews, "text", "--init-from", trained.folder, "--max-steps", "1");
-  assert.match(text.err, /has a layer of labels \(score\).*--task text-classification does/);
+  assert.match(text.err, /has a classification head \(score\).*--task text-classification does/);
   assert.match((await train(decoder, reviews, "none", ...task)).err, /for example --labels down,up/);
   assert.match((await train(decoder, reviews, "none", ...options, "--packing")).err, /--packing does not apply/);
 });
