@@ -82,27 +82,5 @@ export function recordOf({ base, settings, data, labels, initFrom, task, model }
   };
 }
 
-/** A run can only resume with the same model, data and adapter. */
-export function requireSame(before: Partial<RunRecord> | null, now: RunRecord): void {
-  if (!before) return; // stopped before it wrote anything
-  const same = (key: "base" | "data" | "init_from"): boolean =>
-    JSON.stringify(before[key]) === JSON.stringify(now[key]);
-  const names = { base: "base model", data: "data", init_from: "adapter of --init-from" } as const;
-  const changed = (["base", "data", "init_from"] as const).filter((key) => !same(key)).map((key) => names[key]);
-  if (changed.length === 0) return;
-  throw new LorikeetError(
-    "conflict",
-    `The run cannot resume: the ${changed.join(" and the ")} has changed since it began. --overwrite starts over.`,
-    { param: "--resume", found: changed },
-  );
-}
-
-/** A finished run needs more steps, an unfinished one at least those that it has done. */
-export function requireSteps(total: number, done: number, hasEnded: boolean): void {
-  if (hasEnded ? total > done : total >= done) return;
-  const state = hasEnded ? "has ended" : "stands";
-  throw new UsageError([`The run ${state} after step ${done} of ${total}: --max-steps or --epochs must allow more.`]);
-}
-
 /** Total memory that this process may use: what is free, plus what it uses already. */
 export const memoryForRun = (): number => Math.min(usableMemory(), freeMemory() + process.memoryUsage.rss());

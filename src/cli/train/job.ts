@@ -1,41 +1,29 @@
 /** Opens and checks everything that a run of `train` needs, before anything is trained or written. */
 
-import { join } from "node:path";
 import { LorikeetError } from "../../base/errors.js";
 import { storedModules } from "../../model/modules.js";
 import type { Checkpoint, DecoderConfig } from "../../model/types.js";
 import type { DataSet } from "../../train/data/dataset.js";
 import type { TokenRow } from "../../train/data/encode.js";
 import { type OpenedAdapter, openAdapter } from "../../train/files/adapter-files.js";
-import { Checkpoints } from "../../train/files/checkpoints.js";
-import { type RunRecord, readRecord } from "../../train/files/record.js";
+import type { RunRecord } from "../../train/files/record.js";
 import type { RunFolder } from "../../train/files/run-folder.js";
 import { chooseModules, shortNames } from "../../train/lora.js";
 import { countBytes, type Fitting, fitMemory, type MemoryShape } from "../../train/memory.js";
 import { openSession, type TrainSession } from "../../train/session.js";
 import type { TrainSettings } from "../../train/settings.js";
-import { openNamedAdapter } from "../adapters/source.js";
 import { usableMemory, usableThreads } from "../machine.js";
-import { flagName } from "../options/names.js";
 import { requireGiven } from "../options/settings.js";
 import { formatBytes } from "../options/units.js";
 import { progressLine } from "../progress.js";
 import type { Terminal } from "../terminal.js";
 import { UsageError } from "../usage.js";
-import {
-  memoryForRun,
-  recordOf,
-  refuseGiven,
-  requireDigest,
-  requireLength,
-  requireSame,
-  requireSteps,
-  requireValidation,
-} from "./checks.js";
+import { memoryForRun, recordOf, refuseGiven, requireDigest, requireLength, requireValidation } from "./checks.js";
 import { openTrainModel, readData, type TrainModel } from "./model.js";
 import { settingsOf, type TrainFlags, trainOptions } from "./options.js";
+import { keptFault, openInitFrom, type ResumePoint, requireSteps, resumePoint } from "./start.js";
 
-export interface TrainJob extends AsyncDisposable {
+export interface TrainJob extends AsyncDisposable, ResumePoint {
   readonly flags: TrainFlags;
   readonly model: TrainModel;
   readonly checkpoint: Checkpoint;
@@ -46,10 +34,6 @@ export interface TrainJob extends AsyncDisposable {
   readonly record: RunRecord;
   /** Rows for the comparison of training and serving, and for sample answers. */
   readonly check: readonly TokenRow[];
-  /** Steps done before, if the run is resumed. */
-  readonly stepsDone: number;
-  /** Whether the resumed run had ended. */
-  readonly isExtended: boolean;
 }
 
 const checkedRows = 16;
@@ -72,10 +56,7 @@ export async function openJob(
     const asked = settingsOf(flags, checkpoint.config);
     requireMethod(flags);
     requireLength(asked.maxLength, checkpoint.config.maxPositions);
-    await using start =
-      flags.initFrom === null
-        ? null
-        : await openNamedAdapter(flags.initFrom, { option: "--init-from", adapters: null }, terminal);
+    await using start = await openInitFrom(flags, terminal);
     const initFrom = start && (await openAdapter(start.folder, checkpoint.config, storedModules(checkpoint)));
     const settings = initFrom ? keepShape(asked, initFrom, checkpoint.config) : asked;
     const data = await readData(model, {
@@ -93,8 +74,7 @@ export async function openJob(
       labels: data.labels,
       initFrom: initFrom?.digest ?? null,
     });
-    const origin = resumed ? await resumed.origin() : null;
-    if (origin !== null) requireSame(await readRecord(origin), record);
+    const point = await resumePoint(resumed, record);
     const session = await openSession({
       checkpoint,
       settings,
@@ -105,10 +85,8 @@ export async function openJob(
       progress: progress.report,
     });
     requireMemory(shapeOfRun(session, checkpoint, settings), settings);
-    const stepsDone = origin === null ? 0 : ((await Checkpoints.stepsIn(join(origin, "checkpoints"))).at(-1) ?? 0);
-    const isExtended = origin !== null && origin === resumed?.outputDir;
-    requireSteps(session.totalSteps, stepsDone, isExtended);
-    const [rows] = [data.valid.length > 0 ? data.valid : data.train];
+    requireSteps(session.totalSteps, point);
+    const rows = data.valid.length > 0 ? data.valid : data.train;
     return {
       flags,
       model,
@@ -119,8 +97,7 @@ export async function openJob(
       threads,
       record,
       check: rows.slice(0, checkedRows).map(([row]) => row),
-      stepsDone,
-      isExtended,
+      ...point,
       async [Symbol.asyncDispose]() {
         await session[Symbol.asyncDispose]();
         await model[Symbol.asyncDispose]();
@@ -190,11 +167,7 @@ export function keepShape(
       ? layers(asked.targetModules) !== layers(kept.targetModules)
       : asked[name] !== kept[name];
   };
-  const faults = shapeNames
-    .filter(isOther)
-    .map(
-      (name) => `--${flagName(name)} is ${asked[name]}, but the adapter of --init-from keeps its own: ${kept[name]}.`,
-    );
+  const faults = shapeNames.filter(isOther).map((name) => keptFault(name, asked[name], kept[name]));
   if (faults.length > 0) throw new UsageError(faults);
   return kept;
 }

@@ -2,6 +2,7 @@
 
 import { readFile } from "node:fs/promises";
 import { UsageError } from "../usage.js";
+import { keptFault } from "./start.js";
 
 /** The names, or those in a JSON file. */
 export async function readLabels(given: readonly string[]): Promise<readonly string[]> {
@@ -27,5 +28,5 @@ async function readJsonList(path: string): Promise<unknown> {
 /** Rejects labels that the --init-from adapter does not have. null: none are given, or the adapter names none. */
 export function requireKeptLabels(given: readonly string[] | null, kept: readonly string[] | null): void {
   if (given === null || kept === null || given.join("\n") === kept.join("\n")) return;
-  throw new UsageError([`--labels is ${given.join()}, but the adapter of --init-from keeps its own: ${kept.join()}.`]);
+  throw new UsageError([keptFault("labels", given, kept)]);
 }

@@ -1,9 +1,6 @@
 /** A run that trains a decoder to classify texts: an adapter and a classification head. */
 
-import { join } from "node:path";
 import { openTargets } from "../../train/decoder-step.js";
-import { Checkpoints } from "../../train/files/checkpoints.js";
-import { readRecord } from "../../train/files/record.js";
 import type { RunFolder } from "../../train/files/run-folder.js";
 import { scoreGoal } from "../../train/score/goal.js";
 import { openServedScores, scoreInputs } from "../../train/score/served.js";
@@ -11,21 +8,22 @@ import { openScoreSession, type ScoreSession } from "../../train/score/session.j
 import type { TrainSettings } from "../../train/settings.js";
 import { evaluateServed } from "../../train/tasks/served-task.js";
 import { loadTaskData, type TaskData } from "../../train/tasks/task-data.js";
-import { plainTaskBatches, type TaskBatch } from "../../train/tasks/trainable.js";
-import { openNamedAdapter } from "../adapters/source.js";
+import type { TaskBatch } from "../../train/tasks/trainable.js";
 import { usableThreads } from "../machine.js";
 import { requireGiven } from "../options/settings.js";
 import { formatCount } from "../options/units.js";
 import { progressLine } from "../progress.js";
 import type { Terminal } from "../terminal.js";
 import { UsageError } from "../usage.js";
-import { recordOf, refuseGiven, requireDigest, requireSame, requireSteps, requireValidation } from "./checks.js";
+import { recordOf, refuseGiven, requireDigest, requireValidation } from "./checks.js";
 import { keepShape, requireMemory } from "./job.js";
 import { readLabels, requireKeptLabels } from "./labels.js";
 import { settingsOf, type TrainFlags, trainOptions } from "./options.js";
 import type { Job } from "./run-job.js";
 import { openScoreBase, type ScoreBase } from "./score-base.js";
-import { adapterText, planTask } from "./task-report.js";
+import { openInitFrom, requireSteps, resumePoint } from "./start.js";
+import { adapterText } from "./task-report.js";
+import { comparedBatches, taskJob } from "./task-run.js";
 
 export const scoreTask = "text-classification";
 
@@ -61,10 +59,7 @@ export async function openScoreJob(
     const { checkpoint } = base;
     const { config } = checkpoint;
     const asked = settingsOf(flags, config, flags.labels === null ? null : await readLabels(flags.labels));
-    await using start =
-      flags.initFrom === null
-        ? null
-        : await openNamedAdapter(flags.initFrom, { option: "--init-from", adapters: null }, terminal);
+    await using start = await openInitFrom(flags, terminal);
     const cache = flags.cacheDir === null ? {} : { cacheDirectory: flags.cacheDir };
     const decoder = {
       ...{ checkpoint, threads, ...cache },
@@ -85,8 +80,7 @@ export async function openScoreJob(
       initFrom: targets.start?.digest ?? null,
       task: { name: scoreTask, heads: ["score"], frozen_norms: false },
     });
-    const origin = resumed ? await resumed.origin() : null;
-    if (origin !== null) requireSame(await readRecord(origin), record);
+    const point = await resumePoint(resumed, record);
     const session = await openScoreSession({ ...decoder, ...{ settings, targets, data, goal } });
     requireMemory(
       {
@@ -97,26 +91,17 @@ export async function openScoreJob(
       },
       settings,
     );
-    const stepsDone = origin === null ? 0 : ((await Checkpoints.stepsIn(join(origin, "checkpoints"))).at(-1) ?? 0);
-    const isExtended = origin !== null && origin === resumed?.outputDir;
-    requireSteps(session.totalSteps, stepsDone, isExtended);
+    requireSteps(session.totalSteps, point);
+    const { stepsDone, isExtended } = point;
     const facts = {
       ...{ settings, data, session, threads, stepsDone },
       model: `${checkpoint.names[0]}, ${scoreTask}, ${formatCount(checkpoint.parameterCount)} parameters as ${settings.dtype}`,
       ...{ task: scoreTask, method: methodText(session), labels: goal.names, hasNorms: false },
     };
-    return {
-      ...{ flags, settings, session, record, isExtended },
-      warnings: data.warnings,
-      measure: (at, report) => planTask(facts, at, report),
+    return taskJob(facts, base, {
+      ...{ flags, record, isExtended },
       comparison: () => comparisonOf(base, session, data, settings, { threads, ...cache }),
-      takeSamples: null,
-      samples: async () => [],
-      async [Symbol.asyncDispose]() {
-        await session[Symbol.asyncDispose]();
-        await base[Symbol.asyncDispose]();
-      },
-    };
+    });
   } catch (error) {
     await base[Symbol.asyncDispose]();
     throw error;
@@ -140,8 +125,6 @@ function methodText({ facts, trainableParameters }: ScoreSession): string {
   return adapterText({ ...facts, adapted: facts.modules.length, whole: 1 }, trainableParameters);
 }
 
-const comparedRows = 16;
-
 /** Some validation rows by the training graph and by the serving engine. */
 function comparisonOf(
   { checkpoint, maxLength }: ScoreBase,
@@ -150,10 +133,9 @@ function comparisonOf(
   { batchSize, dtype }: TrainSettings,
   more: { readonly threads: number; readonly cacheDirectory?: string },
 ) {
-  const rows = (data.valid.length > 0 ? data.valid : data.train).slice(0, comparedRows);
-  const batches = plainTaskBatches(rows, Math.min(batchSize, 4)); // no more memory than the run itself
+  const { rows, batches } = comparedBatches(data, Math.min(batchSize, 4)); // no more memory than the run itself
   return {
-    rows: rows.length,
+    rows,
     trained: async (signal: AbortSignal) => (await trainable.evaluate(batches, { signal })).loss,
     async served(adapter: string, signal: AbortSignal) {
       const options = { ...{ checkpoint, dtype, adapter }, maxContext: maxLength, maxBatch: 4, ...more };

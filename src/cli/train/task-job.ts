@@ -1,10 +1,6 @@
 /** A run that trains a task model's adapter. */
 
-import { join } from "node:path";
 import { loadTaskAdapter } from "../../adapter/format.js";
-
-import { Checkpoints } from "../../train/files/checkpoints.js";
-import { readRecord } from "../../train/files/record.js";
 import type { RunFolder } from "../../train/files/run-folder.js";
 import { type TrainSettings, trainDefaults } from "../../train/settings.js";
 import { keptManifest } from "../../train/tasks/model-files.js";
@@ -12,22 +8,22 @@ import { evaluateServed, openServedTask } from "../../train/tasks/served-task.js
 import { openTaskSession, type TaskSession } from "../../train/tasks/session.js";
 import { type OpenedTaskAdapter, openTaskAdapter } from "../../train/tasks/task-adapter.js";
 import { loadTaskData, type TaskData } from "../../train/tasks/task-data.js";
-import { plainTaskBatches, type TaskBatch } from "../../train/tasks/trainable.js";
-import { openNamedAdapter } from "../adapters/source.js";
+import type { TaskBatch } from "../../train/tasks/trainable.js";
 import { usableThreads } from "../machine.js";
-import { flagName } from "../options/names.js";
 import { requireGiven } from "../options/settings.js";
 import { formatCount } from "../options/units.js";
 import { progressLine } from "../progress.js";
 import type { Terminal } from "../terminal.js";
 import { UsageError } from "../usage.js";
-import { recordOf, refuseGiven, requireDigest, requireSame, requireSteps, requireValidation } from "./checks.js";
+import { recordOf, refuseGiven, requireDigest, requireValidation } from "./checks.js";
 import { adapterNames } from "./job.js";
 import { readLabels, requireKeptLabels } from "./labels.js";
 import { settingsOf, type TrainFlags, trainOptions } from "./options.js";
 import type { Job } from "./run-job.js";
+import { keptFault, openInitFrom, requireSteps, resumePoint } from "./start.js";
 import { openTaskBase, type TaskBase } from "./task-base.js";
-import { methodText, planTask } from "./task-report.js";
+import { methodText } from "./task-report.js";
+import { comparedBatches, taskJob } from "./task-run.js";
 
 /** `path`: of the model. `resumed`: the run to continue, which must match. */
 export async function openTaskJob(
@@ -50,10 +46,7 @@ export async function openTaskJob(
     const { model, setup } = base;
     const size = { hiddenSize: base.hiddenSize, family: "", maxPositions: base.maxLength ?? trainDefaults.maxLength };
     const asked = settingsOf(flags, size, flags.labels === null ? null : await readLabels(flags.labels));
-    await using start =
-      flags.initFrom === null
-        ? null
-        : await openNamedAdapter(flags.initFrom, { option: "--init-from", adapters: null }, terminal);
+    await using start = await openInitFrom(flags, terminal);
     const targets = base.modules.map(({ target }) => target);
     const modules = base.modules.map(({ module }) => module);
     const initFrom = start && (await openTaskAdapter(start.folder, modules, targets));
@@ -82,29 +75,19 @@ export async function openTaskJob(
       // Weights of their own hold no normalization that an adapter would have to know.
       ...(settings.method === "full" ? { model: { ...(await keptManifest(model)), foldedNorms: false } } : {}),
     });
-    const origin = resumed ? await resumed.origin() : null;
-    if (origin !== null) requireSame(await readRecord(origin), record);
-    const stepsDone = origin === null ? 0 : ((await Checkpoints.stepsIn(join(origin, "checkpoints"))).at(-1) ?? 0);
-    const isExtended = origin !== null && origin === resumed?.outputDir;
-    requireSteps(session.totalSteps, stepsDone, isExtended);
+    const point = await resumePoint(resumed, record);
+    requireSteps(session.totalSteps, point);
+    const { stepsDone, isExtended } = point;
     const facts = {
       ...{ settings, data, session, threads, stepsDone },
       model: `${model.names[0]}, ${base.task}, ${formatCount(base.parameters)} parameters`,
       ...{ task: base.task, method: methodText(session), labels: goal.labels, hasNorms: base.hasNorms },
       ...(goal.assessment && { assessment: goal.assessment }),
     };
-    return {
-      ...{ flags, settings, session, record, isExtended },
-      warnings: data.warnings,
-      measure: (at, report) => planTask(facts, at, report),
+    return taskJob(facts, base, {
+      ...{ flags, record, isExtended },
       comparison: () => comparisonOf(base, session, data, settings, threads),
-      takeSamples: null,
-      samples: async () => [],
-      async [Symbol.asyncDispose]() {
-        await session[Symbol.asyncDispose]();
-        await base[Symbol.asyncDispose]();
-      },
-    };
+    });
   } catch (error) {
     await base[Symbol.asyncDispose]();
     throw error;
@@ -132,9 +115,7 @@ function keepShape(asked: TrainSettings, { shape, dora }: OpenedTaskAdapter): Tr
   const kept = { loraR: shape.rank, loraAlpha: shape.alpha, useRslora: shape.rslora };
   const faults = shapeNames
     .filter((name) => asked[name] !== trainOptions[name].fallback && asked[name] !== kept[name])
-    .map(
-      (name) => `--${flagName(name)} is ${asked[name]}, but the adapter of --init-from keeps its own: ${kept[name]}.`,
-    );
+    .map((name) => keptFault(name, asked[name], kept[name]));
   if (faults.length > 0) throw new UsageError(faults);
   return { ...asked, ...kept, useDora: asked.useDora || dora };
 }
@@ -149,8 +130,6 @@ function requireModules(flags: TrainFlags, { labels }: TrainSettings, { labels: 
   requireKeptLabels(labels, kept);
 }
 
-const comparedRows = 16;
-
 /** Some validation rows by the training graph and by the serving engine. */
 function comparisonOf(
   base: TaskBase,
@@ -159,8 +138,7 @@ function comparisonOf(
   { batchSize }: TrainSettings,
   threads: number,
 ) {
-  const rows = (data.valid.length > 0 ? data.valid : data.train).slice(0, comparedRows);
-  const batches = plainTaskBatches(rows, batchSize);
+  const { rows, batches } = comparedBatches(data, batchSize);
   const lossOf = async (
     { model, probe, modules, setup: { inputs } }: TaskBase,
     path: string | null,
@@ -176,7 +154,7 @@ function comparisonOf(
     return (await evaluateServed(served, { inputs, objective: goal.objective, batches, signal })).loss;
   };
   return {
-    rows: rows.length,
+    rows,
     trained: async (signal: AbortSignal) =>
       base.probe === null ? null : (await trainable.evaluate(batches, { signal })).loss,
     async served(result: string, signal: AbortSignal) {
