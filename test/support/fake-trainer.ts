@@ -3,9 +3,10 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { deferred } from "../../src/base/async.js";
+import type { JobBounds } from "../../src/jobs/bounds.js";
 import type { FileBounds } from "../../src/jobs/file-store.js";
 import { openFineTuningFolder } from "../../src/jobs/folder.js";
-import { type JobBounds, Jobs } from "../../src/jobs/jobs.js";
+import { Jobs } from "../../src/jobs/jobs.js";
 import type { TrainableBase, TrainingEnd, TrainingProduct, TrainingReport, TrainingRun } from "../../src/jobs/types.js";
 
 export interface FakeProcess {
