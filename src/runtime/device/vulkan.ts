@@ -2,6 +2,7 @@
 
 import koffi from "koffi";
 import { type Library, loadLibrary } from "../library.js";
+import { explainNoDriver } from "./vulkan-manifests.js";
 
 /** As Vulkan orders them: VkPhysicalDeviceType. */
 const types = ["other", "integrated", "discrete", "virtual", "software"] as const;
@@ -113,7 +114,7 @@ function createInstance(vulkan: Vulkan): bigint {
   info.writeBigUInt64LE(koffi.address(application), 24);
   const out = cells(1);
   const status = vulkan.createInstance(info, null, out);
-  if (status === incompatibleDriver) throw new Error("no Vulkan driver is installed");
+  if (status === incompatibleDriver) throw new Error(explainNoDriver());
   if (status !== 0) throw new Error(`Vulkan does not start: vkCreateInstance returned ${status}`);
   return out[0] as bigint;
 }

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { surveyCards, surveyGpus } from "../../../src/runtime/device/survey.js";
+import { explainNoDriver } from "../../../src/runtime/device/vulkan-manifests.js";
 
 const root = await mkdtemp(join(tmpdir(), "lorikeet-survey-"));
 after(() => rm(root, { recursive: true }));
@@ -31,10 +32,17 @@ test("a survey names each adapter's sizes, or why there are none", { skip }, asy
   }
 });
 
-test("a driver that cannot be loaded is ignored", { skip }, async () => {
+test("a driver that cannot be loaded is named with the reason", { skip }, async () => {
   const { adapters, fault } = await surveyGpus(await withDriver(join(root, "missing.so")));
   assert.deepEqual(adapters, []);
-  assert.match(fault ?? "", /no Vulkan driver is installed|the Vulkan loader .* is not installed/);
+  assert.match(
+    fault ?? "",
+    /no Vulkan driver works here \(driver\.json: .*missing\.so.*\)|the Vulkan loader .* is not installed/,
+  );
+});
+
+test("a system without a driver's manifest has no driver", () => {
+  assert.equal(explainNoDriver({ VK_DRIVER_FILES: join(root, "none.json") }), "no Vulkan driver is installed");
 });
 
 test("a survey whose process dies is a reason, not an error", { skip }, async () => {
