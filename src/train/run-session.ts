@@ -16,6 +16,8 @@ import type { Trainable } from "./trainable.js";
 
 export interface RunSession<Batch> extends AsyncDisposable {
   readonly trainable: Trainable<Batch>;
+  /** What the trainable counts, such as tokens. */
+  readonly unit: string;
   readonly product: Product;
   readonly optimizer: Optimizer;
   readonly schedule: Schedule;

@@ -53,6 +53,7 @@ export async function openSession(options: SessionOptions): Promise<TrainSession
   return {
     ...opened,
     trainable: decoderTrainable({ stepper: step, objective, inputs }),
+    unit: "tokens",
     product: facts
       ? adapterProduct(checkpoint, facts, step.parameters, settings.saveDtype)
       : checkpointProduct(checkpoint, step.parameters),

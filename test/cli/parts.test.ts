@@ -349,12 +349,12 @@ test("the first signal asks for an end, the second ends at once with the shell's
 test("the time left of a training run includes the remaining validations", () => {
   let time = 0;
   const written: string[] = [];
-  const line = trainProgress({ write: (text) => written.push(text) }, 10, () => time);
+  const line = trainProgress({ write: (text) => written.push(text) }, 10, "rows", () => time);
   const report = { loss: 1, rate: 1e-3, gradientNorm: 1, tokens: 100, ms: 1000 };
   time = 1000;
   line.step({ step: 4, ...report }); // gone on with: three steps were made before
   time = 9000; // a step of a second, after a validation of seven
   line.step({ step: 5, ...report });
   assert.match(written[0] ?? "", /^step 4\/10 .* 6 s left\n$/);
-  assert.match(written[1] ?? "", /^step 5\/10 .* 100 tokens\/s {2}23 s left\n$/);
+  assert.match(written[1] ?? "", /^step 5\/10 .* 100 rows\/s {2}23 s left\n$/);
 });

@@ -289,7 +289,7 @@ describe("the bases of a server", () => {
     const wrong = [{ dtype: "int8" }, { model: "b", port: 1 }, "c"];
     assert.throws(
       () => basesOfFile(settings, { value: wrong, filePath: "x.yaml" }),
-      /models\[0\] of x\.yaml must have a "model"\. "port" in models\[1\] of x\.yaml is not an option.*models\[2\] of x\.yaml must be a mapping/,
+      /models\[0\] of x\.yaml must have a "model"\. "port" in models\[1\] of x\.yaml is an option of the server: put it beside "models"\. models\[2\] of x\.yaml must be a mapping/,
     );
   });
 });

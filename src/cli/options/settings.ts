@@ -20,6 +20,8 @@ export interface Sources {
   readonly filePath?: string;
   /** Keys of any command: `file` may hold them, and this command skips those of others. Unknown ones are errors. */
   readonly knownKeys?: readonly string[];
+  /** Keys that are options, but not here, and the hint that says where. */
+  readonly elsewhere?: { readonly keys: readonly string[]; readonly hint: string };
 }
 
 interface Found {
@@ -102,6 +104,7 @@ function unknownKeys(
     .map((key) => {
       const successors = successorsOf(key).map((name) => `"${name}"`);
       if (successors.length > 0) return `"${key}" in ${where} is now ${successors.join(" or ")}.`;
+      if (sources.elsewhere?.keys.includes(key)) return `"${key}" in ${where} ${sources.elsewhere.hint}.`;
       const meant = commonFlag(key, own) ?? nearest(key, known);
       const hint = meant === null ? "its keys are the flags of --help without the dashes" : `did you mean "${meant}"?`;
       return `"${key}" in ${where} is not an option: ${hint}${meant === null ? "." : ""}`;

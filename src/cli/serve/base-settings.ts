@@ -5,7 +5,7 @@ import type { FileBases } from "../options/command-line.js";
 import { flagName } from "../options/names.js";
 import { resolveSettings } from "../options/settings.js";
 import { UsageError } from "../usage.js";
-import { type BaseSettings, baseOptions, type ServeSettings } from "./options.js";
+import { type BaseSettings, baseOptions, type ServeSettings, serveOptions } from "./options.js";
 
 /** Those of `--model`. Throws a UsageError if there is none, or if their served names are not one for each. */
 export function basesOfModels({ model: models, servedModelName: names, ...settings }: ServeSettings): BaseSettings[] {
@@ -41,9 +41,20 @@ export function basesOfFile(
   return bases;
 }
 
+/** What a server has, but not each of its bases. */
+const elsewhere = {
+  keys: Object.keys(serveOptions)
+    .filter((name) => !Object.hasOwn(baseOptions, name))
+    .map(flagName),
+  hint: 'is an option of the server: put it beside "models"',
+};
+
 function baseOf(settings: Omit<BaseSettings, "model">, entry: unknown, where: string): BaseSettings {
   if (!isObject(entry)) throw new UsageError([`${where} must be a mapping with a "model" and the base's own options.`]);
-  const own = resolveSettings(baseOptions, { flags: {}, environment: {}, file: entry, filePath: where });
+  const own = resolveSettings(baseOptions, {
+    ...{ flags: {}, environment: {}, file: entry, filePath: where },
+    elsewhere,
+  });
   if (own.model === null) throw new UsageError([`${where} must have a "model".`]);
   const given = Object.entries(own).filter(([name]) => Object.hasOwn(entry, flagName(name)));
   return { ...settings, ...Object.fromEntries(given), model: own.model };

@@ -11,6 +11,7 @@ import type { Estimate } from "../../train/estimate.js";
 import { Checkpoints } from "../../train/files/checkpoints.js";
 import type { RunResults } from "../../train/files/record.js";
 import { defaultRate, rateReason } from "../../train/optimizer/default-rate.js";
+import type { RunSession } from "../../train/run-session.js";
 import type { TrainSession } from "../../train/session.js";
 import type { TrainSettings } from "../../train/settings.js";
 import type { Metrics } from "../../train/trainable.js";
@@ -55,7 +56,7 @@ export function formatHeader(facts: HeaderFacts): string {
     ["data", data.digest],
     [
       "steps",
-      `${session.totalSteps} of ${perStep} ${settings.method === "dpo" ? "pairs" : "rows"}, ${validationText(session.validateEvery)}`,
+      `${session.totalSteps} of ${perStep} ${settings.method === "dpo" ? "pairs" : "rows"}, ${validationText(session)}`,
     ],
     ...(facts.stepsDone > 0 ? [["resumed", resumedText(facts)] as const] : []),
     ["learning rate", `${settings.learningRate} at the peak${rateText(facts)}`],
@@ -68,8 +69,14 @@ export function formatHeader(facts: HeaderFacts): string {
   ]);
 }
 
-const validationText = (every: number): string =>
-  every === 1 ? "validation after each" : `validation after every ${every}`;
+/** How often a run validates, if it does. */
+export function validationText({
+  validation,
+  validateEvery: every,
+}: Pick<RunSession<unknown>, "validation" | "validateEvery">): string {
+  if (validation.length === 0) return "without validation";
+  return every === 1 ? "validation after each" : `validation after every ${every}`;
+}
 
 /** More steps stretch the schedule: the rate is that of a run that had them from the start. */
 function resumedText({ session, stepsDone }: HeaderFacts): string {
@@ -201,7 +208,12 @@ export interface TrainProgress {
 }
 
 /** One redrawn line on a terminal, a line every five seconds elsewhere. The time left is based on all time since the first step, validations included. */
-export function trainProgress(stream: ProgressStream, total: number, now: () => number = Date.now): TrainProgress {
+export function trainProgress(
+  stream: ProgressStream,
+  total: number,
+  unit: string,
+  now: () => number = Date.now,
+): TrainProgress {
   const everyMs = stream.isTTY ? 100 : 5000;
   let shown = Number.NEGATIVE_INFINITY;
   const drawn = drawnLine(stream);
@@ -217,7 +229,7 @@ export function trainProgress(stream: ProgressStream, total: number, now: () => 
       if (time - shown < everyMs && step < total) return;
       shown = time;
       drawn.draw(
-        `step ${step}/${total}  loss ${loss.toFixed(4)}  lr ${learning.toExponential(2)}  ${Math.round(rate)} tokens/s  ${formatTime((total - step) * stepMs)} left`,
+        `step ${step}/${total}  loss ${loss.toFixed(4)}  lr ${learning.toExponential(2)}  ${Math.round(rate)} ${unit}/s  ${formatTime((total - step) * stepMs)} left`,
       );
     },
     end: drawn.clear,

@@ -106,7 +106,7 @@ export async function runJob<Batch>(
   printLine(say, `${plan.header(folder.outputDir)}\n`);
   printWarnings(job, terminal);
   await folder.start(mode, storedOptions(flags));
-  const progress = trainProgress(terminal.stderr, session.totalSteps);
+  const progress = trainProgress(terminal.stderr, session.totalSteps, session.unit);
   const line = tickingLine(terminal.stderr);
   const endLines = (): void => {
     progress.end();

@@ -12,7 +12,7 @@ import type { TaskData } from "../../train/tasks/task-data.js";
 import type { TaskBatch } from "../../train/tasks/trainable.js";
 import { formatBytes, formatCount } from "../options/units.js";
 import { formatFields } from "../table.js";
-import { formatTime } from "./report.js";
+import { formatTime, validationText } from "./report.js";
 import type { JobPlan } from "./run-job.js";
 
 export interface TaskFacts {
@@ -90,9 +90,9 @@ function formatTaskHeader(
       "rows",
       `${data.train.length} to train on, ${data.valid.length} to validate${shortened > 0 ? `; ${shortened} shortened` : ""}`,
     ],
-    ["labels", labels?.slice(0, 20).join(", ") ?? "none"],
+    ...(labels ? [["labels", labels.slice(0, 20).join(", ")] as const] : []),
     ["data", data.digest],
-    ["steps", `${session.totalSteps} of ${perStep} rows, validation after every ${session.validateEvery}`],
+    ["steps", `${session.totalSteps} of ${perStep} rows, ${validationText(session)}`],
     ...(stepsDone > 0 ? [["resumed", `after step ${stepsDone}`] as const] : []),
     ["learning rate", `${settings.learningRate} at the peak`],
     ["memory", `about ${formatBytes(bytes)}`],

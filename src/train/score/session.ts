@@ -50,6 +50,7 @@ export async function openScoreSession(options: ScoreSessionOptions): Promise<Sc
       ...opened,
       ...{ facts, plan, goal, schedule },
       trainable: scoreTrainable(opened, goal, { padId: config.padId, minTokens: targets.minTokens }),
+      unit: goal.objective.unit ?? "rows",
       product: adapterProduct(checkpoint, facts, step.parameters, settings.saveDtype),
       optimizer: optimizerOf(settings, step.parameters, schedule),
       validation: plainTaskBatches(data.valid, settings.batchSize),

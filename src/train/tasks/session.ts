@@ -76,6 +76,7 @@ export async function openTaskSession(options: TaskSessionOptions): Promise<Task
         ...{ step, objective, settings, inputs: setup.inputs },
         assessment: goal.assessment ?? null,
       }),
+      unit: objective.unit ?? "rows",
       product: trained.product(step.parameters),
       optimizer: optimizerOf(settings, step.parameters, schedule),
       validation: plainTaskBatches(data.valid, settings.batchSize),

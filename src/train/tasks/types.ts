@@ -29,6 +29,8 @@ export interface TaskObjective<Target> {
   /** The model's inputs that its loss reads. Default: none. */
   readonly inputs?: readonly string[];
   readonly loss: TaskLoss;
+  /** What `count` counts. Default: rows. */
+  readonly unit?: string;
   /** How many parts of the mean a row has, such as its labels. */
   count(target: Target): number;
   /** Inputs of the loss, in which each part weighs `weight`. Rows from `targets.length` on count nothing. */

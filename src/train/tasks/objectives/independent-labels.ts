@@ -12,6 +12,7 @@ export function independentLabels(labels: readonly string[], output: string): Ta
   return {
     outputs: [output],
     loss: (op, outputs) => binaryCrossEntropy(op, outputOf(outputs, output)),
+    unit: "labels",
     count: () => labels.length,
     async feeds(targets, rows, weight) {
       const values = targets.map((target) => Float32Array.from(labels, (label) => (target.includes(label) ? 1 : 0)));

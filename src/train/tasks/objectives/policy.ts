@@ -10,6 +10,7 @@ export function actionRegression(output: string): TaskObjective<Float32Array> {
   return {
     outputs: [output],
     loss: (op, outputs) => squaredError(op, outputOf(outputs, output)),
+    unit: "numbers",
     count: (target) => target.length,
     feeds: async (targets, rows, weight) => valueFeeds(targets, rows, weight),
     meter: () => new ErrorMeter(output),

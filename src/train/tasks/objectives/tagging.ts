@@ -17,6 +17,7 @@ export function tagging(labels: readonly string[], output: string, padLeft: bool
   return {
     outputs: [output],
     loss: (op, outputs) => crossEntropy(op, outputOf(outputs, output)),
+    unit: "words",
     count: (tags) => tags.filter((tag) => tag !== null).length,
     async feeds(targets, rows, weight, { inputs }) {
       const length = outputOf(inputs, ids).shape[1] ?? 1;

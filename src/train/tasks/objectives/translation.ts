@@ -11,6 +11,7 @@ export function translation(): TaskObjective<readonly number[]> {
   return {
     outputs: [output],
     loss: (op, outputs) => crossEntropy(op, outputOf(outputs, output)),
+    unit: "tokens",
     count: (ids) => ids.length,
     async feeds(targets, rows, weight, { inputs }) {
       const length = outputOf(inputs, "decoder_input_ids").shape[1] ?? 1;
