@@ -122,7 +122,10 @@ function pairsOf({ tasks }: SourceSettings): string[] {
 
 function noLanguages(settings: SourceSettings, param: string): LorikeetError {
   const pairs = pairsOf(settings);
-  const what = pairs.length === 0 ? "the model has no choice of languages" : `the model translates ${pairs.join(", ")}`;
+  const what =
+    pairs.length === 0
+      ? "the model's files name no languages to choose from"
+      : `the model translates ${pairs.join(", ")}`;
   return new LorikeetError("unsupported_parameter", `\`src_lang\` and \`tgt_lang\` are not supported: ${what}.`, {
     param,
     ...(pairs.length > 0 && { allowed: pairs }),

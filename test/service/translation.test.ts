@@ -12,14 +12,12 @@ import { translationAdapters, translationModel } from "../support/translation-mo
 
 const temporary = mkdtempSync(join(tmpdir(), "lorikeet-translation-"));
 /** One server for several tests: each start tries every graph. */
-const shared = adaptersFolder({ formal: join(translationModel, "adapters", "attn-r8") }).then(async (folder) => {
-  const service = await openService({ model: translationModel, adapters: folder.path });
-  after(async () => {
-    await service[Symbol.asyncDispose]();
-    await folder[Symbol.asyncDispose]();
-    rmSync(temporary, { recursive: true });
-  });
-  return service;
+const adapters = await adaptersFolder({ formal: join(translationModel, "adapters", "attn-r8") });
+const shared = await openService({ model: translationModel, adapters: adapters.path });
+after(async () => {
+  await shared[Symbol.asyncDispose]();
+  await adapters[Symbol.asyncDispose]();
+  rmSync(temporary, { recursive: true });
 });
 
 const texts: readonly string[] = JSON.parse(readFileSync(join(translationModel, "texts.json"), "utf8")).map(
@@ -37,7 +35,7 @@ async function translate({ url }: RunningService, path: string, body: object): P
 }
 
 test("rows with every uploaded adapter and with none, sent together, have PEFT's tokens", async () => {
-  const service = await shared;
+  const service = shared;
   const { url } = service;
   for (const name of translationAdapters) {
     assert.equal((await put(url, name, join(translationModel, "adapters", name))).outcome, "created");
@@ -75,7 +73,7 @@ test("rows with every uploaded adapter and with none, sent together, have PEFT's
 });
 
 test("Hugging Face's pipelines answer each text by its own, by the base and by an adapter", async () => {
-  const service = await shared;
+  const service = shared;
   const { url } = service;
   const parameters = { max_new_tokens: 12 };
   const both = await translate(service, "/models/marian", { inputs: [first, second], parameters });
@@ -100,7 +98,7 @@ test("Hugging Face's pipelines answer each text by its own, by the base and by a
 });
 
 test("answers are greedy unless a request samples, and a seed repeats them", async () => {
-  const service = await shared;
+  const service = shared;
   const { url } = service;
   const greedily = only(await complete(url, { prompt: first, max_tokens: 12 }));
   assert.deepEqual(only(await complete(url, { prompt: first, max_tokens: 12, temperature: 0 })).text, greedily.text);
@@ -116,7 +114,7 @@ test("answers are greedy unless a request samples, and a seed repeats them", asy
 });
 
 test("bodies that do not fit the model are refused with what is allowed", async () => {
-  const service = await shared;
+  const service = shared;
   const { url } = service;
   const long = "the film ".repeat(60);
   const cases: readonly (readonly [string, object, number, string, RegExp])[] = [
@@ -140,7 +138,7 @@ test("bodies that do not fit the model are refused with what is allowed", async 
       { inputs: first, parameters: { tgt_lang: "de" } },
       400,
       "unsupported_parameter",
-      /`src_lang` and `tgt_lang` are not supported: the model has no choice of languages/,
+      /`src_lang` and `tgt_lang` are not supported: the model's files name no languages to choose from/,
     ],
     ["/models/marian", { inputs: first, parameters: { max_new_tokens: 49 } }, 400, "invalid_value", /from 1 to 48/],
     ["/models/marian/pipeline/fill-mask", { inputs: first }, 422, "model_unsupported", /"translation"/],
@@ -180,7 +178,7 @@ test("a generation_config.json sets the start, what is never generated and the l
   const write = (more: object): void =>
     writeFileSync(join(folder, "generation_config.json"), JSON.stringify({ ...rules, ...more }));
   const rule = { prompt: first, ignore_eos: true, return_token_ids: true };
-  const plain = only(await complete((await shared).url, { ...rule, max_tokens: 1 })).token_ids ?? [];
+  const plain = only(await complete(shared.url, { ...rule, max_tokens: 1 })).token_ids ?? [];
   write({ bad_words_ids: [[plain[0]]], forced_bos_token_id: 7 });
   const config = JSON.parse(readFileSync(join(folder, "config.json"), "utf8"));
   const tasks = { translation_en_to_de: { prefix: "the ", max_length: 3 }, summarization: { prefix: "a " } };
@@ -252,7 +250,7 @@ test("a source has its language's token, and an answer begins with that of its o
 });
 
 test("KServe's infer gives the tokens of greedy answers, row by row, by an adapter too", async () => {
-  const service = await shared;
+  const service = shared;
   const rows = [
     [3, 12, 109, 50, 0],
     [10, 92, 11, 0],
