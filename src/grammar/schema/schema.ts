@@ -1,8 +1,9 @@
 /**
- * A JSON Schema into rules. Every text of the rules is of the schema; where the schema allows more than is ever useful, they
- * allow less: properties come in the schema's order, none that it does not name unless it says so, and a schema that has keywords
- * of one type and no `type` is of that type. A keyword that is not enforced is refused by name.
+ * Turns a JSON Schema into rules. Every text that they allow fits the schema; where it allows more than is ever useful, they allow less:
+ * properties come in the schema's order, others only if it asks for them, and a schema with keywords of one type and no `type` is of that
+ * type. A keyword that is not enforced is refused by name.
  */
+
 import { isDeepStrictEqual } from "node:util";
 import { isObject, type Json } from "../../base/json.js";
 import {
@@ -21,9 +22,11 @@ import { GrammarFault, shown } from "../fault.js";
 import { anything, patternOf } from "../pattern.js";
 import { areDisjoint } from "./disjoint.js";
 import { formats } from "./formats.js";
+import { count, excluded, impliedTypes, isOfType, schemas, typesOf } from "./keyword-values.js";
 import { annotations, combiners, keywordTypes, type Type, types } from "./keywords.js";
 import { merged } from "./merge.js";
-import { type Bound, integerWithin, multiplesOf, numberWithin } from "./numbers.js";
+import { numberType } from "./number-type.js";
+import { at, escapedName, fault, find } from "./pointer.js";
 import {
   anyObject,
   anyString,
@@ -38,8 +41,6 @@ import {
   stringOfLength,
 } from "./text.js";
 
-const maxCount = 65_536;
-const maxDivisor = 1000;
 const maxSchemas = 10_000;
 
 /** The rules of the schema, its own first. */
@@ -109,7 +110,7 @@ class SchemaReader {
     }
     const rest = Object.fromEntries(beside);
     const options = schemas(schema[combiner], here).map((each) =>
-      beside.length === 0 ? each : at(path, () => merged([rest, each], (ref) => this.#find(ref, here))),
+      beside.length === 0 ? each : at(path, () => merged([rest, each], (ref) => find(this.#root, ref, here))),
     );
     if (combiner === "oneOf") this.#requireDisjoint(options, path);
     return either(...options.map((each, index) => this.#schema(each, `${here}/${index}`)));
@@ -122,7 +123,7 @@ class SchemaReader {
     if (known !== undefined) return call(known);
     const rule = this.#rules.push(nothing) - 1;
     this.#references.set(name, rule);
-    const whole = at(path, () => merged([schema], (ref) => this.#find(ref, path)));
+    const whole = at(path, () => merged([schema], (ref) => find(this.#root, ref, path)));
     this.#rules[rule] = this.#schema(whole, path);
     return call(rule);
   }
@@ -130,7 +131,7 @@ class SchemaReader {
   #requireDisjoint(options: readonly unknown[], path: string): void {
     for (const [index, one] of options.entries()) {
       const other = options.findIndex(
-        (each, at) => at > index && !areDisjoint(one, each, (ref) => this.#find(ref, path)),
+        (each, at) => at > index && !areDisjoint(one, each, (ref) => find(this.#root, ref, path)),
       );
       if (other < 0) continue;
       throw fault(
@@ -159,26 +160,11 @@ class SchemaReader {
     if (typeof ref !== "string") throw fault(path, "`$ref` must be a string");
     const known = this.#references.get(ref);
     if (known !== undefined) return known;
-    const target = this.#find(ref, path);
+    const target = find(this.#root, ref, path);
     const rule = this.#rules.push(nothing) - 1;
     this.#references.set(ref, rule);
     this.#rules[rule] = this.#schema(target, ref.slice(1));
     return rule;
-  }
-
-  #find(ref: string, path: string): unknown {
-    if (ref !== "#" && !ref.startsWith("#/")) {
-      throw fault(path, `\`$ref\` may point only into the schema itself, with "#" or "#/..."; found "${shown(ref)}"`);
-    }
-    let target: unknown = this.#root;
-    for (const part of ref.split("/").slice(1)) {
-      const name = unescaped(part);
-      const holder: unknown = target;
-      if (Array.isArray(holder) && /^\d{1,9}$/.test(name)) target = holder[Number(name)];
-      else target = isObject(holder) && Object.hasOwn(holder, name) ? holder[name] : undefined;
-    }
-    if (target === undefined) throw fault(path, `\`$ref\` points at nothing: "${shown(ref)}"`);
-    return target;
   }
 
   #typed(schema: Json, path: string): Expression {
@@ -347,123 +333,6 @@ const finiteTypes: readonly Type[] = ["null", "boolean"];
 const combinesConstants = (keyword: string): boolean =>
   combiners.some((known) => known === keyword) && keyword !== "enum" && keyword !== "const";
 
-/** What `not` rules out. */
-function excluded(
-  { not }: Json,
-  path: string,
-): { readonly values: readonly unknown[]; readonly types: readonly Type[] } {
-  if (not === undefined) return { values: [], types: [] };
-  const keywords = isObject(not) ? Object.keys(not).filter((keyword) => !annotations.has(keyword)) : [];
-  if (isObject(not) && keywords.length === 1) {
-    if (keywords[0] === "const") return { values: [not.const], types: [] };
-    if (keywords[0] === "enum" && Array.isArray(not.enum)) return { values: not.enum, types: [] };
-    if (keywords[0] === "type") return { values: [], types: typesOf(not, `${path}/not`) ?? [] };
-  }
-  throw fault(path, "`not` is supported only with one of `const`, `enum` and `type`");
-}
-
 const anyCharacter: Expression = { kind: "chars", ranges: [[0, 0x10ffff]] };
 
 const isNothing = (expression: Expression): boolean => expression.kind === "either" && expression.items.length === 0;
-
-function numberType(type: "integer" | "number", schema: Json, path: string): Expression {
-  const low = bound(schema, "minimum", "exclusiveMinimum", Math.max, path);
-  const high = bound(schema, "maximum", "exclusiveMaximum", Math.min, path);
-  const divisor = schema.multipleOf;
-  if (divisor === undefined) return (type === "integer" ? integerWithin : numberWithin)({ low, high });
-  if (typeof divisor !== "number" || !Number.isInteger(divisor) || divisor < 1 || divisor > maxDivisor) {
-    throw fault(path, `\`multipleOf\` is supported only as an integer from 1 to ${maxDivisor}`);
-  }
-  return both(integerWithin({ low, high }), multiplesOf(divisor));
-}
-
-/** The tighter of a bound and an exclusive one. */
-function bound(
-  schema: Json,
-  inclusive: string,
-  exclusive: string,
-  tighter: (a: number, b: number) => number,
-  path: string,
-): Bound | null {
-  const [with_, without] = [real(schema, inclusive, path), real(schema, exclusive, path)];
-  if (without !== null && Math.abs(without) > Number.MAX_SAFE_INTEGER) {
-    throw fault(path, `\`${exclusive}\` must lie within ${Number.MAX_SAFE_INTEGER}`);
-  }
-  if (without === null) return with_ === null ? null : { value: with_, exclusive: false };
-  if (with_ === null || tighter(with_, without) === without) return { value: without, exclusive: true };
-  return { value: with_, exclusive: false };
-}
-
-function real(schema: Json, keyword: string, path: string): number | null {
-  const value = schema[keyword];
-  if (value === undefined) return null;
-  if (typeof value !== "number" || !Number.isFinite(value)) throw fault(path, `\`${keyword}\` must be a number`);
-  return value;
-}
-
-function count(schema: Json, keyword: string, path: string): number | null {
-  const value = schema[keyword];
-  if (value === undefined) return null;
-  if (typeof value === "number" && Number.isInteger(value) && value >= 0 && value <= maxCount) return value;
-  throw fault(path, `\`${keyword}\` must be an integer from 0 to ${maxCount}`);
-}
-
-function schemas(value: unknown, path: string): readonly unknown[] {
-  if (Array.isArray(value) && value.length > 0) return value;
-  throw fault(path, "must be a list of schemas");
-}
-
-/** The declared types; null where there are none. A number includes the integers. */
-function typesOf(schema: Json, path: string): readonly Type[] | null {
-  if (schema.type === undefined) return null;
-  const declared = [...new Set([schema.type].flat())];
-  const known = types.filter((type) => declared.includes(type));
-  if (known.length === declared.length && known.length > 0) {
-    return known.filter((type) => type !== "integer" || !known.includes("number"));
-  }
-  throw fault(path, `\`type\` must be one or several of ${types.join(", ")}`);
-}
-
-function impliedTypes(schema: Json): readonly Type[] {
-  const implied = new Set(Object.keys(schema).flatMap((keyword) => keywordTypes.get(keyword) ?? []));
-  return types.filter((type) => implied.has(type) && type !== "integer");
-}
-
-function isOfType(value: unknown, type: Type): boolean {
-  switch (type) {
-    case "null":
-      return value === null;
-    case "array":
-      return Array.isArray(value);
-    case "object":
-      return isObject(value);
-    case "integer":
-      return Number.isInteger(value);
-    default:
-      return typeof value === type;
-  }
-}
-
-/** A pattern's fault, with the pattern's place in the schema. */
-function at<T>(path: string, read: () => T): T {
-  try {
-    return read();
-  } catch (error) {
-    throw error instanceof GrammarFault ? fault(path, error.message) : error;
-  }
-}
-
-/** A place as a JSON pointer, shortened from its start: its end says most. */
-function fault(path: string, message: string): GrammarFault {
-  if (path === "") return new GrammarFault(`at its root: ${message}`);
-  return new GrammarFault(`at \`${path.length <= 128 ? path : `…${path.slice(-128)}`}\`: ${message}`);
-}
-
-const unescaped = (part: string): string => {
-  try {
-    return decodeURIComponent(part).replaceAll("~1", "/").replaceAll("~0", "~");
-  } catch {
-    return part.replaceAll("~1", "/").replaceAll("~0", "~");
-  }
-};
-const escapedName = (name: string): string => name.replaceAll("~", "~0").replaceAll("/", "~1");
