@@ -1,14 +1,8 @@
 /** The options of `serve`: those of the engine, and those of the service around it. */
 
-import { adapterLimits } from "../../adapter/format.js";
-import { storeDefaults } from "../../adapter/store/store.js";
-import { uploadDefaults } from "../../adapter/upload/upload.js";
-import { validationDefaults } from "../../adapter/worker/validator.js";
 import { gatewayDefaults } from "../../gateway/options.js";
 import { responsesDefaults } from "../../gateway/responses/responses.js";
 import { defaultImageLimits } from "../../image/preprocessor.js";
-import { jobDefaults } from "../../jobs/bounds.js";
-import { fileDefaults } from "../../jobs/file-store.js";
 import { askablePoolings } from "../../model/task/text-head.js";
 import { recordDefaults } from "../../records/store.js";
 import { serverDefaults } from "../../server/options.js";
@@ -18,21 +12,25 @@ import { reasoningFormatNames } from "../../text/tools/reasoning.js";
 import { engineOptions } from "../options/engine-options.js";
 import { age, count, given, type OptionTable, open, type Settings, several, size, time } from "../options/option.js";
 import { bytes, flag, formatBytes, hosts, integer, networks, oneOf, origins, text } from "../options/units.js";
+import { adapterOptions } from "./adapter-options.js";
+import { fineTuningOptions } from "./fine-tuning-options.js";
 
 const serviceOptions = {
-  adapters: open("Adapters", "none", {
-    placeholder: "folder",
-    parse: text,
-    help: "adapters folder: holds your own PEFT folders and the store for uploads",
-  }),
-  noModelAdapters: given("Adapters", false, {
-    parse: flag,
-    help: "do not serve the adapters in the folder `adapters` of a model's own folder",
-  }),
+  ...adapterOptions,
   pooling: open("Model", "modules.json's, else last for a decoder and mean for a task model", {
     placeholder: "how",
     parse: oneOf(...askablePoolings),
     help: "how a text becomes one vector: last (its last token's) or mean (of all its tokens)",
+  }),
+  toolCallParser: given("Model", gatewayDefaults.toolCallParser, {
+    placeholder: "format",
+    parse: oneOf("auto", ...callFormatNames),
+    help: `format of the model's calls: auto (by its chat template), ${callFormatNames.join(", ")}`,
+  }),
+  reasoningParser: given("Model", gatewayDefaults.reasoningParser, {
+    placeholder: "format",
+    parse: oneOf("auto", "none", ...reasoningFormatNames),
+    help: `format of the model's reasoning: auto (by its chat template), none (it stays part of the text), ${reasoningFormatNames.join(", ")}`,
   }),
   model: several("Model", "required", {
     placeholder: "model",
@@ -249,16 +247,6 @@ const serviceOptions = {
   grammarCacheBytes: size("Limits", gatewayDefaults.grammarCacheBytes, "memory for compiled grammars and their masks"),
   maxMessages: count("Limits", gatewayDefaults.maxMessages, 1, "messages of a chat request"),
   maxTools: count("Limits", gatewayDefaults.maxTools, 0, "functions in tools, and calls in a message"),
-  toolCallParser: given("Model", gatewayDefaults.toolCallParser, {
-    placeholder: "format",
-    parse: oneOf("auto", ...callFormatNames),
-    help: `format of the model's calls: auto (by its chat template), ${callFormatNames.join(", ")}`,
-  }),
-  reasoningParser: given("Model", gatewayDefaults.reasoningParser, {
-    placeholder: "format",
-    parse: oneOf("auto", "none", ...reasoningFormatNames),
-    help: `format of the model's reasoning: auto (by its chat template), none (it stays part of the text), ${reasoningFormatNames.join(", ")}`,
-  }),
   responseStore: open("Responses", "in memory", {
     placeholder: "folder",
     parse: text,
@@ -277,112 +265,7 @@ const serviceOptions = {
     0,
     "responses that may run in the background; further ones get 429",
   ),
-  fineTuning: open("Fine-tuning", "off", {
-    placeholder: "folder",
-    parse: text,
-    help: "folder for uploaded files and fine-tuning jobs; turns on /v1/files and /v1/fine_tuning/jobs, and needs --adapters",
-  }),
-  maxFileBytes: size("Fine-tuning", 512 * 2 ** 20, "size of an uploaded file"),
-  maxFiles: count("Fine-tuning", fileDefaults.maxFiles, 1, "stored files; beyond it, uploads get 507"),
-  maxTotalFileBytes: size(
-    "Fine-tuning",
-    fileDefaults.maxTotalFileBytes,
-    "total size of stored files; beyond it, uploads get 507",
-  ),
-  fileTtl: age("Fine-tuning", fileDefaults.fileTtlMs, "how long a file is stored"),
-  maxTrainingJobs: count("Fine-tuning", jobDefaults.maxTrainingJobs, 1, "jobs that train at once"),
-  maxTrainingQueue: count(
-    "Fine-tuning",
-    jobDefaults.maxTrainingQueue,
-    1,
-    "jobs that may wait or be paused; further ones get 429",
-  ),
-  maxJobs: count(
-    "Fine-tuning",
-    jobDefaults.maxJobs,
-    1,
-    "jobs that are kept; beyond it, the oldest that have ended are dropped",
-  ),
-  jobTtl: age("Fine-tuning", jobDefaults.jobTtlMs, "how long a job is kept after its end"),
-  trainingThreads: open("Fine-tuning", "half of --threads", {
-    placeholder: "n",
-    parse: integer(1),
-    help: "threads of a job",
-  }),
-  trainingNice: given("Fine-tuning", 19, {
-    placeholder: "n",
-    parse: integer(0, 19),
-    help: "nice value of a job's process: 19 leaves it what the server does not need, 0 a fair share",
-  }),
-  maxTrainingTime: age(
-    "Fine-tuning",
-    24 * 3_600_000,
-    "how long a job may train; then it ends with what it has learned",
-  ),
-  pauseTrainingAt: count(
-    "Fine-tuning",
-    jobDefaults.pauseTrainingAt,
-    0,
-    "sequences that run or wait in the server at which jobs stop until it is quiet; 0 means never",
-  ),
-  loraPathRoot: open("Adapters", "off", {
-    placeholder: "folder",
-    parse: text,
-    help: "folder that holds every lora_path of POST /v1/load_lora_adapter",
-  }),
-  maxStoreBytes: size(
-    "Adapters",
-    storeDefaults.totalBytes,
-    "total size of stored adapters; beyond it, uploads get 507",
-  ),
-  maxAdapters: count("Adapters", storeDefaults.maxNames, 1, "stored adapters"),
-  scanInterval: time(
-    "Adapters",
-    storeDefaults.scanMs,
-    "how often the adapters folder is scanned for folders that operators added",
-  ),
-  lockTimeout: time(
-    "Adapters",
-    storeDefaults.lockWaitMs,
-    "how long a write to the store waits for another process that is writing",
-  ),
-  maxUploadBytes: size("Adapters", uploadDefaults.receivedBytes, "maximum size of an upload as received"),
-  maxUnpackedBytes: size("Adapters", uploadDefaults.unpackedBytes, "maximum size of an upload after unpacking"),
-  maxUploadEntries: count("Adapters", uploadDefaults.entries, 1, "entries of an uploaded tar"),
-  maxUploadDepth: count("Adapters", uploadDefaults.depth, 1, "depth of paths in an uploaded tar"),
-  maxUploads: count("Adapters", uploadDefaults.atOnce, 1, "uploads at once; further ones get 429"),
-  maxUploadsPerAddress: count(
-    "Adapters",
-    uploadDefaults.perClient,
-    0,
-    "uploads at once per client address; further ones get 429; 0 means no limit",
-  ),
-  uploadIdleTimeout: time("Adapters", uploadDefaults.idleMs, "how long an upload may send nothing"),
-  minUploadRate: given("Adapters", uploadDefaults.minRate, {
-    placeholder: "size",
-    parse: bytes(0),
-    shown: formatBytes(uploadDefaults.minRate),
-    help: "bytes per second that an upload must send, measured over each --upload-rate-window; 0 means no limit",
-  }),
-  uploadRateWindow: time("Adapters", uploadDefaults.rateWindowMs, "time over which --min-upload-rate is measured"),
-  uploadTimeout: time("Adapters", uploadDefaults.totalMs, "how long an upload may take in total"),
-  validationTimeout: time("Adapters", validationDefaults.timeoutMs, "how long the check of an adapter may take"),
-  maxValidations: count(
-    "Adapters",
-    validationDefaults.maxWaiting,
-    0,
-    "uploads that may wait for their check; further ones get 429",
-  ),
-  maxAdapterRank: count("Adapters", adapterLimits.maxRank, 1, "rank of an adapter"),
-  maxAdapterTensors: count("Adapters", adapterLimits.maxTensors, 1, "tensors of an adapter"),
-  maxAdapterHeaderBytes: size("Adapters", adapterLimits.maxHeaderBytes, "size of the header of an adapter's weights"),
-  maxAdapterConfigBytes: size("Adapters", adapterLimits.maxConfigBytes, "size of adapter_config.json"),
-  maxPatternSize: count(
-    "Adapters",
-    adapterLimits.maxPatternSize,
-    0,
-    "compiled size of all regular expressions in an adapter's config, in instructions",
-  ),
+  ...fineTuningOptions,
   logLevel: given("Logs", "info", {
     placeholder: "level",
     parse: oneOf("debug", "info", "warn", "error", "silent"),
