@@ -1,12 +1,13 @@
 /** What surrounds every view: navigation, the state of the connection, and the question for a key. */
 import { Adapters } from "./adapters/adapters.js";
+import { generation } from "./client/tasks.js";
 import { Compare } from "./compare/compare.js";
 import { KeyForm } from "./key-form.js";
 import { Load } from "./load/load.js";
 import { Bird, Icon } from "./parts/icon.js";
 import { hrefOf, route, type View, views } from "./route.js";
 import { connection, notice, server } from "./session.js";
-import { Tasks, taskBases } from "./tasks/tasks.js";
+import { basesWithForms, Tasks } from "./tasks/tasks.js";
 import { nextTheme, theme } from "./theme.js";
 import { Training } from "./training/training.js";
 
@@ -48,8 +49,8 @@ function Content() {
 
 /** What no base of this server can do is not shown. */
 function isServed(view: View): boolean {
-  if (view === "compare") return server.value?.bases?.some(({ text }) => text) ?? true;
-  return view !== "tasks" || taskBases().length > 0;
+  if (view === "compare") return server.value?.bases?.some(({ tasks }) => tasks.includes(generation)) ?? true;
+  return view !== "tasks" || basesWithForms().length > 0;
 }
 
 function Header() {

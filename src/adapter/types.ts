@@ -109,6 +109,8 @@ export interface AdapterSummary {
    * older summaries.
    */
   readonly alphas?: readonly number[];
+  /** How many labels the classification head has that it brings for a decoder; absent without one. */
+  readonly labels?: number;
   readonly warnings: readonly string[];
   /** Files of the folder that are not kept. */
   readonly ignored: readonly string[];

@@ -12,6 +12,7 @@ import type { ActivityBook, AdapterActivity } from "./activity.js";
 import { folderBelow } from "./allowed-folder.js";
 import type { AdapterNames } from "./catalog.js";
 import type { GatewayObserver } from "./observer.js";
+import { tasksOfAdapter } from "./served-tasks.js";
 
 export type StorePort = Pick<
   AdapterStore,
@@ -27,6 +28,8 @@ export interface AdapterInfo extends AdapterRecord {
   readonly tier: Tier;
   readonly pinned: boolean;
   readonly activity: AdapterActivity;
+  /** What it is for, by Hugging Face's names. */
+  readonly tasks: readonly string[];
 }
 
 /** An incoming adapter. */
@@ -51,6 +54,8 @@ export interface PackedAdapter {
 
 /** What holds the adapters of one base: its cache in host memory, its engine, and the book of their requests. */
 export interface AdapterHolder {
+  /** What the base is for, by Hugging Face's names. */
+  readonly tasks: readonly string[];
   readonly cache: CachePort;
   readonly engine: Pick<Engine, "stats">;
   readonly activity: ActivityBook;
@@ -259,9 +264,10 @@ export class Adapters {
 
   /** Texts of the store may quote an adapter's files, so they are made well-formed. */
   #info(record: AdapterRecord, active: ActiveAdapters): AdapterInfo {
-    const { cache, activity } = this.#deps.holderOf(record);
+    const { cache, activity, tasks } = this.#deps.holderOf(record);
     return {
       ...record,
+      tasks: tasksOfAdapter(tasks, record),
       tier: this.#tier(record, active),
       pinned: cache.state(record.weightsDigest).pinned,
       activity: activity.of(record.name),

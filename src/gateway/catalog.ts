@@ -7,6 +7,7 @@ import { LorikeetError } from "../base/errors.js";
 import { at, only } from "../base/list.js";
 import { isAlias, resolveAlias } from "../jobs/names.js";
 import type { WeightedAdapter } from "./requests.js";
+import { tasksOfAdapter } from "./served-tasks.js";
 
 /** The catalog's view of the adapter store. */
 export interface AdapterNames {
@@ -39,6 +40,8 @@ export interface BaseModel {
   readonly maxContext: number | null;
   /** Milliseconds since 1970. */
   readonly createdAt: number;
+  /** What it is for, by Hugging Face's names. */
+  readonly tasks: readonly string[];
 }
 
 /** A model that requests may name. */
@@ -51,6 +54,8 @@ export interface Model {
   /** The base model, for an adapter. */
   readonly parent: string | null;
   readonly maxContext: number | null;
+  /** What it is for, by Hugging Face's names. */
+  readonly tasks: readonly string[];
 }
 
 export class Catalog {
@@ -174,13 +179,14 @@ export class Catalog {
   }
 
   #baseModel(name: string): Model {
-    const { createdAt, maxContext, names } = this.#base;
-    return { name, createdAt, root: names[0], parent: null, maxContext };
+    const { createdAt, maxContext, names, tasks } = this.#base;
+    return { name, createdAt, root: names[0], parent: null, maxContext, tasks };
   }
 
-  #adapterModel({ name, createdAt, digest }: AdapterRecord): Model {
-    const { maxContext, names } = this.#base;
-    return { name, createdAt, root: digest, parent: names[0], maxContext };
+  #adapterModel(record: AdapterRecord): Model {
+    const { name, createdAt, digest: root } = record;
+    const { maxContext, names, tasks } = this.#base;
+    return { name, createdAt, root, parent: names[0], maxContext, tasks: tasksOfAdapter(tasks, record) };
   }
 }
 

@@ -18,6 +18,7 @@ import { type ModelGateway, type ModelStats, modelStats } from "./model-gateway.
 import { ObserverSet } from "./observer.js";
 import { type GatewayOptions, gatewayDefaults, type RequestBounds } from "./options.js";
 import { type SamplingDefaults, samplingDefaults } from "./sampling.js";
+import { generation, tasksOfDecoder } from "./served-tasks.js";
 import { type TaskGateway, type TaskModelParts, taskUseCases } from "./tasks/task-gateway.js";
 import { Tokenization } from "./tokenize.js";
 
@@ -103,7 +104,9 @@ export function createGateway(parts: GatewayParts): Gateway {
   const activity = new ActivityBook();
   const observer = new ObserverSet();
   const createdAt = Date.now();
-  const base = { names: model.names, maxContext, createdAt };
+  const generates = model.generates !== false;
+  const tasks = model.source ? [model.source.task, generation] : tasksOfDecoder(parts.rows ?? null, generates);
+  const base = { names: model.names, maxContext, createdAt, tasks };
   const mixing = { mixtures, maxMixtures: options.maxMixtures };
   const catalog = new Catalog(base, store, mixing, (digest) => cache.prefetch(digest));
   const encoding = new EncodeBudget(options.maxQueuedCharacters);
@@ -139,11 +142,11 @@ export function createGateway(parts: GatewayParts): Gateway {
     bounds,
     prompts,
     encoding,
-    refusal: model.generates === false ? noText(model.names[0]) : null,
+    refusal: generates ? null : noText(model.names[0]),
     stopIds: model.stopIds,
     defaults: defaultsOf(options.generationConfig, model),
   });
-  const holder = { cache, engine, activity };
+  const holder = { cache, engine, activity, tasks };
   const adapters = new Adapters({
     ...{ store, observer, logger },
     holderOf: () => holder,

@@ -63,7 +63,10 @@ test("a program gets JSON, and every link in it works", async () => {
     const facts: Record<"name" | "bases" | "instance" | "permissions", unknown> & { links: Record<string, string> } =
       JSON.parse(await answer.text());
     assert.deepEqual(facts.permissions, { adapters: true, fine_tuning: false });
-    assert.deepEqual([facts.name, facts.bases], ["lorikeet", [{ name: "base", text: true, task: null }]]);
+    assert.deepEqual(
+      [facts.name, facts.bases],
+      ["lorikeet", [{ name: "base", text: true, task: null, tasks: ["text-generation"] }]],
+    );
     instances.add(facts.instance);
     for (const path of Object.values(facts.links)) assert.equal((await fetch(rig.url + path)).status, 200, path);
   }

@@ -66,6 +66,14 @@ async function withTokenizer(source: string): Promise<AsyncDisposable & { path: 
   return { path, [Symbol.asyncDispose]: () => rm(folder, { recursive: true }) };
 }
 
+/** What the models of a server are for, as it lists them. */
+async function tasksOf(url: string): Promise<Record<string, string[]>> {
+  const { data } = JSON.parse(await (await fetch(`${url}/v1/models`)).text());
+  return Object.fromEntries(data.map(({ id, tasks }: { id: string; tasks: string[] }) => [id, tasks]));
+}
+
+const ofVectors = ["feature-extraction", "sentence-similarity"];
+
 const sigmoid = (value: number): number => 1 / (1 + Math.exp(-value));
 
 function softmax(logits: ArrayLike<number>): Float32Array {
@@ -167,6 +175,17 @@ describe("adapters with a classification head", () => {
     assert.equal(completion.status, 200);
   });
 
+  test("are listed as classifiers, beside the base and adapters that write", async () => {
+    const written = ["text-generation", ...ofVectors];
+    const labelled = ["text-classification", ...ofVectors];
+    const all = { llama: written, dora: labelled, one: labelled, plain: written, three: labelled };
+    assert.deepEqual(await tasksOf(service.url), all);
+    const { tasks } = JSON.parse(await (await fetch(`${service.url}/v1/adapters/three`)).text());
+    assert.deepEqual(tasks, labelled);
+    const { bases } = JSON.parse(await (await fetch(service.url)).text());
+    assert.deepEqual(bases, [{ name: "llama", text: true, task: null, tasks: written }]);
+  });
+
   test("an adapter without one, and the base, classify nothing", async () => {
     for (const name of ["plain", "llama"]) {
       const { error } = await classify({ model: name, input: texts[0] });
@@ -242,5 +261,7 @@ describe("a base that is a classifier", () => {
     const refused = await post(service.url, "/v1/completions", { prompt: texts[0], max_tokens: 2 });
     assert.match(await refused.text(), /is a classifier, which generates no text; \/classify answers/);
     assert.equal(refused.status, 422);
+    const labelled = ["text-classification", ...ofVectors];
+    assert.deepEqual(await tasksOf(service.url), { judge: labelled, own: labelled });
   });
 });

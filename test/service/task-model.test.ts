@@ -86,7 +86,10 @@ describe("a policy", () => {
       outputs: [{ name: "q_values", datatype: "FP32", shape: [-1, 2] }],
     });
     const { data } = await get("/v1/models");
-    assert.deepEqual([data.length, data[0].id, data[0].max_model_len], [1, "policy-mlp", null]);
+    assert.deepEqual(
+      [data.length, data[0].id, data[0].max_model_len, data[0].tasks],
+      [1, "policy-mlp", null, ["tensors"]],
+    );
   });
 
   test("nested and flat data are the same tensor", async () => {

@@ -63,7 +63,9 @@ test("the client lists, uploads, shows, pins and removes adapters", async () => 
   await using rig = await openServerRig({ script });
   const client = clientOf(rig);
   assert.equal(await client.isReady(), true);
-  assert.deepEqual((await client.server()).bases, [{ name: "base", text: true, task: null }]);
+  assert.deepEqual((await client.server()).bases, [
+    { name: "base", text: true, task: null, tasks: ["text-generation"] },
+  ]);
   const stored = await client.upload("org/plays", tarOf("one"), { replace: false });
   assert.deepEqual([stored.outcome, stored.name], ["created", "org/plays"]);
   await assert.rejects(client.upload("org/plays", tarOf("two"), { replace: false }), { code: "precondition_failed" });

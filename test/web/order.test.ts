@@ -8,6 +8,7 @@ const adapterOf = (name: string, size: number, tier: AdapterInfo["tier"]): Adapt
   ...{
     name,
     base: name,
+    tasks: [],
     digest: "",
     rank: size,
     dora: false,

@@ -4,12 +4,22 @@ import { test } from "node:test";
 import { Draws } from "../../src/train/random.js";
 import { startState as recipeStart, step as recipeStep, worlds } from "../../tools/recipes/bases/cart-pole.js";
 import { teacher } from "../../tools/recipes/bases/policy-play.js";
-import { readResult } from "../../web/client/tasks.js";
+import { formsOf, readResult } from "../../web/client/tasks.js";
 import { readTensor, shapeFor, shownValues } from "../../web/client/tensors.js";
 import { summaryOf } from "../../web/parts/summary.js";
 import { type Action, isPolicyOfCartPole, observationOf, step } from "../../web/tasks/cart-pole.js";
 import { type Ended, Game } from "../../web/tasks/episode.js";
 import { inkOf } from "../../web/tasks/ink.js";
+
+test("a base has a form for what it and its adapters do, but for what is compared and for bare vectors", () => {
+  const vectors = ["feature-extraction", "sentence-similarity"];
+  const writer = ["text-generation", ...vectors];
+  const classifier = ["text-classification", ...vectors];
+  assert.deepEqual(formsOf(writer, [writer]), ["sentence-similarity"]);
+  assert.deepEqual(formsOf(writer, [writer, classifier]), ["text-classification", "sentence-similarity"]);
+  assert.deepEqual(formsOf(["translation", "text-generation"], []), ["translation"]);
+  assert.deepEqual(formsOf(["feature-extraction"], []), ["feature-extraction"]);
+});
 
 test("each pipeline's answer has a form that can be shown, and any other is kept as it is", () => {
   const label = { label: "7", score: 0.9 };
@@ -26,6 +36,7 @@ test("each pipeline's answer has a form that can be shown, and any other is kept
   });
   assert.deepEqual(readResult([{ translation_text: "Guten Tag" }], "translation"), { kind: "text", text: "Guten Tag" });
   assert.deepEqual(readResult([[0.1, 0.2]], "feature-extraction"), { kind: "other", value: [[0.1, 0.2]] });
+  assert.deepEqual(readResult([0.25], "sentence-similarity"), { kind: "similarity", score: 0.25 });
   assert.deepEqual(readResult({ x: 1 }, "other"), { kind: "other", value: { x: 1 } });
 });
 

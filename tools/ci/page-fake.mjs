@@ -17,12 +17,14 @@ const nameOf = (index) => (index === 0 ? hostile : `adapter-${String(index).padS
 
 /** One adapter is of the base that has a task. */
 const baseOf = (index) => (index === 3 ? "digits" : "base");
+const tasksOf = (base) => [base === "digits" ? "image-classification" : "text-generation"];
 
 const adapterOf = (index) => ({
   ...{
     name: nameOf(index),
     object: "adapter",
     base: baseOf(index),
+    tasks: index === 4 ? ["text-classification"] : tasksOf(baseOf(index)),
     digest: `sha256:${index}`,
     rank: 8,
     dora: false,
@@ -61,24 +63,26 @@ export async function startFake() {
       instance: "fake",
       permissions: { adapters: true, fine_tuning: false },
       bases: [
-        { name: "base", text: true, task: null },
-        { name: "digits", text: false, task: "image-classification" },
+        { name: "base", text: true, task: null, tasks: tasksOf("base") },
+        { name: "digits", text: false, task: "image-classification", tasks: tasksOf("digits") },
       ],
     }),
   );
   app.get("/ready", (_req, res) => res.json({ status: "ready" }));
   app.get("/metrics", (_req, res) => res.send(`lorikeet_batch_rows_sum ${Date.now()}\nvllm:num_requests_running 1\n`));
   app.get("/v1/models", (_req, res) => {
-    const models = adapters.map(({ name, base }) => ({ id: name, root: name, parent: base, max_model_len: 8192 }));
-    res.json({ data: [{ id: "base", root: "base", parent: null, max_model_len: 8192 }, ...models] });
+    const modelOf = ({ name, base, tasks }) => ({ id: name, root: name, parent: base, max_model_len: 8192, tasks });
+    res.json({ data: [{ name: "base", base: null, tasks: tasksOf("base") }, ...adapters].map(modelOf) });
   });
   app.get("/v1/adapters", (_req, res) => res.json({ data: adapters }));
   app.get("/v1/adapters/:name/card", (req, res) => res.json({ name: req.params.name, ...card }));
-  app.post(["/v1/models/digits", `/v1/models/${nameOf(3)}`], (_req, res) =>
-    res.json([
-      { label: hostile, score: 0.75 },
-      { label: "7", score: 0.25 },
-    ]),
+  app.post(
+    ["digits", nameOf(3)].map((name) => `/v1/models/${name}/pipeline/image-classification`),
+    (_req, res) =>
+      res.json([
+        { label: hostile, score: 0.75 },
+        { label: "7", score: 0.25 },
+      ]),
   );
   app.use((_req, res) =>
     res.status(409).json({ error: { message: hostile, code: "conflict", faults: [hostile, "b"] } }),

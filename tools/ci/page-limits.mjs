@@ -134,7 +134,11 @@ async function examine(browser, { url }) {
   await loadAxe(page);
   const views = {
     compare: `await until(() => all(".column").length === 3, "columns"); fill(await field("Max tokens"), "20"); await press("Run"); await until(idle, "an answer"); one(".check input").click();
-      all("[aria-label='Copy as a program']")[0].click(); all(".mix")[0].click(); one(".tokens span[data-index]").dispatchEvent(new PointerEvent("pointerover", { bubbles: true }));`,
+      all("[aria-label='Copy as a program']")[0].click(); all(".mix")[0].click();
+      const offered = all("#models-2 option").map(({ value }) => value);
+      if (!offered.includes("adapter-00005") || offered.includes("adapter-00004")) throw new Error("a classifier is offered as a writer");
+      fill(all(".picker")[2], "adapter-00004"); await until(() => named("Open it under Tasks"), "where it is of use");
+      one(".tokens span[data-index]").dispatchEvent(new PointerEvent("pointerover", { bubbles: true }));`,
     adapters: `location.hash = "#/adapters"; await until(() => one(".adapter-table"), "the table");`,
     card: `named("adapter-00002", "a").click(); await until(() => one("dialog .markdown"), "a card");`,
     upload: `await press("Replace"); await until(() => one(".drop"), "the dialog");`,

@@ -1,4 +1,5 @@
 /** Where an adapter can be tried, on an example of its author or on what was compared last. */
+import { formsOf, generation } from "../client/tasks.js";
 import type { AdapterInfo, Example } from "../client/types.js";
 import { settings, toParameters } from "../compare/settings.js";
 import { modelTarget } from "../compare/target.js";
@@ -12,11 +13,14 @@ export interface TryLink {
 }
 
 /** null where this server has no view that asks the adapter. */
-export function tryLinkOf({ name, base }: Pick<AdapterInfo, "name" | "base">, example?: Example): TryLink | null {
+export function tryLinkOf(adapter: Pick<AdapterInfo, "name" | "base" | "tasks">, example?: Example): TryLink | null {
+  const { name, base, tasks } = adapter;
   const served = server.value?.bases?.find((each) => each.name === base);
-  if (served?.text) return { isComparison: true, href: compareHref(name, served.name, example) };
-  if (!served || served.task === null) return null;
-  const parameters = new URLSearchParams({ base: served.name, model: name });
+  if (!served) return null;
+  const [task] = formsOf([], [tasks]);
+  if (tasks.includes(generation)) return { isComparison: true, href: compareHref(name, served.name, example) };
+  if (task === undefined) return null;
+  const parameters = new URLSearchParams({ base: served.name, task, model: name });
   if (example) parameters.set("text", example.text);
   return { isComparison: false, href: hrefOf("tasks", parameters) };
 }

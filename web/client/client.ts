@@ -102,13 +102,13 @@ export class ApiClient {
     return (await this.#checked(`${adapterPath(name)}/download`)).blob();
   }
 
-  /** Hugging Face's pipeline of a model, on a text or on a picture's bytes. */
-  pipeline(name: string, input: string | Blob): Promise<unknown> {
-    const isText = typeof input === "string";
-    return this.#json(`v1/models/${modelPath(name)}`, {
+  /** Hugging Face's pipeline of a task, on a picture's bytes or on what JSON holds, such as a text. */
+  pipeline(name: string, task: string, input: string | object | Blob): Promise<unknown> {
+    const isPicture = input instanceof Blob;
+    return this.#json(`v1/models/${modelPath(name)}/pipeline/${task}`, {
       method: "POST",
-      headers: { "content-type": isText ? "application/json" : input.type || "application/octet-stream" },
-      body: isText ? JSON.stringify({ inputs: input }) : input,
+      headers: { "content-type": isPicture ? input.type || "application/octet-stream" : "application/json" },
+      body: isPicture ? input : JSON.stringify({ inputs: input }),
     });
   }
 

@@ -26,7 +26,21 @@ export type TaskResult =
   | { readonly kind: "spans"; readonly spans: readonly Span[] }
   | { readonly kind: "boxes"; readonly boxes: readonly Box[] }
   | { readonly kind: "text"; readonly text: string }
+  /** How alike two texts are, as the model sees them: at most 1. */
+  | { readonly kind: "similarity"; readonly score: number }
   | { readonly kind: "other"; readonly value: unknown };
+
+export const generation = "text-generation";
+export const similarity = "sentence-similarity";
+
+/** What of a base and its adapters has a form of its own. What is written is compared, and vectors are shown by what they say of two texts. */
+export function formsOf(base: readonly string[], adapters: readonly (readonly string[])[]): readonly string[] {
+  const all = [...new Set([...adapters.flat(), ...base])];
+  const isShownByAnother = (task: string): boolean =>
+    task === generation || (task === "feature-extraction" && all.includes(similarity));
+  const isOwn = (task: string): boolean => task !== similarity;
+  return all.filter((task) => !isShownByAnother(task)).sort((a, b) => Number(isOwn(b)) - Number(isOwn(a)));
+}
 
 const textFields = ["translation_text", "summary_text", "generated_text"];
 
@@ -35,6 +49,7 @@ export function readResult(answer: unknown, task: string): TaskResult {
   const list = unwrapped(answer);
   if (!list) return { kind: "other", value: answer };
   const [first] = list;
+  if (task === similarity && typeof first === "number") return { kind: "similarity", score: first };
   for (const name of textFields) {
     const text = fieldOf(first, name);
     if (typeof text === "string") return { kind: "text", text };

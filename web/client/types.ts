@@ -15,6 +15,8 @@ export interface BaseInfo {
   readonly name: string;
   readonly text: boolean;
   readonly task: string | null;
+  /** What it is for, by Hugging Face's names; its adapters may do other things. */
+  readonly tasks: readonly string[];
 }
 
 export interface ModelInfo {
@@ -23,6 +25,7 @@ export interface ModelInfo {
   /** null for the base. */
   readonly parent: string | null;
   readonly max_model_len: number | null;
+  readonly tasks: readonly string[];
 }
 
 export type Tier = "device" | "host" | "disk";
@@ -32,6 +35,8 @@ export interface AdapterInfo {
   readonly name: string;
   /** The name of its base. */
   readonly base: string | null;
+  /** What it is for, by Hugging Face's names. */
+  readonly tasks: readonly string[];
   readonly digest: string;
   readonly rank: number;
   readonly dora: boolean;

@@ -1,11 +1,12 @@
 /** One column: what it asks, its answer, and how fast it comes. */
 import { useState } from "preact/hooks";
+import { tryLinkOf } from "../adapters/compare-link.js";
 import { formatNumber } from "../parts/format.js";
 import { Icon } from "../parts/icon.js";
 import type { Answer } from "./answer.js";
 import { CopyAs } from "./copy-as-menu.js";
 import { MixtureEditor } from "./mixture-editor.js";
-import { models, summaries } from "./models.js";
+import { type AdapterOfTask, models, summaries } from "./models.js";
 import { formatTarget, modelTarget, type Target } from "./target.js";
 import { Tokens } from "./tokens.js";
 
@@ -23,6 +24,7 @@ export function Column({ index, target, answer, isShaded, onTarget, onRemove }: 
   const name = formatTarget(target);
   const [isCopying, setCopying] = useState(false);
   const summary = summaries.value.get(name) ?? "";
+  const other = models.value?.others.get(name);
   return (
     <section class={`column card c${index}`} aria-label={`Column ${index + 1}: ${name}`}>
       <header>
@@ -54,6 +56,7 @@ export function Column({ index, target, answer, isShaded, onTarget, onRemove }: 
           </button>
         ) : null}
       </header>
+      {other ? <OtherTask adapter={other} /> : null}
       {summary === "" ? null : <p class="muted summary">{summary}</p>}
       <MixtureEditor target={target} onTarget={onTarget} />
       {isCopying ? <CopyAs target={target} /> : null}
@@ -69,6 +72,17 @@ export function Column({ index, target, answer, isShaded, onTarget, onRemove }: 
         ) : null}
       </footer>
     </section>
+  );
+}
+
+/** Says of an adapter that an address or a reader named what it is for instead of writing. */
+function OtherTask({ adapter }: { readonly adapter: AdapterOfTask }) {
+  const link = tryLinkOf(adapter);
+  return (
+    <p class="notice">
+      {adapter.name} was not trained to write, but for {adapter.tasks[0]}.{" "}
+      {link ? <a href={link.href}>Open it under Tasks</a> : null}
+    </p>
   );
 }
 

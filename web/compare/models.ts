@@ -1,5 +1,6 @@
 /** The models that columns can ask, and examples to try them with, as the adapters' authors wrote them. */
 import { signal } from "@preact/signals";
+import { generation } from "../client/tasks.js";
 import type { AdapterCard, Example, ModelInfo } from "../client/types.js";
 import { summaryOf } from "../parts/summary.js";
 import { client, noteFailure, server } from "../session.js";
@@ -9,11 +10,19 @@ export interface Models {
   /** The first base that generates text. */
   readonly base: string;
   readonly maxContext: number | null;
-  /** Bases that generate text, and their adapters. */
+  /** Bases and adapters that write texts. */
   readonly names: readonly string[];
   readonly adapters: readonly string[];
   /** The base of each adapter. */
   readonly parents: ReadonlyMap<string, string>;
+  /** Adapters of these bases that were trained for something else, such as labels. They are not offered. */
+  readonly others: ReadonlyMap<string, AdapterOfTask>;
+}
+
+export interface AdapterOfTask {
+  readonly name: string;
+  readonly base: string;
+  readonly tasks: readonly string[];
 }
 
 export interface Preset extends Example {
@@ -40,18 +49,22 @@ export async function loadModels(): Promise<void> {
 }
 
 function modelsOf(listed: readonly ModelInfo[]): Models {
-  const bases = (server.value?.bases ?? []).filter(({ text }) => text).map(({ name }) => name);
-  const parents = new Map(
-    listed.flatMap(({ id, parent }) => (parent !== null && bases.includes(parent) ? [[id, parent] as const] : [])),
-  );
-  const adapters = [...parents.keys()];
+  const writes = ({ tasks }: { readonly tasks: readonly string[] }): boolean => tasks.includes(generation);
+  const bases = (server.value?.bases ?? []).filter(writes).map(({ name }) => name);
+  const found = listed.flatMap((model) => {
+    const { id: name, parent: base, tasks } = model;
+    return base !== null && bases.includes(base) ? [{ name, base, tasks }] : [];
+  });
+  const writers = found.filter(writes);
+  const adapters = writers.map(({ name }) => name);
   const [base = ""] = bases;
   return {
     base,
     maxContext: listed.find(({ id }) => id === base)?.max_model_len ?? null,
     names: [...bases, ...adapters],
     adapters,
-    parents,
+    parents: new Map(writers.map(({ name, base }) => [name, base])),
+    others: new Map(found.filter((model) => !writes(model)).map((model) => [model.name, model])),
   };
 }
 

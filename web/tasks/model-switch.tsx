@@ -3,12 +3,20 @@ import { useEffect, useState } from "preact/hooks";
 import { adapters } from "../adapters/live.js";
 import type { AdapterCard } from "../client/types.js";
 import { summaryOf } from "../parts/summary.js";
-import { client } from "../session.js";
+import { client, server } from "../session.js";
 
-/** The chosen model, or the base while no such adapter is served, and the base's adapters. */
-export function useModels(base: string, chosen: string): { readonly model: string; readonly own: readonly string[] } {
-  const own = adapters.value?.filter((adapter) => adapter.base === base).map(({ name }) => name) ?? [];
-  return { model: adapters.value === null || own.includes(chosen) ? chosen : base, own };
+/** Those that serve a task, and of them the chosen one, or the first while no such model is served. */
+export function useModels(
+  base: string,
+  task: string,
+  chosen: string,
+): { readonly model: string; readonly names: readonly string[] } {
+  const served = [
+    ...(server.value?.bases ?? []).filter(({ name }) => name === base),
+    ...(adapters.value ?? []).filter((adapter) => adapter.base === base),
+  ];
+  const names = served.filter(({ tasks }) => tasks.includes(task)).map(({ name }) => name);
+  return { model: adapters.value === null || names.includes(chosen) ? chosen : (names[0] ?? base), names };
 }
 
 /** The card of an adapter; null for a base, and for a card that cannot be read. */
@@ -32,17 +40,17 @@ export function useCard(base: string, model: string): AdapterCard | null {
 interface ModelSwitchProps {
   readonly base: string;
   readonly model: string;
-  readonly own: readonly string[];
+  readonly names: readonly string[];
   readonly card: AdapterCard | null;
   readonly onSwitch: (name: string) => void;
 }
 
-export function ModelSwitch({ base, model, own, card, onSwitch }: ModelSwitchProps) {
+export function ModelSwitch({ base, model, names, card, onSwitch }: ModelSwitchProps) {
   const summary = model === base ? "The base, without an adapter." : summaryOf(card?.readme ?? null);
   return (
     <div class="model-switch">
       <div class="segments" role="group" aria-label="Model">
-        {[base, ...own].map((name) => (
+        {names.map((name) => (
           <button key={name} type="button" aria-pressed={name === model} onClick={() => onSwitch(name)}>
             {name}
           </button>

@@ -17,6 +17,8 @@ export function Result({ result, text, picture }: ResultProps) {
       return <Spans spans={result.spans} text={text ?? ""} />;
     case "boxes":
       return picture ? <Boxes boxes={result.boxes} picture={picture} /> : <Labels labels={result.boxes} />;
+    case "similarity":
+      return <Similarity score={result.score} />;
     case "text":
       return <p class="answer">{result.text}</p>;
     case "other":
@@ -37,6 +39,19 @@ function Labels({ labels }: { readonly labels: readonly Label[] }) {
           <span class="figure">{percent(score)}</span>
         </li>
       ))}
+    </ul>
+  );
+}
+
+/** Vectors may point away from each other; a bar shows how near they are. */
+function Similarity({ score }: { readonly score: number }) {
+  return (
+    <ul class="label-bars">
+      <li>
+        <span>similarity</span>
+        <meter min={0} max={1} value={score} aria-hidden="true" />
+        <span class="figure">{score.toFixed(3)}</span>
+      </li>
     </ul>
   );
 }

@@ -1,7 +1,7 @@
-/** A base with a task: a form for its input, and its answer with each adapter that the reader switches to. */
+/** A form for each task of a base and its adapters, and its answer with each model that the reader switches to. */
 import { useEffect, useRef, useState } from "preact/hooks";
-import { refresh } from "../adapters/live.js";
-import { readResult, type TaskResult } from "../client/tasks.js";
+import { adapters, listFault, refresh } from "../adapters/live.js";
+import { formsOf, readResult, similarity, type TaskResult } from "../client/tasks.js";
 import type { BaseInfo, Example } from "../client/types.js";
 import { route } from "../route.js";
 import { client, noteFailure, server } from "../session.js";
@@ -22,42 +22,76 @@ interface Answered {
 const ofTensors: ReadonlySet<string> = new Set(["tensors", "reinforcement-learning"]);
 const ofPictures: ReadonlySet<string> = new Set(["image-classification", "object-detection"]);
 
-export const taskBases = (): readonly BaseInfo[] => (server.value?.bases ?? []).filter(({ task }) => task !== null);
+const formsOfBase = ({ name, tasks }: BaseInfo): readonly string[] =>
+  formsOf(
+    tasks,
+    (adapters.value ?? []).filter(({ base }) => base === name).map((adapter) => adapter.tasks),
+  );
+
+export const basesWithForms = (): readonly BaseInfo[] =>
+  (server.value?.bases ?? []).filter((base) => formsOfBase(base).length > 0);
 
 export function Tasks() {
-  const bases = taskBases();
   const { parameters } = route.value;
-  const linked = parameters.get("base");
-  const [chosen, setChosen] = useState(linked);
-  const base = bases.find(({ name }) => name === chosen) ?? bases[0];
+  const [chosen, setChosen] = useState({ base: parameters.get("base"), task: parameters.get("task") });
   useEffect(() => void refresh(), []);
-  if (!base) return null;
+  const bases = basesWithForms();
+  const base = bases.find(({ name }) => name === chosen.base) ?? bases[0];
+  // Which tasks there are depends on the adapters.
+  if (!base || (adapters.value === null && listFault.value === null)) return null;
+  const tasks = formsOfBase(base);
+  const task = tasks.find((each) => each === chosen.task) ?? tasks[0] ?? "";
+  const isLinked = base.name === parameters.get("base") && task === (parameters.get("task") ?? task);
+  const first = { model: isLinked ? parameters.get("model") : null, text: isLinked ? parameters.get("text") : null };
+  const shared = { base: base.name, task, first };
   return (
     <section aria-label="Tasks">
       <div class="toolbar">
         <h1>Tasks</h1>
         {bases.length > 1 ? (
-          <div class="segments" role="group" aria-label="Base">
-            {bases.map(({ name }) => (
-              <button key={name} type="button" aria-pressed={name === base.name} onClick={() => setChosen(name)}>
-                {name}
-              </button>
-            ))}
-          </div>
+          <Choice
+            label="Base"
+            names={bases.map(({ name }) => name)}
+            chosen={base.name}
+            onChoose={(name) => setChosen({ base: name, task: null })}
+          />
         ) : null}
-        <span class="tag">{base.task}</span>
+        {tasks.length > 1 ? (
+          <Choice
+            label="Task"
+            names={tasks}
+            chosen={task}
+            onChoose={(name) => setChosen({ base: base.name, task: name })}
+          />
+        ) : (
+          <span class="tag">{task}</span>
+        )}
       </div>
-      {ofTensors.has(base.task ?? "") ? (
-        <TensorTask key={base.name} base={base.name} first={base.name === linked ? parameters.get("model") : null} />
+      {ofTensors.has(task) ? (
+        <TensorTask key={base.name} {...shared} />
       ) : (
-        <TaskForm
-          key={base.name}
-          base={base.name}
-          task={base.task ?? ""}
-          first={base.name === linked ? { model: parameters.get("model"), text: parameters.get("text") } : null}
-        />
+        <TaskForm key={`${base.name} ${task}`} {...shared} />
       )}
     </section>
+  );
+}
+
+interface ChoiceProps {
+  readonly label: string;
+  readonly names: readonly string[];
+  readonly chosen: string;
+  readonly onChoose: (name: string) => void;
+}
+
+function Choice({ label, names, chosen, onChoose }: ChoiceProps) {
+  return (
+    <div class="segments" role="group" aria-label={label}>
+      {names.map((name) => (
+        <button key={name} type="button" aria-pressed={name === chosen} onClick={() => onChoose(name)}>
+          {name}
+        </button>
+      ))}
+    </div>
   );
 }
 
@@ -65,27 +99,29 @@ interface TaskFormProps {
   readonly base: string;
   readonly task: string;
   /** What an address chose. */
-  readonly first: { readonly model: string | null; readonly text: string | null } | null;
+  readonly first: { readonly model: string | null; readonly text: string | null };
 }
 
 function TaskForm({ base, task, first }: TaskFormProps) {
-  const [chosen, setChosen] = useState(first?.model ?? base);
-  const [text, setText] = useState(first?.text ?? "");
+  const [chosen, setChosen] = useState(first.model ?? base);
+  const [text, setText] = useState(first.text ?? "");
+  const [other, setOther] = useState("");
   const [picture, setPicture] = useState<Blob | null>(null);
   const [answered, setAnswered] = useState<Answered | null>(null);
   const [fault, setFault] = useState<string | null>(null);
   /** Counts what was asked: only the last answer is shown. */
   const asks = useRef(0);
   const takesPictures = ofPictures.has(task);
-  const { model, own } = useModels(base, chosen);
+  const isPair = task === similarity;
+  const { model, names } = useModels(base, task, chosen);
   const card = useCard(base, model);
   const ask = async (asked: string, given: Blob | null, written = text): Promise<void> => {
-    const input = takesPictures ? given : written;
-    if (input === null || input === "") return;
+    const input = isPair ? { source_sentence: written, sentences: [other] } : takesPictures ? given : written;
+    if (input === null || input === "" || (isPair && (written === "" || other === ""))) return;
     const count = ++asks.current;
     const startedAt = performance.now();
     try {
-      const result = readResult(await client.pipeline(asked, input), task);
+      const result = readResult(await client.pipeline(asked, task, input), task);
       const ms = performance.now() - startedAt;
       if (count !== asks.current) return;
       setAnswered({ model: asked, result, text: takesPictures ? null : written, picture: given, ms });
@@ -112,7 +148,7 @@ function TaskForm({ base, task, first }: TaskFormProps) {
           void ask(model, picture);
         }}
       >
-        <ModelSwitch base={base} model={model} own={own} card={card} onSwitch={switchTo} />
+        <ModelSwitch base={base} model={model} names={names} card={card} onSwitch={switchTo} />
         {takesPictures ? (
           <PictureInput onPicture={setPicture} />
         ) : (
@@ -121,7 +157,13 @@ function TaskForm({ base, task, first }: TaskFormProps) {
               Text
               <textarea rows={4} value={text} onInput={({ currentTarget }) => setText(currentTarget.value)} />
             </label>
-            {card && card.examples.length > 0 ? (
+            {isPair ? (
+              <label>
+                Another text
+                <textarea rows={4} value={other} onInput={({ currentTarget }) => setOther(currentTarget.value)} />
+              </label>
+            ) : null}
+            {card && !isPair && card.examples.length > 0 ? (
               <Examples
                 examples={card.examples}
                 onChoose={(example) => {

@@ -7,11 +7,18 @@ import { CartView } from "./cart-view.js";
 import { ModelSwitch, useCard, useModels } from "./model-switch.js";
 import { TensorForm } from "./tensor-form.js";
 
-export function TensorTask({ base, first }: { readonly base: string; readonly first: string | null }) {
+interface TensorTaskProps {
+  readonly base: string;
+  readonly task: string;
+  /** What an address chose. */
+  readonly first: { readonly model: string | null };
+}
+
+export function TensorTask({ base, task, first }: TensorTaskProps) {
   const [metadata, setMetadata] = useState<ModelMetadata | null>(null);
   const [fault, setFault] = useState<string | null>(null);
-  const [chosen, setChosen] = useState(first ?? base);
-  const { model, own } = useModels(base, chosen);
+  const [chosen, setChosen] = useState(first.model ?? base);
+  const { model, names } = useModels(base, task, chosen);
   const card = useCard(base, model);
   useEffect(() => {
     client.metadata(base).then(setMetadata, (error: unknown) => setFault(noteFailure(error)));
@@ -19,7 +26,7 @@ export function TensorTask({ base, first }: { readonly base: string; readonly fi
   if (metadata === null) return fault === null ? null : <p class="fault">{fault}</p>;
   return (
     <div class="card task-input">
-      <ModelSwitch base={base} model={model} own={own} card={card} onSwitch={setChosen} />
+      <ModelSwitch base={base} model={model} names={names} card={card} onSwitch={setChosen} />
       {isPolicyOfCartPole(metadata) ? (
         <CartView model={model} />
       ) : (

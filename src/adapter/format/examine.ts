@@ -116,7 +116,8 @@ export async function examine(
     checkDigest(found, options.expectedDigest, label);
     warnings.push(...notes, ...baseWarning(config, options.baseNames ?? []));
     const { ignored } = survey;
-    const summary = summarize(plan, config.method.hasGains, base, { digest: found, warnings, ignored });
+    const own = isTaskBase(base) || outputs === null ? {} : { labels: outputs };
+    const summary = summarize(plan, config.method.hasGains, base, { digest: found, ...own, warnings, ignored });
     return { summary, config: config.canonical, ...plan, labels };
   } finally {
     await file?.close();
@@ -186,7 +187,7 @@ function summarize(
   { modules, saved }: Pick<AdapterPlan, "modules" | "saved">,
   hasGains: boolean,
   base: AdapterBase | null,
-  rest: Pick<AdapterSummary, "digest" | "warnings" | "ignored">,
+  rest: Pick<AdapterSummary, "digest" | "labels" | "warnings" | "ignored">,
 ): Omit<AdapterSummary, "weightsDigest"> {
   const rank = modules.reduce((most, module) => Math.max(most, module.rank), 0);
   const scales = modules.map(({ scale }) => scale);

@@ -40,6 +40,7 @@ const storedSchema = v.object({
     activeBytes: count,
     scales: v.object({ min: v.number(), max: v.number() }),
     alphas: v.exactOptional(v.array(v.number())), // absent in older summaries
+    labels: v.exactOptional(count),
     warnings: v.array(text),
     ignored: v.array(text),
   }),

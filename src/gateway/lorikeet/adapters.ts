@@ -11,6 +11,8 @@ export interface AdapterObject {
   readonly object: "adapter";
   /** The served name of its base. */
   readonly base: string | null;
+  /** What it is for, by Hugging Face's names. */
+  readonly tasks: readonly string[];
   readonly digest: string;
   readonly weights_digest: string;
   readonly rank: number;
@@ -36,6 +38,7 @@ export function adapterObject(info: AdapterInfo): AdapterObject {
     name: info.name,
     object: "adapter",
     base: info.base,
+    tasks: info.tasks,
     digest: info.digest,
     weights_digest: info.weightsDigest,
     rank: info.rank,

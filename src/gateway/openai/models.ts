@@ -10,9 +10,11 @@ export interface ModelObject {
   readonly parent: string | null;
   /** null for models without a context. */
   readonly max_model_len: number | null;
+  /** What it is for, by Hugging Face's names. */
+  readonly tasks: readonly string[];
 }
 
-export function modelObject({ name, createdAt, root, parent, maxContext }: Model): ModelObject {
+export function modelObject({ name, createdAt, root, parent, maxContext, tasks }: Model): ModelObject {
   return {
     id: name,
     object: "model",
@@ -21,5 +23,6 @@ export function modelObject({ name, createdAt, root, parent, maxContext }: Model
     root,
     parent,
     max_model_len: maxContext,
+    tasks,
   };
 }

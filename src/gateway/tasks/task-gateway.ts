@@ -14,6 +14,7 @@ import { EncodeBudget } from "../encode-budget.js";
 import { type ModelGateway, modelStats } from "../model-gateway.js";
 import { ObserverSet } from "../observer.js";
 import { type GatewayOptions, gatewayDefaults } from "../options.js";
+import { tasksOfRows } from "../served-tasks.js";
 import { type Detector, usualDetector } from "./detections.js";
 import { ImageTasks } from "./image-tasks.js";
 import { Inference } from "./inference.js";
@@ -85,11 +86,12 @@ export function createTaskGateway(parts: TaskGatewayParts): TaskGateway {
   const activity = new ActivityBook();
   const observer = new ObserverSet();
   const maxContext = tokenizer?.maxLength ?? null;
-  const base = { names, maxContext, createdAt: Date.now() };
+  const tasks = tasksOfRows(parts);
+  const base = { names, maxContext, createdAt: Date.now(), tasks };
   const encoding = new EncodeBudget(options.maxQueuedCharacters);
   const mixing = { mixtures, maxMixtures: options.maxMixtures };
   const catalog = new Catalog(base, store, mixing, (digest) => cache.prefetch(digest));
-  const holder = { cache, engine, activity };
+  const holder = { cache, engine, activity, tasks };
   const adapters = new Adapters({
     ...{ store, observer, logger },
     holderOf: () => holder,

@@ -47,9 +47,10 @@ export function factsHandler(instance: string, bases: Bases | null, trains: bool
   };
 }
 
-/** `task`: what a base was made for, by Hugging Face's name; null for a decoder, whose only task is text. */
-function factsOf({ name, text, task }: Base) {
-  return { name, text: text !== null, task: text ? text.sourceTask : (task?.parts.task ?? null) };
+/** `task`: what a base was made for, by Hugging Face's name; null for a decoder, which has several `tasks`. */
+function factsOf({ name, text, task, models }: Base) {
+  const { tasks } = models.holder;
+  return { name, text: text !== null, task: text ? text.sourceTask : (task?.parts.task ?? null), tasks };
 }
 
 export function pageHandlers({ index, assets }: PageFiles) {
