@@ -25,6 +25,11 @@ export class BoundInputs {
     this.#copies = copies;
   }
 
+  /** Whether the graph reads an input. */
+  takes(name: string): boolean {
+    return this.#names.has(name);
+  }
+
   input(name: string, tensor: Bindable & Disposable): void {
     if (!this.#names.has(name)) return;
     if (this.#inputs.get(name) === tensor && !(this.#copies && tensor instanceof Tensor)) return;

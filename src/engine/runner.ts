@@ -1,18 +1,13 @@
 /** Runs prefill chunks and decode steps: fills the inputs, binds what changed, calls the session. Knows no request. */
 
-import type { HostAdapter, HostTable } from "../adapter/types.js";
+import type { HostTable } from "../adapter/types.js";
 import { assert } from "../base/errors.js";
 import { at, float32At } from "../base/list.js";
 import { serializeGraph } from "../graph/serialize.js";
 import type { Graph } from "../graph/types.js";
-import { filterReach, hasMemory } from "../model/modules.js";
-import {
-  type AdapterAxis,
-  type AdapterMode,
-  gainNames,
-  indexNames,
-  type ModuleGroup,
-} from "../model/serving/adapters.js";
+import type { TargetModule } from "../model/blueprint.js";
+import { filterReach, hasMemory, tiedHead } from "../model/modules.js";
+import { type AdapterMode, gainNames, indexNames, type ModuleGroup } from "../model/serving/adapters.js";
 import { buildServingGraph, embeddingDelta, hiddenName, logitsName } from "../model/serving/graph.js";
 import { oneSum, paddedRank, tileColumns } from "../model/serving/rank-tiles.js";
 import { rotationFactor } from "../model/serving/rotary.js";
@@ -28,6 +23,7 @@ import { Session, type SessionOptions, SharedWeights } from "../runtime/session.
 import { Tensor } from "../runtime/tensor.js";
 import { shareWeights } from "../weights/sharing.js";
 import { type AdapterBank, type BankHold, rankClasses } from "./adapters/bank.js";
+import type { BankClass } from "./adapters/bank-class.js";
 import { groupRows } from "./adapters/groups.js";
 import type { Bank } from "./adapters/pool.js";
 import { StackedBank } from "./adapters/stacked-bank.js";
@@ -38,6 +34,19 @@ import { DeviceCopies } from "./device-copies.js";
 import type { KvCache } from "./kv-cache.js";
 import { OutputRows } from "./output-rows.js";
 import { RotaryInputs } from "./rotary-inputs.js";
+import {
+  type AdapterKind,
+  combinations,
+  hasGains,
+  isOnly,
+  isPlain,
+  kindOf,
+  plain,
+  type Special,
+  specialKey,
+  specialOf,
+  union,
+} from "./special.js";
 
 export interface RunnerOptions {
   readonly config: DecoderConfig;
@@ -132,33 +141,6 @@ function targetOf({ device = cpu, arithmetic = {} }: RunnerOptions): ServingTarg
   return hostMemory ? arithmetic : { ...arithmetic, plainAttention: softcap ? "none" : "softcap", int64: false };
 }
 
-/** What only some adapters need of a step. These sessions are created when the first such adapter loads, so deployments without one pay nothing. */
-interface Special {
-  /** Rows have gains, as DoRA's. */
-  readonly gains: boolean;
-  /** Rows whose rank is more than one sum. */
-  readonly inBlocks: boolean;
-  /** Rows have other embeddings than the base's. */
-  readonly embeds: boolean;
-}
-
-/** What of an adapter decides which sessions its rows need. */
-type AdapterKind = Pick<HostAdapter, "hasGains" | "rank" | "embedding">;
-
-const specialKey = (mode: AdapterMode, { gains, inBlocks, embeds }: Special): string =>
-  `${mode} ${gains} ${inBlocks} ${embeds}`;
-
-/** The rows of all combinations of what adapters so far have needed. */
-const combinations = (had: Special): Special[] =>
-  [false, true].flatMap((gains) =>
-    [false, true].flatMap((inBlocks) =>
-      [false, true].flatMap((embeds) => {
-        const isNeeded = (had.gains || !gains) && (had.inBlocks || !inBlocks) && (had.embeds || !embeds);
-        return isNeeded && (gains || inBlocks || embeds) ? [{ gains, inBlocks, embeds }] : [];
-      }),
-    ),
-  );
-
 export class Runner {
   readonly #options: RunnerOptions;
   readonly #device: Device;
@@ -170,7 +152,7 @@ export class Runner {
   readonly #cards = new Map<string, Card>();
   #replays = true;
   /** What adapters so far have needed. */
-  #had: Special = { gains: false, inBlocks: false, embeds: false };
+  #had: Special = plain;
   #opening: Promise<void> = Promise.resolve();
   readonly #shared: SharedWeights | null;
   readonly #buffers = new Map<string, Tensor>();
@@ -181,6 +163,8 @@ export class Runner {
   readonly #outputs: Readonly<Record<PrefillOutput, OutputRows>>;
   /** Adapted linears by the input that they share. */
   readonly groups: readonly ModuleGroup[];
+  /** A head that is tied to the embeddings, which adapters may change on the CPU; null if it has weights of its own. */
+  readonly tiedHead: TargetModule | null;
 
   private constructor(
     options: RunnerOptions,
@@ -197,6 +181,7 @@ export class Runner {
     this.#filterReach = filterReach(options.config);
     this.#hasMemory = hasMemory(options.config);
     const { config, capacity, maxRows } = options;
+    this.tiedHead = tiedHead(config);
     this.#outputs = {
       logits: new OutputRows(this.#device, config.vocabSize, maxRows),
       hidden: new OutputRows(this.#device, config.hiddenSize, maxRows),
@@ -268,28 +253,27 @@ export class Runner {
 
   /** Any adapter fits a rank class, so these need no graphs for one adapter of few ranks. */
   #hiddenForm(adapter: AdapterKind | null): { readonly mode: AdapterMode; readonly special: Special } {
-    if (!adapter) return { mode: "none", special: { gains: false, inBlocks: false, embeds: false } };
+    if (!adapter) return { mode: "none", special: plain };
     const { hostMemory } = this.#device.capabilities;
     const inBlocks = hostMemory && this.#needsBlocks(adapter.rank);
-    const special = { gains: adapter.hasGains, inBlocks, embeds: hostMemory && adapter.embedding !== undefined };
-    return { mode: hostMemory ? 1 : "picked", special };
+    const embeds = hostMemory && adapter.embedding !== undefined;
+    return { mode: hostMemory ? 1 : "picked", special: { ...plain, gains: adapter.hasGains, inBlocks, embeds } };
   }
 
   #prepareSpecial(adapter: AdapterKind): Promise<void> {
     const { hasGains: gains, rank } = adapter;
     if (!this.#device.capabilities.hostMemory) return this.#prepareStacked(gains);
-    const own: Special = { gains, inBlocks: this.#needsBlocks(rank), embeds: adapter.embedding !== undefined };
-    const { inBlocks, embeds } = own;
-    if (!gains && !inBlocks && !embeds) return Promise.resolve();
-    const had = this.#had;
-    this.#had = {
-      gains: had.gains || gains,
-      inBlocks: had.inBlocks || inBlocks,
-      embeds: had.embeds || embeds,
+    const own: Special = {
+      gains,
+      inBlocks: this.#needsBlocks(rank),
+      embeds: adapter.embedding !== undefined,
+      adaptsTiedHead: this.tiedHead !== null && adapter.modules?.has(this.tiedHead.path) === true,
     };
+    if (isPlain(own)) return Promise.resolve();
+    this.#had = union(this.#had, own);
     const alone = paddedRank(rank) <= tileColumns ? "single" : "tiled";
     const opened = this.#opening.then(async () => {
-      if (gains && !inBlocks && !embeds) await this.#openSpecial(alone, own);
+      if (isOnly(own, ["gains", "adaptsTiedHead"])) await this.#openSpecial(alone, own);
       // Rows of all kinds meet in a step.
       for (const mode of modes.filter((each) => typeof each === "number")) {
         for (const special of combinations(this.#had)) await this.#openSpecial(mode, special);
@@ -313,7 +297,7 @@ export class Runner {
   #prepareStacked(gains: boolean): Promise<void> {
     if (!gains) return Promise.resolve();
     const opened = this.#opening.then(async () => {
-      await this.#openSpecial("picked", { gains, inBlocks: false, embeds: false });
+      await this.#openSpecial("picked", { ...plain, gains });
       await this.#openCard("masked", gains);
     });
     this.#opening = opened.catch(() => undefined);
@@ -458,15 +442,15 @@ export class Runner {
     const { exact } = this.#options;
     const [first = null] = adapters;
     const classes = [...new Set(adapters.flatMap((hold) => (hold ? [hold.rankClass] : [])))].sort();
-    const inBlocks = adapters.some((hold) => hold !== null && this.#needsBlocks(hold.rank));
+    const special = specialOf(adapters, (rank) => this.#needsBlocks(rank));
+    const { inBlocks } = special;
     let mode: AdapterMode = classes.length === 0 ? "none" : classes.length;
     if (first !== null && !inBlocks && adapters.every((hold) => hold?.digest === first.digest)) {
       const { rank } = bank.memory(first.rankClass);
       // A lone row would take another kernel: where bits matter it runs as a group of two. In a sum of several parts Gemm's C would be the first.
       if (!exact || (adapters.length > 1 && rank <= oneSum)) mode = rank <= tileColumns ? "single" : "tiled";
     }
-    const special = { gains: hasGains(adapters), inBlocks, embeds: adapters.some((hold) => hold?.embedding) };
-    if (!special.gains && !inBlocks && !special.embeds) {
+    if (isPlain(special)) {
       const variant = this.#variants.get(mode);
       assert(variant, `there is a session for the mode ${mode}`);
       return { mode, variant, classes, inBlocks };
@@ -481,9 +465,7 @@ export class Runner {
   #stackedVariant(adapters: readonly (BankHold | null)[]): StepVariant {
     const mode = adapters.some((hold) => hold !== null) ? "picked" : "none";
     const gains = hasGains(adapters);
-    const variant = gains
-      ? this.#special.get(specialKey(mode, { gains, inBlocks: false, embeds: false }))
-      : this.#variants.get(mode);
+    const variant = gains ? this.#special.get(specialKey(mode, { ...plain, gains })) : this.#variants.get(mode);
     assert(variant, `there is a session for the mode ${mode}, and an adapter is prepared before rows have it`);
     return { mode, variant, classes: [], inBlocks: false };
   }
@@ -559,8 +541,13 @@ export class Runner {
     }
     const [first = null] = adapters;
     if (first && (mode === "single" || mode === "tiled")) {
-      for (const [name, tensor] of bank.memory(first.rankClass).place(first.place)) bound.input(name, tensor);
-      for (const [name, tensor] of first.gain === null ? [] : bank.gains.row(first.gain)) bound.input(name, tensor);
+      const { rankClass, place, gain, adaptsTiedHead = false } = first;
+      const head = adaptsTiedHead ? bank.head(rankClass) : null;
+      for (const [name, tensor] of bank.memory(rankClass).place(place)) bound.input(name, tensor);
+      for (const [name, tensor] of head?.place(place) ?? []) bound.input(name, tensor);
+      if (gain === null) return;
+      for (const [name, tensor] of bank.gains.row(gain)) bound.input(name, tensor);
+      for (const [name, tensor] of head ? bank.headGains.row(gain) : []) bound.input(name, tensor);
       return;
     }
     for (const [slot, rankClass] of classes.entries()) {
@@ -595,9 +582,11 @@ export class Runner {
   /** Which rows have DoRA, and where their gains are. */
   #bindGains(bound: BoundInputs, bank: AdapterBank, adapters: readonly (BankHold | null)[], logitRows: number): void {
     for (const [name, tensor] of bank.gains.inputs()) bound.input(name, tensor);
-    const axes = this.#adaptedHead ? (["tokens", "logit_rows"] as const) : (["tokens"] as const);
-    for (const axis of axes) {
-      const taken = axis === "tokens" ? adapters : adapters.slice(0, logitRows);
+    if (bound.takes(gainNames("logit_rows").rows)) {
+      for (const [name, tensor] of bank.headGains.inputs()) bound.input(name, tensor);
+    }
+    for (const axis of ["tokens", "logit_rows"] as const) {
+      const taken = axis === "tokens" ? adapters : this.#headRows(adapters, logitRows);
       const gained = taken.flatMap((hold, row) => (hold && hold.gain !== null ? [{ row, place: hold.gain }] : []));
       const indices = (values: number[]) =>
         Tensor.from("int64", [values.length, 1], BigInt64Array.from(values, BigInt));
@@ -615,29 +604,33 @@ export class Runner {
     adapters: readonly (BankHold | null)[],
     logitRows: number,
   ): void {
-    const own = adapters.map((hold) => (hold?.rankClass === rankClass ? hold.place : -1));
-    const used = own.filter((place) => place >= 0);
-    const first = Math.min(...used);
-    const count = Math.max(...used) - first + 1;
-    for (const [name, tensor] of bank.memory(rankClass).view(first, count, { rankClass: slot, inBlocks })) {
-      bound.input(name, tensor);
-    }
-    const rows = own.map((place) => (place < 0 ? -1 : place - first));
-    const bind = (axis: AdapterAxis, taken: readonly number[]): void =>
-      this.#bindIndices(bound, indexNames(axis, slot), taken, { groups: count, inBlocks });
-    bind("tokens", rows);
-    if (this.#adaptedHead) bind("logit_rows", rows.slice(0, logitRows));
+    const placesOf = (rows: readonly (BankHold | null)[]): number[] =>
+      rows.map((hold) => (hold?.rankClass === rankClass ? hold.place : -1));
+    const bindStack = (memory: BankClass, { first, count }: Window): void => {
+      for (const [name, tensor] of memory.view(first, count, { rankClass: slot, inBlocks })) bound.input(name, tensor);
+    };
+    const own = placesOf(adapters);
+    const window = windowOf(own);
+    bindStack(bank.memory(rankClass), window);
+    this.#bindIndices(bound, indexNames("tokens", slot), own, window, inBlocks);
+    const names = indexNames("logit_rows", slot);
+    if (!bound.takes(names.rows)) return;
+    const ofHead = placesOf(this.#headRows(adapters, logitRows));
+    if (this.tiedHead) bindStack(bank.head(rankClass), windowOf(ofHead));
+    this.#bindIndices(bound, names, ofHead, this.tiedHead ? windowOf(ofHead) : window, inBlocks);
   }
 
   #bindIndices(
     bound: BoundInputs,
     names: ReturnType<typeof indexNames>,
-    rows: readonly number[],
-    { groups, inBlocks }: { readonly groups: number; readonly inBlocks: boolean },
+    places: readonly number[],
+    { first, count }: Window,
+    inBlocks: boolean,
   ): void {
-    const { members, toGroups, products, rows: taken } = groupRows(rows, groups, this.#options.exact ? 2 : 1);
+    const groups = places.map((place) => (place < 0 ? -1 : place - first));
+    const { members, toGroups, products, rows: taken } = groupRows(groups, count, this.#options.exact ? 2 : 1);
     const ones = inBlocks ? [1, 1, 1] : [1, 1];
-    bound.fresh(names.toGroups, Tensor.from("int32", [groups, ...ones, members], toGroups));
+    bound.fresh(names.toGroups, Tensor.from("int32", [count, ...ones, members], toGroups));
     bound.fresh(names.products, Tensor.from("int64", [taken.length, 3], products));
     bound.fresh(names.rows, Tensor.from("int64", [taken.length, 1], taken));
   }
@@ -665,8 +658,10 @@ export class Runner {
     return tensor as Tensor<T>;
   }
 
-  get #adaptedHead(): boolean {
-    return !this.#options.config.head.tied;
+  /** The adapters of the rows whose logits are needed, null where one leaves a tied head alone. */
+  #headRows(adapters: readonly (BankHold | null)[], logitRows: number): (BankHold | null)[] {
+    const rows = adapters.slice(0, logitRows);
+    return this.tiedHead ? rows.map((hold) => (hold?.adaptsTiedHead ? hold : null)) : rows;
   }
 
   /** Waits for sessions that are being created, which use the same weights. */
@@ -686,13 +681,19 @@ export class Runner {
   }
 }
 
-const hasGains = (adapters: readonly (BankHold | null)[]): boolean =>
-  adapters.some((hold) => hold !== null && hold.gain !== null);
+/** Neighbouring places of a bank. */
+interface Window {
+  readonly first: number;
+  readonly count: number;
+}
 
-const kindOf = ({ rank, gain, embedding }: BankHold): AdapterKind => ({
-  ...{ rank, hasGains: gain !== null },
-  ...(embedding && { embedding }),
-});
+/** Around the places of a step's rows, -1 for none; a place that no row reads if none has one. */
+function windowOf(places: readonly number[]): Window {
+  const used = places.filter((place) => place >= 0);
+  if (used.length === 0) return { first: 0, count: 1 };
+  const first = Math.min(...used);
+  return { first, count: Math.max(...used) - first + 1 };
+}
 
 /** Adds A[token] B. */
 function addRow({ rank, a, b }: HostTable, token: number, row: Float32Array): void {

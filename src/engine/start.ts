@@ -178,6 +178,7 @@ async function start(options: StartOptions, opened: OpenedParts): Promise<Starte
   opened.cache = cache;
   const bank = openPool({
     groups: runner.groups,
+    tiedHead: runner.tiedHead,
     places: options.maxBatch,
     maxBytes: options.activeAdapterBytes,
     device,

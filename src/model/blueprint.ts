@@ -11,8 +11,8 @@ export interface TargetModule {
 }
 
 /**
- * A module of a base model that an adapter may name. A tied head and embeddings take no adapter; they are listed so that an adapter for
- * one is refused by name. `score` is the classification head that adapters may bring, of any number of outputs.
+ * A module of a base model that an adapter may name. A tied head takes adapters that change the logits alone. `score` is the classification
+ * head that adapters may bring, of any number of outputs.
  */
 export interface BaseModule extends TargetModule {
   /** Default: a linear layer of the decoder's layers. */

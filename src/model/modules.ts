@@ -45,10 +45,22 @@ export function targetModules(config: Blueprint): TargetModule[] {
   return [...layerModules(config), ...(head.tied ? [] : [asModule(head.linear)])];
 }
 
+/**
+ * A head that is tied to the embeddings, as the target module of adapters that change the logits and leave the embeddings alone; null if
+ * the head has weights of its own.
+ */
+export function tiedHead({ head, classifier }: Pick<DecoderConfig, "head" | "classifier">): TargetModule | null {
+  return head.tied && !classifier ? { ...asModule(head.linear), path: head.path } : null;
+}
+
+/** The path that a target module's weight is stored under: a tied head's is the embeddings'. */
+export const storedPath = ({ head, embedding }: Pick<Blueprint, "head" | "embedding">, path: string): string =>
+  head.tied && path === head.path ? embedding.path : path;
+
 /** The layer that classifies a text by its last token, whatever the family. */
 export const scorePath = "score";
 
-/** The target modules, then a tied head, the embeddings and the classification head: every module that an adapter may name. */
+/** The target modules, then a tied head, the embeddings and the classification head: every module that an adapter may name. A classifier has no other head. */
 export function baseModules(config: DecoderConfig): BaseModule[] {
   const { head, embedding, vocabSize, hiddenSize, classifier } = config;
   const table = (path: string, count: number, tableRole: "embedding" | "positions"): BaseModule => ({
@@ -58,7 +70,7 @@ export function baseModules(config: DecoderConfig): BaseModule[] {
   const role = head.tied ? ("tied_head" as const) : ("head" as const);
   return [
     ...layerModules(config),
-    { path: head.path, inFeatures: hiddenSize, outFeatures: vocabSize, role },
+    ...(classifier ? [] : [{ path: head.path, inFeatures: hiddenSize, outFeatures: vocabSize, role }]),
     table(embedding.path, vocabSize, "embedding"),
     ...(positions ? [table(positions.path, positions.count, "positions")] : []),
     { path: scorePath, inFeatures: hiddenSize, outFeatures: classifier?.outFeatures ?? 0, role: "score" },
@@ -69,8 +81,7 @@ export function baseModules(config: DecoderConfig): BaseModule[] {
 export function storedModules({ config, tensors }: Pick<Checkpoint, "config" | "tensors">): BaseModule[] {
   return baseModules(config).map((module) => {
     if (module.role === undefined || module.role === "score") return module;
-    const { path } = module.role === "tied_head" ? config.embedding : module;
-    const location = tensors.get(`${path}.weight`);
+    const location = tensors.get(`${storedPath(config, module.path)}.weight`);
     if (!location) return module;
     const { file, dtype, shape, offset, byteLength } = location;
     return { ...module, stored: { file, dtype, shape, offset, byteLength } };

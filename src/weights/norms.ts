@@ -12,7 +12,7 @@ import { Ops } from "../graph/ops.js";
 import { serializeGraph } from "../graph/serialize.js";
 import type { Value } from "../graph/types.js";
 import type { Blueprint } from "../model/blueprint.js";
-import { transposedPaths } from "../model/modules.js";
+import { storedPath, transposedPaths } from "../model/modules.js";
 import type { Checkpoint, TensorLocation } from "../model/types.js";
 import { canMap, FileMapping, MappedTensor } from "../runtime/mapping.js";
 import { type Binding, Session } from "../runtime/session.js";
@@ -33,7 +33,7 @@ export interface LowRank {
 /** The part of a checkpoint that is read here. */
 interface NormedCheckpoint {
   readonly tensors: Checkpoint["tensors"];
-  readonly config: Pick<Blueprint, "layers">;
+  readonly config: Pick<Blueprint, "layers" | "head" | "embedding">;
 }
 
 export interface WeightNormsOptions {
@@ -121,7 +121,8 @@ export class WeightNorms implements AsyncDisposable {
     what: "norms" | "squares",
     run: (runnable: Runnable, band: Band) => Promise<void>,
   ): Promise<void> {
-    const location = this.#checkpoint.tensors.get(`${path}.weight`);
+    const { tensors, config } = this.#checkpoint;
+    const location = tensors.get(`${storedPath(config, path)}.weight`);
     assert(location, `the checkpoint has the weight of ${path}`);
     const transposed = this.#transposed.has(path);
     const [rows, columns] = [at(location.shape, 0), at(location.shape, 1)];

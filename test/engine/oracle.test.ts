@@ -5,13 +5,16 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { loadAdapter } from "../../src/adapter/format.js";
+import type { HostAdapter } from "../../src/adapter/types.js";
 import { at } from "../../src/base/list.js";
 import type { BankHold } from "../../src/engine/adapters/bank.js";
+import { foldMagnitudes } from "../../src/engine/adapters/dora-gains.js";
 import { Pooler } from "../../src/engine/pooler.js";
 import type { DecodeRow } from "../../src/engine/runner.js";
 import { openCheckpoint } from "../../src/model/checkpoint/open.js";
 import { storedModules, targetModules } from "../../src/model/modules.js";
 import { SafetensorsFile } from "../../src/tensor/safetensors.js";
+import { WeightNorms } from "../../src/weights/norms.js";
 import { testArithmetic, testDevice } from "../support/device.js";
 import { hasOldSpelling, writeOldCheckpoint } from "../support/old-spelling.js";
 import {
@@ -188,6 +191,55 @@ for (const [family, name, what] of [
     }
     model.runner[Symbol.dispose]();
   });
+}
+
+test("smollm3: adapters of the tied head, of the embeddings and of both equal PyTorch's in one batch of two rank classes", async () => {
+  const model = await openModel(join(oracleRoot, "smollm3"));
+  const base = await readExpected(join(oracleRoot, "smollm3"));
+  const modules = storedModules(model.checkpoint);
+  const rows: { expected: Expected; adapter: BankHold | null }[] = [];
+  for (const name of ["head-tied", "head-tied-dora", "both-tied"]) {
+    const folder = join("test/fixtures/adapter-format", name);
+    const loaded = await foldMagnitudes(
+      await loadAdapter(folder, modules),
+      new WeightNorms(model.checkpoint, { threads: 1 }),
+    );
+    if (!testDevice.capabilities.hostMemory) {
+      await assert.rejects(async () => model.bank.acquire(loaded), /which only the CPU does|only the CPU does that/);
+      continue;
+    }
+    await model.runner.prepare(loaded);
+    rows.push({ expected: await readExpected(folder), adapter: await model.bank.acquire(loaded) });
+  }
+  if (rows.length > 0) {
+    const other = await loadAdapter(adapterFolder("smollm3", "all-r4-rslora"), modules);
+    for (const { expected, adapter } of [...rows, { expected: base, adapter: null }]) {
+      const logits = await model.prefill(0, expected.inputIds, [24], adapter);
+      const difference = largestDifference(logits, expected.logits);
+      assert.ok(difference <= bound, `${adapter?.digest}: logits differ by ${difference}`);
+    }
+    await assertTokens(model, [...rows, { expected: base, adapter: null }]);
+    // Rows that leave the head alone share a step with one that changes it.
+    const wide = await model.bank.acquire(widened(other, 40));
+    const expected = await readExpected(adapterFolder("smollm3", "all-r4-rslora"));
+    await assertTokens(model, [{ expected, adapter: wide }, ...rows.slice(0, 2), { expected: base, adapter: null }]);
+  }
+  model.runner[Symbol.dispose]();
+});
+
+/** The same adapter with ranks of zeros behind its own. */
+function widened(adapter: HostAdapter, rank: number): HostAdapter {
+  const modules = new Map(
+    Array.from(adapter.modules, ([path, module]) => {
+      const { a, b, rank: own } = module;
+      const wideA = new Float32Array((a.length / own) * rank);
+      for (let i = 0; i < a.length; i++) wideA[Math.floor(i / own) * rank + (i % own)] = at(a as Float32Array, i);
+      const wideB = new Float32Array((b.length / own) * rank);
+      wideB.set(b);
+      return [path, { ...module, rank, a: wideA, b: wideB }] as const;
+    }),
+  );
+  return { ...adapter, digest: `${adapter.digest} wide`, rank, modules };
 }
 
 /** A model and some of its adapters, held. */

@@ -49,7 +49,14 @@ export async function openModel(
     async () => new KvCache({ ...cacheShape(config, arithmetic), slots, capacity }, device),
   );
   const { activationType: type = "float32" } = arithmetic;
-  const bank = openPool({ groups: runner.groups, places: slots, maxBytes: 1 << 26, device, type });
+  const bank = openPool({
+    groups: runner.groups,
+    tiedHead: runner.tiedHead,
+    places: slots,
+    maxBytes: 1 << 26,
+    device,
+    type,
+  });
   const { vocabSize } = config;
 
   const prefill = async (

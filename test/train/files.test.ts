@@ -17,6 +17,7 @@ import { checkAdapter } from "../../src/adapter/format.js";
 import { LorikeetError } from "../../src/base/errors.js";
 import { isWrapped } from "../../src/model/checkpoint/names.js";
 import { openCheckpoint } from "../../src/model/checkpoint/open.js";
+import { readDecoderConfig } from "../../src/model/config/read.js";
 import { targetModules } from "../../src/model/modules.js";
 import { moduleInputs } from "../../src/model/training/types.js";
 import { SafetensorsFile } from "../../src/tensor/safetensors.js";
@@ -24,12 +25,15 @@ import { openAdapter, saveAdapter } from "../../src/train/files/adapter-files.js
 import { Checkpoints } from "../../src/train/files/checkpoints.js";
 import { mergeAdapter } from "../../src/train/files/merge.js";
 import { RunFolder } from "../../src/train/files/run-folder.js";
+import { writeUntiedConfig } from "../../src/train/files/untied-head.js";
 import { allLinear, chooseModules, initialize, type LoraModule, peftTargetModules } from "../../src/train/lora.js";
 import { chain, scaleByAdam } from "../../src/train/optimizer/optimizer.js";
 import { Journal, readJournal } from "../../src/train/reports/journal.js";
 import { drawTraining } from "../../src/train/reports/plot.js";
 import type { Parameter } from "../../src/train/step.js";
 import { initialState } from "../../src/train/trainer.js";
+import { largestDifference, readExpected } from "../support/oracle.js";
+import { openModel } from "../support/served-model.js";
 
 const folder = mkdtempSync(join(tmpdir(), "lorikeet-files-"));
 after(() => rmSync(folder, { recursive: true }));
@@ -306,6 +310,37 @@ test("a merged checkpoint contains W + s B A, in either layout, and every other 
       mergeAdapter({ checkpoint, adapter: peft, out, dtype: "same", overwrite: false }),
       /--overwrite/,
     );
+  }
+});
+
+test("merging an adapter of a tied head or of its embeddings gives the head weights of its own, and PyTorch's logits", async () => {
+  const checkpoint = await openCheckpoint(join(oracle, "smollm3"));
+  for (const name of ["head-tied", "head-tied-dora", "both-tied", "embedding-tied"]) {
+    const adapter = join("test/fixtures/adapter-format", name);
+    await assert.rejects(openAdapter(adapter, checkpoint.config), /does not continue/);
+    const out = fresh();
+    await mergeAdapter({ checkpoint, adapter, out, dtype: "fp32", overwrite: false });
+    assert.equal(JSON.parse(readFileSync(join(out, "config.json"), "utf8")).tie_word_embeddings, false);
+    const model = await openModel(out);
+    const expected = await readExpected(adapter);
+    const logits = await model.prefill(0, expected.inputIds, [24], null);
+    const difference = largestDifference(logits, expected.logits);
+    assert.ok(difference <= 1e-4, `${name}: logits differ by ${difference}`);
+    model.runner[Symbol.dispose]();
+  }
+});
+
+test("a family that nests its config or spells tying its own way unties there, too", async () => {
+  for (const family of ["gemma3", "lfm2"]) {
+    const json = JSON.parse(readFileSync(join(oracle, family, "config.json"), "utf8"));
+    const config = family === "lfm2" ? { ...json, tie_embedding: true } : json;
+    const out = fresh();
+    mkdirSync(out);
+    writeFileSync(join(out, "config.json"), JSON.stringify(config));
+    await writeUntiedConfig(out, readDecoderConfig(config));
+    const untied = JSON.parse(readFileSync(join(out, "config.json"), "utf8"));
+    assert.equal(readDecoderConfig(untied).head.tied, false, family);
+    assert.equal((untied.text_config ?? untied).tie_word_embeddings, false);
   }
 });
 

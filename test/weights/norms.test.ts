@@ -45,7 +45,10 @@ function configOf(transposed: boolean) {
   const sizes = { headDim: 8 } as Sizes;
   const body = attention(sizes, { input: { kind: "packed", order: "kind", qkv: of("layer") }, output: of("output") });
   const feedForward = { kind: "plain", activation: "gelu", up: of("up"), down: of("down") } as const;
-  return { layers: [sequentialLayer("layers.0", sublayer(body, null), sublayer<FeedForward>(feedForward, null))] };
+  const head = { path: "head", linear: of("head"), tied: false, bias: false, scale: 1, softcap: null };
+  const embedding = { path: "embedding", scale: 1, positions: null };
+  const layers = [sequentialLayer("layers.0", sublayer(body, null), sublayer<FeedForward>(feedForward, null))];
+  return { layers, head, embedding };
 }
 
 for (const dtype of ["F32", "F16", "BF16", "F64"] as const) {

@@ -51,6 +51,8 @@ export interface ModuleIndex {
   resolve(named: NamedModule, faults: Faults): ResolvedModule | null;
   /** Where the weight of a module lies that a file may hold a copy of; null: the base has no such module. "any": there is no base. */
   storedOf(path: string): StoredWeight | "any" | null;
+  /** Whether a path of the base is a head that shares its weights with the embeddings. */
+  isTiedHead(path: string): boolean;
   /** Whether the outputs of a path of the base are the model's own. */
   isOutput(path: string): boolean;
   /** Whether `all-linear` includes a path of the trained model. */

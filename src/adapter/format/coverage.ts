@@ -6,6 +6,7 @@
 import type { ModuleIndex } from "./base.js";
 import { type Faults, quoteList } from "./faults.js";
 import { savesModule } from "./keys.js";
+import type { TiePlan } from "./module-plan.js";
 import type { PatternBudget } from "./patterns.js";
 import { layerPlace, type MlxTargets, mlxTargets, type PeftTargets, peftTargets } from "./targets.js";
 
@@ -17,6 +18,8 @@ export interface CoverageContext {
   readonly warnings: string[];
   /** Paths of the modules that the file holds whole. */
   readonly wholes: ReadonlySet<string>;
+  /** Heads that the config names by the embeddings. */
+  readonly ties: readonly TiePlan[];
 }
 
 /** `found` maps each module's path in the base to its path in the trained model. */
@@ -26,7 +29,8 @@ export function compareModules(found: ReadonlyMap<string, string>, context: Cove
   const names = targets.kind === "peft" ? peftTargets(targets, context) : mlxTargets(targets, layerCount(base));
   if (!names || (found.size === 0 && context.wholes.size === 0)) return;
   const before = faults.count;
-  const unnamed = [...found].filter(([, source]) => !names(source)).map(([, source]) => source);
+  const isTied = (path: string): boolean => context.ties.some(({ head }) => head.path === path);
+  const unnamed = [...found].filter(([path, source]) => !isTied(path) && !names(source)).map(([, source]) => source);
   const toSource = sourceNaming(found, targetModules);
   const isNamed = (path: string): boolean =>
     targetModules.spellingsOf(path).some((spelling) => names(toSource(spelling)));

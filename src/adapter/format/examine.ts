@@ -27,6 +27,7 @@ import { maxPatternSize } from "./patterns.js";
 import { TargetModuleIndex, targetModulesOf } from "./target-modules.js";
 import { hostTaskBytes } from "./task-host.js";
 import { TaskIndex } from "./task-index.js";
+import { checkTies } from "./ties.js";
 
 export interface AdapterLimits {
   /** Bytes of `adapter_config.json`; 1 MiB. */
@@ -101,6 +102,7 @@ export async function examine(
     const alphas = options.alphas ?? null;
     const plan = planModules(file.tensors, { ...context, maxRank, maxPatternSize, alphas });
     if (!trusted) await checkCopies(file, plan.copies, features, faults);
+    if (!trusted) await checkTies(file, plan.ties, faults);
     features.report(faults, takes);
     const outputs = headOutputs(plan, targetModules);
     const labels = isTaskBase(base) || outputs !== null ? await readLabels(folder, outputs, faults) : null;
@@ -222,10 +224,12 @@ function hostBytes(modules: readonly ModulePlan[]): number {
   return bytes;
 }
 
-/** In the active set an adapter takes every target module of the base, at its largest rank. */
+/** In the active set an adapter takes every target module of the base, at its largest rank; a tied head only if it adapts that. */
 function activeBytes(modules: readonly ModulePlan[], base: readonly BaseModule[] | null, hasGains: boolean): number {
   const rank = modules.reduce((most, module) => Math.max(most, module.rank), 1);
-  const active = base ? targetModulesOf(base) : modules;
+  const adapted = new Set(modules.map(({ path }) => path));
+  const isActive = ({ role, path }: BaseModule): boolean => role !== "tied_head" || adapted.has(path);
+  const active = base ? targetModulesOf(base).filter(isActive) : modules;
   const width = active.reduce((sum, { inFeatures, outFeatures }) => sum + inFeatures + outFeatures, 0);
   const hasShifts = modules.some(({ addedBias }) => addedBias !== null);
   const gains = hasGains || hasShifts ? active.reduce((sum, { outFeatures }) => sum + outFeatures, 0) : 0;

@@ -13,7 +13,7 @@ const features = {
   modules_to_save: "full modules saved with the adapter (modules_to_save, embeddings, heads) are not supported yet",
   embedding: "LoRA on embeddings is not supported yet; remove them from target_modules",
   tied_embedding:
-    "LoRA on embeddings together with a tied head (ensure_weight_tying) is not supported; train without it",
+    "LoRA on embeddings together with a tied head (ensure_weight_tying) is only supported for decoders; train without it",
   conv: "LoRA on convolutions is not supported yet; remove them from target_modules",
   trainable_tokens: "trained token rows (trainable_token_indices) are not supported yet",
   adalora: 'AdaLoRA (lora_E) is read only if the config says so; set peft_type to "ADALORA" and init_r',

@@ -68,9 +68,16 @@ export interface CopyPlan extends StoredArray {
   readonly isMarked: boolean;
 }
 
+/** An adapter of a tied head that repeats the one of the embeddings, transposed: `ensure_weight_tying`. */
+export interface TiePlan {
+  readonly table: ModulePlan;
+  readonly head: ModulePlan;
+}
+
 export interface AdapterPlan {
   /** In the base's order, as `saved`. */
   readonly modules: readonly ModulePlan[];
   readonly saved: readonly SavedPlan[];
   readonly copies: readonly CopyPlan[];
+  readonly ties: readonly TiePlan[];
 }

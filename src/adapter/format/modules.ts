@@ -13,6 +13,7 @@ import type { AdapterPlan, CopyPlan, MatrixDtype, ModulePlan } from "./module-pl
 import { checkPair, type Draft, type DraftTensor, type Pair, readTensor } from "./pairs.js";
 import { PatternBudget, PatternTable } from "./patterns.js";
 import { SavedModules } from "./saved.js";
+import { findTies } from "./ties.js";
 
 export interface PlanContext {
   readonly config: ReadConfig;
@@ -59,13 +60,14 @@ export function planModules(tensors: ReadonlyMap<string, StoredTensor>, context:
   const budget = new PatternBudget(faults, context.maxPatternSize);
   const modules = finish(drafts, context, budget);
   const saved = savedModules.finish(new Set(drafts.keys()));
+  const ties = config.tiesWeights ? findTies(modules, targetModules, faults) : [];
   if (config.targets) {
     const sources = new Map([...drafts].map(([path, { source }]) => [path, source]));
     const wholes = new Set(saved.flatMap(({ path, weight }) => (weight ? [path] : [])));
-    compareModules(sources, { ...context, targets: config.targets, budget, wholes });
+    compareModules(sources, { ...context, targets: config.targets, budget, wholes, ties });
   }
   warnOfRemaps(drafts, context);
-  return { modules, saved, copies };
+  return { modules, saved, copies, ties };
 }
 
 /** The base's weight that a tensor may be a copy of, where nothing else is allowed. "any": there is no base to compare it with. */

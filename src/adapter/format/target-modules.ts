@@ -17,8 +17,8 @@ const commonTables = ["lm_head", "embed_tokens", "wte", "wpe"];
 /** What adapters of every family call the head. */
 const headName = "lm_head";
 
-const isTarget = ({ role }: BaseModule): boolean => role === undefined || role === "head";
 const isHead = ({ role }: BaseModule): boolean => role === "head" || role === "tied_head";
+const isTarget = (module: BaseModule): boolean => module.role === undefined || isHead(module);
 const lastSegment = (path: string): string => path.slice(path.lastIndexOf(".") + 1);
 
 /** The modules that take an adapter. */
@@ -30,7 +30,7 @@ export class TargetModuleIndex implements ModuleIndex {
   /** By the path without wrapping segments; null where two modules share it. */
   readonly #byCore = new Map<string, TargetModule | null>();
 
-  /** The head and the embeddings. A head that is not tied is a target module, too. */
+  /** The head, which is a target module, too, and the embeddings. */
   readonly #tables: readonly BaseModule[];
   /** The classification head, which adapters bring; undefined without a base. */
   readonly #score: BaseModule | undefined;
@@ -40,7 +40,7 @@ export class TargetModuleIndex implements ModuleIndex {
   constructor(modules: readonly BaseModule[] | null) {
     const linears = modules && targetModulesOf(modules);
     // Without a base, an adapter may be one of a task model.
-    this.takes = modules ? new Set(["lora_bias", "embedding"] as const) : taskFeatures;
+    this.takes = new Set(["lora_bias", "embedding", "tied_embedding", ...(modules ? [] : taskFeatures)] as const);
     this.#byPath = linears && new Map(linears.map((module) => [module.path, module]));
     this.#tables = modules?.filter(({ role }) => role !== undefined && role !== "score") ?? [];
     this.#score = modules?.find(({ role }) => role === "score");
@@ -61,11 +61,7 @@ export class TargetModuleIndex implements ModuleIndex {
     if (isTable) return this.#table(path, tensor, faults);
     const module = this.#byPath?.get(path) ?? this.#byCore.get(coreOf(path)) ?? this.#headOf(path);
     if (module) return { path: module.path, module: { ...module, ...plain } };
-    if (this.#isHead(path)) {
-      faults.unsupported(
-        `tensor ${quote(tensor)} adapts the output head; in this base it is tied to the embedding, so that is not supported`,
-      );
-    } else faults.otherModule(path, `tensor ${quote(tensor)} matches no linear layer of the base`);
+    faults.otherModule(path, `tensor ${quote(tensor)} matches no linear layer of the base`);
     return null;
   }
 
@@ -79,7 +75,12 @@ export class TargetModuleIndex implements ModuleIndex {
   }
 
   #headOf(path: string): TargetModule | undefined {
-    return coreOf(path) === headName ? this.#tables.find(({ role }) => role === "head") : undefined;
+    return coreOf(path) === headName ? this.#tables.find(isHead) : undefined;
+  }
+
+  isTiedHead(path: string): boolean {
+    if (!this.#byPath) return lastSegment(path) === headName;
+    return this.#tables.some((table) => table.role === "tied_head" && table.path === path);
   }
 
   /** Whether a path names the head, by the base's name for it or by `lm_head`. */

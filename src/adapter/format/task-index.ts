@@ -18,6 +18,7 @@ export const taskFeatures: ReadonlySet<Feature> = new Set([
 
 export class TaskIndex implements ModuleIndex {
   readonly takes = taskFeatures;
+  readonly isTiedHead = (): boolean => false;
   readonly tableNames: ReadonlySet<string> = new Set();
   readonly #targets: readonly TaskTarget[];
   readonly #tables: readonly TaskTarget[];

@@ -6,6 +6,7 @@
 import type { HostAdapter, HostTable } from "../../adapter/types.js";
 import { assert, LorikeetError } from "../../base/errors.js";
 import { at } from "../../base/list.js";
+import type { TargetModule } from "../../model/blueprint.js";
 import type { ModuleGroup } from "../../model/serving/adapters.js";
 import { paddedRank } from "../../model/serving/rank-tiles.js";
 import { BankClass, placeBytes } from "./bank-class.js";
@@ -14,6 +15,8 @@ import { pauser } from "./slices.js";
 
 export interface BankOptions {
   readonly groups: readonly ModuleGroup[];
+  /** A head that few adapters change: it takes memory only for those. Default: none. */
+  readonly tiedHead?: TargetModule | null;
   /** Places of each class: no step can use more adapters than rows. */
   readonly places: number;
   /** Bound on fp32 bytes of all resident adapters, padding included. */
@@ -39,11 +42,15 @@ export interface BankHold {
   readonly gain: number | null;
   /** What it adds to the embeddings. Default: nothing. */
   readonly embedding?: HostTable | undefined;
+  /** Whether it changes a tied head. Default: it does not. */
+  readonly adaptsTiedHead?: boolean;
   release(): void;
 }
 
 interface RankClass {
   memory: BankClass | null;
+  /** The tied head's, at the same places; null until an adapter of this class changes it. */
+  head: BankClass | null;
   readonly residents: (Resident | null)[];
 }
 
@@ -54,8 +61,11 @@ const maxMoveBytes = 32 << 20;
 
 export class AdapterBank {
   readonly gains: GainStack;
+  /** Of the tied head, in the same rows. */
+  readonly headGains: GainStack;
   readonly #options: BankOptions;
   readonly #classes: RankClass[];
+  readonly #headGroups: readonly ModuleGroup[];
   #clock = 0;
   /** Writes happen one after another. */
   #writing: Promise<unknown> = Promise.resolve();
@@ -63,8 +73,12 @@ export class AdapterBank {
   constructor(options: BankOptions) {
     this.#options = options;
     this.gains = new GainStack(options.groups, rankClasses * options.places);
+    const { tiedHead = null } = options;
+    this.#headGroups = tiedHead ? [{ key: tiedHead.path, inFeatures: tiedHead.inFeatures, parts: [tiedHead] }] : [];
+    this.headGains = new GainStack(this.#headGroups, rankClasses * options.places);
     this.#classes = Array.from({ length: rankClasses }, () => ({
       memory: null,
+      head: null,
       residents: Array.from({ length: options.places }, () => null),
     }));
   }
@@ -98,16 +112,37 @@ export class AdapterBank {
     if (place < 0) return null;
     chosen.residents[place] = null;
     if (!this.#makeRoom(this.#bytesOf(adapter, this.#memory(index).rank))) return null;
-    await this.#memory(index).write(place, adapter, pauser());
-    if (adapter.hasGains) this.gains.write(this.#gainRow(index, place), adapter);
+    await this.#write(index, place, adapter);
     const resident: Resident = { digest: adapter.digest, own: adapter, place, users: 0, lastUsed: 0 };
     chosen.residents[place] = resident;
     return this.#hold({ rankClass: index, resident });
   }
 
-  #bytesOf({ hasGains }: HostAdapter, rank: number): number {
+  async #write(index: number, place: number, adapter: HostAdapter): Promise<void> {
+    const entry = at(this.#classes, index);
+    const memory = this.#memory(index);
+    await memory.write(place, adapter, pauser());
+    const row = this.#gainRow(index, place);
+    if (adapter.hasGains) this.gains.write(row, adapter);
+    if (!this.#adaptsTiedHead(adapter)) return;
+    entry.head ??= await this.#createClass(this.#headGroups, memory.rank);
+    await entry.head.write(place, adapter, pauser());
+    if (adapter.hasGains) this.headGains.write(row, adapter);
+  }
+
+  #adaptsTiedHead({ modules }: HostAdapter): boolean {
+    return this.#headGroups.some(({ key }) => modules.has(key));
+  }
+
+  /** Every group that an adapter takes memory of. */
+  #groupsOf(adapter: HostAdapter): readonly ModuleGroup[] {
     const { groups } = this.#options;
-    return placeBytes(groups, rank) + (hasGains ? gainBytes(groups) : 0);
+    return this.#adaptsTiedHead(adapter) ? [...groups, ...this.#headGroups] : groups;
+  }
+
+  #bytesOf(adapter: HostAdapter, rank: number): number {
+    const groups = this.#groupsOf(adapter);
+    return placeBytes(groups, rank) + (adapter.hasGains ? gainBytes(groups) : 0);
   }
 
   #gainRow(rankClass: number, place: number): number {
@@ -123,6 +158,7 @@ export class AdapterBank {
       digest: resident.digest,
       rank: resident.own.rank,
       embedding: resident.own.embedding,
+      adaptsTiedHead: this.#adaptsTiedHead(resident.own),
       rankClass,
       get place() {
         return resident.place;
@@ -173,26 +209,34 @@ export class AdapterBank {
   async #configure(index: number, rank: number): Promise<void> {
     const entry = at(this.#classes, index);
     entry.residents.fill(null);
-    if (entry.memory?.rank !== rank) entry.memory = await this.#createClass(rank);
+    if (entry.memory?.rank === rank) return;
+    entry.head = null;
+    entry.memory = await this.#createClass(this.#options.groups, rank);
   }
 
-  #createClass(rank: number): Promise<BankClass> {
-    const { groups, places } = this.#options;
-    return BankClass.create(groups, places, rank, pauser());
+  #createClass(groups: readonly ModuleGroup[], rank: number): Promise<BankClass> {
+    return BankClass.create(groups, this.#options.places, rank, pauser());
   }
 
   async #grow(index: number, rank: number): Promise<boolean> {
     const entry = at(this.#classes, index);
     const old = this.#memory(index);
-    const grown = placeBytes(this.#options.groups, rank) - placeBytes(this.#options.groups, old.rank);
-    if (!this.#makeRoom(grown * entry.residents.filter((resident) => resident?.users).length)) return false;
+    const used = entry.residents.flatMap((resident) => (resident?.users ? [this.#groupsOf(resident.own)] : []));
+    const grown = used.reduce((sum, groups) => sum + placeBytes(groups, rank) - placeBytes(groups, old.rank), 0);
+    if (!this.#makeRoom(grown)) return false;
     const { residents } = entry;
     for (const [place, resident] of residents.entries()) if (resident?.users === 0) residents[place] = null;
-    const next = await this.#createClass(rank);
+    const next = await this.#createClass(this.#options.groups, rank);
+    const nextHead = entry.head && (await this.#createClass(this.#headGroups, rank));
     for (const [place, resident] of residents.entries()) {
-      if (resident) await next.copyFrom(old, place, place, pauser());
+      if (!resident) continue;
+      await next.copyFrom(old, place, place, pauser());
+      if (entry.head && this.#adaptsTiedHead(resident.own)) {
+        await nextHead?.copyFrom(entry.head, place, place, pauser());
+      }
     }
     entry.memory = next;
+    entry.head = nextHead;
     return true;
   }
 
@@ -239,10 +283,15 @@ export class AdapterBank {
     const move = this.#findMove();
     if (!move) return false;
     const { index, from, hole, moving } = move;
-    const { residents } = at(this.#classes, index);
+    const { residents, head } = at(this.#classes, index);
     residents[hole] = null;
     await this.#memory(index).copyFrom(this.#memory(index), from, hole, pauser());
-    if (moving.own.hasGains) await this.gains.copy(this.#gainRow(index, from), this.#gainRow(index, hole));
+    if (head && this.#adaptsTiedHead(moving.own)) await head.copyFrom(head, from, hole, pauser());
+    if (moving.own.hasGains) {
+      const rows = [this.#gainRow(index, from), this.#gainRow(index, hole)] as const;
+      await this.gains.copy(...rows);
+      await this.headGains.copy(...rows);
+    }
     residents[hole] = moving;
     residents[from] = null;
     moving.place = hole;
@@ -253,11 +302,12 @@ export class AdapterBank {
   #findMove(): { index: number; from: number; hole: number; moving: Resident } | null {
     for (const [index, { memory, residents }] of this.#classes.entries()) {
       const window = windowOf(residents);
-      if (!window || !memory || placeBytes(this.#options.groups, memory.rank) > maxMoveBytes) continue;
+      if (!window || !memory) continue;
       const { first, last } = window;
       const hole = residents.findIndex((resident, place) => place > first && place < last && !resident?.users);
       const moving = residents[last];
-      if (hole >= 0 && moving) return { index, from: last, hole, moving };
+      if (!moving || placeBytes(this.#groupsOf(moving.own), memory.rank) > maxMoveBytes) continue;
+      if (hole >= 0) return { index, from: last, hole, moving };
     }
     return null;
   }
@@ -276,6 +326,13 @@ export class AdapterBank {
 
   memory(index: number): BankClass {
     return this.#memory(index);
+  }
+
+  /** The tied head's memory of a class or, if no adapter of it has changed the head, another's, which then no row reads. */
+  head(index: number): BankClass {
+    const memory = at(this.#classes, index).head ?? this.#classes.find(({ head }) => head)?.head;
+    assert(memory, "an adapter that changes the tied head is in the bank");
+    return memory;
   }
 
   get bytes(): number {

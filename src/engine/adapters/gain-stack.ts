@@ -33,8 +33,7 @@ export class GainStack {
 
   /** Every layer's, [rows, out], named as the graph names its inputs. */
   inputs(): readonly (readonly [string, DeviceTensor])[] {
-    const rows = this.#rows;
-    if (!rows) return [];
+    const rows = this.#rows ?? this.#allocate();
     this.#inputs ??= rows.names.map((name) => [name, rows.view(name, 0, rows.count)] as const);
     return this.#inputs;
   }

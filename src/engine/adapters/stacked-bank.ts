@@ -4,6 +4,7 @@
  */
 import type { HostAdapter } from "../../adapter/types.js";
 import { assert, LorikeetError } from "../../base/errors.js";
+import type { TargetModule } from "../../model/blueprint.js";
 import type { ModuleGroup } from "../../model/serving/adapters.js";
 import { stackedInputs, tileRanks } from "../../model/serving/stacked-adapters.js";
 import type { FloatType } from "../../model/serving/target.js";
@@ -17,6 +18,8 @@ import { TileStack, tileBytes } from "./tile-stack.js";
 
 export interface StackedOptions {
   readonly groups: readonly ModuleGroup[];
+  /** Adapters of a head that is tied to the embeddings are refused. Default: there is none. */
+  readonly tiedHead?: TargetModule | null;
   readonly places: number;
   readonly maxBytes: number;
   readonly device: Device;
@@ -106,6 +109,11 @@ export class StackedBank implements AsyncDisposable {
   #assertFits(adapter: HostAdapter, count: number): void {
     if (adapter.embedding) {
       const message = `The adapter ${adapter.digest} adapts the embeddings, which only the CPU does; serve it with --device cpu.`;
+      throw new LorikeetError("adapter_unsupported", message);
+    }
+    const { tiedHead = null } = this.#options;
+    if (tiedHead && adapter.modules.has(tiedHead.path)) {
+      const message = `The adapter ${adapter.digest} adapts ${tiedHead.path}, which is tied to the embeddings, and only the CPU does that; serve it with --device cpu.`;
       throw new LorikeetError("adapter_unsupported", message);
     }
     if ([...adapter.modules.values()].some(({ shift }) => shift !== undefined)) {

@@ -45,6 +45,8 @@ export interface ServingOptions {
   readonly inBlocks?: boolean;
   /** Adapters add to the token embeddings, by the input `embedding_delta` [tokens, hidden]. */
   readonly embeds?: boolean;
+  /** Adapters may add to the logits of a tied head, as to an adapted layer's outputs. */
+  readonly adaptsTiedHead?: boolean;
   readonly target?: ServingTarget;
   /** What a step gives for each of its logit rows: logits, or also what tells the likeliest token, or the last hidden state alone. Default logits. */
   readonly outputs?: "logits" | "both" | "hidden";
@@ -120,6 +122,7 @@ class ServingLowering implements Lowering {
   readonly #type: FloatType;
   readonly #gains: boolean;
   readonly #embeds: boolean;
+  readonly #adaptsTiedHead: boolean;
   readonly #inputs: StepInputs;
   readonly #norms: Norms;
   readonly #attention: AttentionKernel;
@@ -134,6 +137,7 @@ class ServingLowering implements Lowering {
     this.#accuracyLevel = target.accuracyLevel ?? 4;
     this.#gains = gains;
     this.#embeds = embeds;
+    this.#adaptsTiedHead = options.adaptsTiedHead ?? false;
     this.#inputs = new StepInputs(this.op, target);
     this.#adapters = this.#adapterLowering(adapters, inBlocks);
     this.#norms = new Norms(this.op, weights);
@@ -206,6 +210,16 @@ class ServingLowering implements Lowering {
 
   #products(linears: readonly Linear[], x: Value, joined: string | null): Value[] {
     return buildLinear(this.op, this.#weights, linears, x, { joined, accuracyLevel: this.#accuracyLevel });
+  }
+
+  /** A tied head: the embedding table, with adapters under the head's own path. */
+  #tiedHead({ path, linear }: Head, x: Value): Value {
+    const base = only(this.#products([linear], x, null));
+    const adapters = this.#adapters;
+    if (!this.#adaptsTiedHead || !(adapters instanceof AdapterInputs)) return base;
+    return only(
+      adapters.apply([{ ...linear, path }], x, { bases: [base], biases: this.#gains ? [null] : null }, "logit_rows"),
+    );
   }
 
   #adapted(linears: readonly Linear[], x: Value, axis: AdapterAxis, joined: string | null): Value[] {
@@ -282,9 +296,9 @@ class ServingLowering implements Lowering {
     return this.op.gather(x, this.#inputs.logitRows);
   }
 
-  head({ path, linear, tied, bias, scale, softcap }: Head, x: Value): Value {
-    // A tied head is the embedding table: no adapter reaches it.
-    const product = only(tied ? this.#products([linear], x, null) : this.#adapted([linear], x, "logit_rows", null));
+  head(head: Head, x: Value): Value {
+    const { path, linear, tied, bias, scale, softcap } = head;
+    const product = tied ? this.#tiedHead(head, x) : only(this.#adapted([linear], x, "logit_rows", null));
     const biased = tied && bias ? this.op.add(product, this.#weight(`${path}.bias`)) : product;
     let logits = this.op.cast(biased, "float32");
     if (scale !== 1) logits = this.op.scale(logits, scale);

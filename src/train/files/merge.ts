@@ -1,7 +1,7 @@
 /** Merges an adapter into its base model and writes the result as a checkpoint directory. */
 import { join, resolve } from "node:path";
 import { loadAdapter } from "../../adapter/format.js";
-import type { HostModule } from "../../adapter/types.js";
+import type { HostModule, HostTable } from "../../adapter/types.js";
 import { assert, LorikeetError } from "../../base/errors.js";
 import { at } from "../../base/list.js";
 import type { Progress } from "../../base/log.js";
@@ -14,6 +14,7 @@ import { addProduct } from "./low-rank.js";
 import { requireMergeableHead, scoreTensor, withoutHead, writeClassifierConfig } from "./merged-classifier.js";
 import { replaceFolder, requireReplaceable } from "./merged-folder.js";
 import { copyModelFiles, floatOf, narrow } from "./model-files.js";
+import { writeUntiedConfig } from "./untied-head.js";
 
 export interface MergeOptions {
   readonly checkpoint: Checkpoint;
@@ -34,7 +35,8 @@ export interface Merged {
 
 /**
  * Writes a draft and renames it: W + s B A for every target module (DoRA: each output scaled to its magnitude), and all other files
- * unchanged. An adapter's classification head takes the place of the head. Throws `conflict` if `out` exists, and what loading the adapter throws.
+ * unchanged. A head that is tied to the embeddings gets weights of its own if the adapter changes one of the two. An adapter's
+ * classification head takes the place of the head. Throws `conflict` if `out` exists, and what loading the adapter throws.
  */
 export async function mergeAdapter(options: MergeOptions): Promise<Merged> {
   const { checkpoint, progress } = options;
@@ -48,21 +50,25 @@ export async function mergeAdapter(options: MergeOptions): Promise<Merged> {
     const message = `${options.adapter} has biases on lora_B (lora_bias), which the base has no place for; serve it unmerged.`;
     throw new LorikeetError("adapter_unsupported", message, { param: options.adapter });
   }
-  if (embedding) {
-    const message = `${options.adapter} adapts the embeddings, which merging does not fold into them yet; serve it unmerged.`;
-    throw new LorikeetError("adapter_unsupported", message, { param: options.adapter });
-  }
+  const { config } = checkpoint;
+  const unties = config.head.tied && !head && (modules.has(config.head.path) || embedding !== undefined);
   if (head) requireMergeableHead(options.adapter, head, checkpoint.config);
   await replaceFolder(out, async (draft) => {
     await copyModelFiles(checkpoint.directory, draft, { dtype: options.dtype });
-    if (head) await writeClassifierConfig(draft, checkpoint.config, head);
-    const kept = head ? withoutHead(checkpoint) : [...checkpoint.tensors.values()];
+    if (head) await writeClassifierConfig(draft, config, head);
+    if (unties) await writeUntiedConfig(draft, config);
+    const stored = head ? withoutHead(checkpoint) : [...checkpoint.tensors.values()];
+    const table = `${config.embedding.path}.weight`;
+    const copies = stored.filter(({ name }) => unties && name === table);
+    const kept = [...stored, ...copies.map((location) => ({ ...location, name: `${config.head.path}.weight` }))];
     const scores = head ? [scoreTensor(head, options.dtype === "fp32" ? "F32" : floatOf(at(kept, 0).dtype))] : [];
     let done = 0;
-    const transposed = transposedPaths(checkpoint.config);
+    const transposed = transposedPaths(config);
     const tensors = kept.map((location): TensorToWrite => {
       const path = location.name.replace(/\.weight$/, "");
-      const target = { module: modules.get(path), transposed: transposed.has(path) };
+      const isTable = location.name === table;
+      const module = isTable ? embedding && asModule(embedding) : modules.get(path);
+      const target = { module, transposed: isTable || transposed.has(path) };
       return mergedTensor(location, target, options, () => progress?.("merging", ++done, kept.length));
     });
     const others = checkpoint.foreign.map(
@@ -75,8 +81,11 @@ export async function mergeAdapter(options: MergeOptions): Promise<Merged> {
       { fsync: true },
     );
   });
-  return { changed: modules.size, tensors: checkpoint.tensors.size };
+  return { changed: modules.size + (embedding ? 1 : 0), tensors: checkpoint.tensors.size + (unties ? 1 : 0) };
 }
+
+/** A table's rows are the inputs of its product. */
+const asModule = ({ rank, a, b }: HostTable): HostModule => ({ rank, dtype: "F32", a, b, scale: 1 });
 
 function mergedTensor(
   location: TensorLocation,

@@ -160,18 +160,6 @@ const unsupported: [string, Edit, RegExp][] = [
   ],
   ["a saved head", { tensors: put("base_model.model.lm_head.weight", [320, 64]) }, /^full modules/],
   [
-    "embeddings that are adapted together with a tied head",
-    {
-      config: { ensure_weight_tying: true, target_modules: ["q_proj", "v_proj", "embed_tokens"] },
-      tensors: (all) =>
-        put(
-          "base_model.model.model.embed_tokens.lora_embedding_B",
-          [64, 8],
-        )(put("base_model.model.model.embed_tokens.lora_embedding_A", [8, 64])(all)),
-    },
-    /^LoRA on embeddings together with a tied head/,
-  ],
-  [
     "a convolution",
     { tensors: put(`${q.replace("q_proj", "conv")}.lora_A.weight`, [8, 3, 3, 3]) },
     /LoRA on convolutions/,
@@ -424,6 +412,48 @@ test("every mutated config or weights file either passes or is refused", async (
   );
 });
 
+test("a tied head and its embeddings, which PEFT trains as one parameter, are in the file twice and equal", async () => {
+  const source = "test/fixtures/adapter-format/both-tied";
+  const tied = baseModules((await openCheckpoint(`${oracle}/smollm3`)).config);
+  const isOf =
+    (part: string) =>
+    ({ name }: EditableTensor): boolean =>
+      name.includes(part);
+  const without = (part: string) => (tensors: EditableTensor[]) => tensors.filter((tensor) => !isOf(part)(tensor));
+  for (const [part, wanted] of [
+    ["lm_head", /adapts model\.embed_tokens without the head that is tied to them/],
+    ["embed_tokens", /adapts lm_head without the embeddings/],
+  ] as const) {
+    assert.match(
+      (await refusalOf(loadAdapter(await edited({ source, tensors: without(part) }), tied))).message,
+      wanted,
+    );
+  }
+  const changed = (tensors: EditableTensor[]) =>
+    tensors.map((tensor) =>
+      isOf("lm_head.lora_B")(tensor)
+        ? { ...tensor, data: tensor.data.map((byte, i) => (i === 4 ? byte ^ 1 : byte)) }
+        : tensor,
+    );
+  const refused = await refusalOf(loadAdapter(await edited({ source, tensors: changed }), tied));
+  assert.match(
+    refused.message,
+    /lm_head\.lora_B\.weight.*lora_embedding_A.*one parameter \(ensure_weight_tying\), but they differ/,
+  );
+  // Over a base whose head is its own, PEFT ties nothing: the file's head is not its config's.
+  const own = baseModules((await openCheckpoint(`${oracle}/llama`)).config);
+  assert.match((await refusalOf(loadAdapter(await edited({ source }), own))).message, /config does not name.*lm_head/);
+  const { activeBytes } = (await checkAdapter(await edited({ source }), tied)).summary;
+  const bare = (await checkAdapter("test/fixtures/adapter-format/embedding-tied", tied)).summary.activeBytes;
+  assert.equal(activeBytes - bare, 8 * (64 + 320) * 4); // padded to 8 ranks
+});
+
+test("a classifier has no other head that an adapter could change", async () => {
+  const modules = baseModules((await openCheckpoint("test/fixtures/decoder-heads/classifier")).config);
+  const refused = await refusalOf(loadAdapter("test/fixtures/adapter-format/head-tied", modules));
+  assert.match(refused.message, /lm_head\.lora_A\.weight.*matches no linear layer of the base/);
+});
+
 test("heads and embeddings of any family are known by the names of its base", async () => {
   const neox = baseModules((await openCheckpoint(`${oracle}/gpt_neox`)).config);
   const tied = baseModules((await openCheckpoint(`${oracle}/gpt_neox-sequential`)).config);
@@ -442,8 +472,7 @@ test("heads and embeddings of any family are known by the names of its base", as
         }));
     const folder = await edited({ source, config: { target_modules: [name] }, tensors: renameHead });
     assert.deepEqual([...(await loadAdapter(folder, neox)).modules.keys()], ["embed_out"]);
-    const refused = await refusalOf(loadAdapter(folder, tied));
-    assert.match(refused.message, /adapts the output head; in this base it is tied to the embedding/);
+    assert.deepEqual([...(await loadAdapter(folder, tied)).modules.keys()], ["embed_out"]);
   }
   const whole = await edited({
     source,

@@ -1,0 +1,61 @@
+/** What only some adapters need of a step. These sessions are created when the first such adapter loads, so deployments without one pay nothing. */
+
+import type { HostAdapter } from "../adapter/types.js";
+import type { AdapterMode } from "../model/serving/adapters.js";
+import type { BankHold } from "./adapters/bank.js";
+
+export interface Special {
+  /** Rows have gains, as DoRA's. */
+  readonly gains: boolean;
+  /** Rows whose rank is more than one sum. */
+  readonly inBlocks: boolean;
+  /** Rows have other embeddings than the base's. */
+  readonly embeds: boolean;
+  /** Rows have other logits from a head that is tied to the embeddings. */
+  readonly adaptsTiedHead: boolean;
+}
+
+/** What of an adapter decides which sessions its rows need. */
+export type AdapterKind = Pick<HostAdapter, "hasGains" | "rank" | "embedding"> & Partial<Pick<HostAdapter, "modules">>;
+
+export const plain: Special = { gains: false, inBlocks: false, embeds: false, adaptsTiedHead: false };
+
+const keys = ["gains", "inBlocks", "embeds", "adaptsTiedHead"] as const satisfies readonly (keyof Special)[];
+
+export const isPlain = (special: Special): boolean => keys.every((key) => !special[key]);
+
+export const isOnly = (special: Special, allowed: readonly (keyof Special)[]): boolean =>
+  keys.every((key) => !special[key] || allowed.includes(key));
+
+export const specialKey = (mode: AdapterMode, special: Special): string =>
+  [mode, ...keys.map((key) => special[key])].join(" ");
+
+export const union = (left: Special, right: Special): Special => ({
+  gains: left.gains || right.gains,
+  inBlocks: left.inBlocks || right.inBlocks,
+  embeds: left.embeds || right.embeds,
+  adaptsTiedHead: left.adaptsTiedHead || right.adaptsTiedHead,
+});
+
+/** Every combination of what rows of these adapters may need together, but none at all. */
+export function combinations(had: Special): Special[] {
+  let found: Special[] = [plain];
+  for (const key of keys) if (had[key]) found = found.flatMap((special) => [special, { ...special, [key]: true }]);
+  return found.slice(1);
+}
+
+export const hasGains = (adapters: readonly (BankHold | null)[]): boolean =>
+  adapters.some((hold) => hold !== null && hold.gain !== null);
+
+/** What the rows of a step need. */
+export const specialOf = (adapters: readonly (BankHold | null)[], needsBlocks: (rank: number) => boolean): Special => ({
+  gains: hasGains(adapters),
+  inBlocks: adapters.some((hold) => hold !== null && needsBlocks(hold.rank)),
+  embeds: adapters.some((hold) => hold?.embedding),
+  adaptsTiedHead: adapters.some((hold) => hold?.adaptsTiedHead === true),
+});
+
+export const kindOf = ({ rank, gain, embedding }: BankHold): AdapterKind => ({
+  ...{ rank, hasGains: gain !== null },
+  ...(embedding && { embedding }),
+});
