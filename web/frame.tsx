@@ -4,6 +4,7 @@ import { generation } from "./client/tasks.js";
 import { Compare } from "./compare/compare.js";
 import { KeyForm } from "./key-form.js";
 import { Load } from "./load/load.js";
+import { focusContent } from "./parts/focus.js";
 import { Bird, Icon } from "./parts/icon.js";
 import { hrefOf, route, type View, views } from "./route.js";
 import { connection, notice, server } from "./session.js";
@@ -23,9 +24,9 @@ export function Frame() {
   const { state } = connection.value;
   return (
     <>
-      <a class="skip" href="#content">
+      <button type="button" class="skip" onClick={focusContent}>
         Skip to the content
-      </a>
+      </button>
       <Header />
       <Notices />
       <main id="content" tabIndex={-1}>

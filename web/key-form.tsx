@@ -1,9 +1,15 @@
 /** Asks for the server's key. The browser keeps it until the tab is closed, and nowhere else. */
-import { useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
+import { passFocusOn } from "./parts/focus.js";
 import { useKey } from "./session.js";
 
 export function KeyForm({ refusal }: { readonly refusal: string | null }) {
   const [key, setKey] = useState("");
+  const field = useRef<HTMLInputElement>(null);
+  useEffect(() => {
+    field.current?.focus();
+    return () => passFocusOn();
+  }, []);
   const submit = (event: Event): void => {
     event.preventDefault();
     if (key.trim() !== "") void useKey(key.trim());
@@ -20,6 +26,7 @@ export function KeyForm({ refusal }: { readonly refusal: string | null }) {
       <label>
         API key
         <input
+          ref={field}
           type="password"
           autocomplete="off"
           spellcheck={false}

@@ -1,6 +1,7 @@
 // Uses the page as a person would, in a real browser against a real server.
 import assert from "node:assert/strict";
 import { act, dropScript } from "./page-actions.mjs";
+import { checkKeyboard } from "./page-keyboard.mjs";
 import { checkLimits } from "./page-limits.mjs";
 import { checkTraining } from "./page-training.mjs";
 
@@ -121,18 +122,6 @@ async function adapters(browser, url, files) {
   console.log("An adapter was dropped on the page, used, replaced while it answered, refused, pinned and deleted.");
 }
 
-/** The charts show that something was generated. */
-async function load(browser, url) {
-  const page = await browser.open(`${url}#/load`);
-  const shown = await act(
-    page,
-    `await until(() => all(".chart .line").some((each) => each.getAttribute("d").includes("L")), "lines");
-    return all(".chart").map((each) => each.getAttribute("aria-label"));`,
-  );
-  assert.ok(shown.length >= 6, String(shown));
-  await page.close();
-}
-
 /** A key is asked for, a wrong one refused in the server's words; the tab keeps the right one, over a restart of the server too. */
 export async function checkKeys(browser, { url, key, restart }) {
   const page = await browser.open(`${url}#/compare?prompt=From+the+address`);
@@ -176,7 +165,7 @@ export async function checkKeys(browser, { url, key, restart }) {
 export async function checkPage(browser, url, files) {
   await compare(browser, url);
   await adapters(browser, url, files);
-  await load(browser, url);
+  await checkKeyboard(browser, url);
   await checkTraining(browser, url, "tiny");
   await checkLimits(browser);
 }

@@ -51,6 +51,7 @@ interface ActionsProps extends Pick<AdapterCardProps, "adapter" | "onReplace"> {
 
 function Actions({ adapter, onReplace, onDeleted, onFault }: ActionsProps) {
   const [isDeleting, setDeleting] = useState(false);
+  const deleteButton = useRef<HTMLButtonElement>(null);
   const { name, pinned, source, in_flight: inFlight } = adapter;
   const link = tryLinkOf(adapter);
   const run = async (action: () => Promise<unknown>): Promise<void> => {
@@ -64,7 +65,11 @@ function Actions({ adapter, onReplace, onDeleted, onFault }: ActionsProps) {
   };
   if (isDeleting) {
     const remove = (): Promise<void> => run(() => client.remove(name).then(onDeleted));
-    return <Confirmation name={name} inFlight={inFlight} onKeep={() => setDeleting(false)} onDelete={remove} />;
+    const keep = (): void => {
+      setDeleting(false);
+      requestAnimationFrame(() => deleteButton.current?.focus());
+    };
+    return <Confirmation name={name} inFlight={inFlight} onKeep={keep} onDelete={remove} />;
   }
   return (
     <div class="actions">
@@ -87,7 +92,7 @@ function Actions({ adapter, onReplace, onDeleted, onFault }: ActionsProps) {
             <Icon name="upload" />
             Replace
           </button>
-          <button type="button" class="danger" onClick={() => setDeleting(true)}>
+          <button type="button" class="danger" ref={deleteButton} onClick={() => setDeleting(true)}>
             <Icon name="trash" />
             Delete
           </button>
@@ -109,7 +114,17 @@ function Confirmation({ name, inFlight, onKeep, onDelete }: ConfirmationProps) {
   const keep = useRef<HTMLButtonElement>(null);
   useEffect(() => keep.current?.focus(), []);
   return (
-    <div class="actions" role="alertdialog" aria-label={`Delete ${name}`}>
+    <div
+      class="actions"
+      role="alertdialog"
+      aria-label={`Delete ${name}`}
+      onKeyDown={(event) => {
+        if (event.key !== "Escape") return;
+        // Otherwise the browser closes the dialog around it.
+        event.preventDefault();
+        onKeep();
+      }}
+    >
       <p class="grow">
         Delete <b>{name}</b>? {inFlight > 0 ? "Running requests finish with it; new" : "New"} requests are refused.
       </p>

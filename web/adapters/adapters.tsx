@@ -79,7 +79,7 @@ export function Adapters() {
       ) : (
         <AdapterTable adapters={listed} wanted={wanted} />
       )}
-      {shown && !upload ? (
+      {shown ? (
         <AdapterCard
           adapter={shown}
           onReplace={() => setUpload({ parcel: null, replaced: shown.name })}

@@ -1,5 +1,6 @@
-/** A small line chart over the last minutes. Its numbers are text too, and those under the pointer while it is over the chart. */
+/** A small line chart over the last minutes. Its numbers are text too: the last ones, or those at the moment that the reader points at. */
 import { useState } from "preact/hooks";
+import { Plot } from "../parts/plot.js";
 import { spanMs } from "./history.js";
 import type { Point } from "./reading.js";
 
@@ -18,6 +19,8 @@ export interface ChartProps {
 
 const [width, height] = [300, 80];
 const shortestMs = 60_000;
+/** About the time between two readings. */
+const stepMs = 2_000;
 
 export function Chart({ title, help, lines, points, show }: ChartProps) {
   const [pointed, setPointed] = useState<number | null>(null);
@@ -31,12 +34,9 @@ export function Chart({ title, help, lines, points, show }: ChartProps) {
     const x = width * (1 - (end - point.at) / shownMs);
     return `${x.toFixed(1)},${(height * (1 - value / top)).toFixed(1)}`;
   };
-  const onPointerMove = (event: PointerEvent): void => {
-    if (!(event.currentTarget instanceof Element)) return;
-    const { left, width: shownWidth } = event.currentTarget.getBoundingClientRect();
-    setPointed((event.clientX - left) / shownWidth);
-  };
   const x = shown ? width * (1 - (end - shown.at) / shownMs) : 0;
+  const moment = pointed === null || !shown ? spanOf(shownMs) : agoOf(end - shown.at);
+  const readings = lines.map((line) => `${line.name} ${readingAt(shown, line, show)}`);
   return (
     <section class="chart card" aria-label={title}>
       <h2 title={help}>{title}</h2>
@@ -48,25 +48,22 @@ export function Chart({ title, help, lines, points, show }: ChartProps) {
           </div>
         ))}
       </dl>
-      <div class="plot">
-        <span class="top" aria-hidden="true">
-          {values.length === 0 ? "" : show(top)}
-        </span>
-        <svg
-          viewBox={`0 0 ${width} ${height}`}
-          preserveAspectRatio="none"
-          aria-hidden="true"
-          onPointerMove={onPointerMove}
-          onPointerLeave={() => setPointed(null)}
-        >
-          <path class="grid" d={`M0 0H${width}M0 ${height / 2}H${width}M0 ${height}H${width}`} />
-          {lines.map((line, index) => (
-            <path key={line.name} class={`line c${index}`} d={pathOf(points, line, place)} />
-          ))}
-          {pointed === null ? null : <path class="pointed" d={`M${x} 0V${height}`} />}
-        </svg>
-      </div>
-      <p class="muted">{pointed === null || !shown ? spanOf(shownMs) : agoOf(end - shown.at)}</p>
+      <Plot
+        label={`${title}: a moment`}
+        place={pointed}
+        step={stepMs / shownMs}
+        reading={`${moment}: ${readings.join(", ")}`}
+        top={values.length === 0 ? "" : show(top)}
+        width={width}
+        height={height}
+        onPlace={setPointed}
+      >
+        {lines.map((line, index) => (
+          <path key={line.name} class={`line c${index}`} d={pathOf(points, line, place)} />
+        ))}
+        {pointed === null ? null : <path class="pointed" d={`M${x} 0V${height}`} />}
+      </Plot>
+      <p class="muted">{moment}</p>
     </section>
   );
 }

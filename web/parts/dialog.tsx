@@ -1,6 +1,7 @@
-/** A modal dialog: the browser keeps the focus in it and closes it with Escape. */
+/** A modal dialog: the browser keeps the focus in it and closes it with Escape. However it ends, the focus goes back to where it came from. */
 import type { ComponentChildren } from "preact";
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
+import { passFocusOn } from "./focus.js";
 import { Icon } from "./icon.js";
 
 export interface DialogProps {
@@ -12,7 +13,12 @@ export interface DialogProps {
 
 export function Dialog({ title, kind = "box", onClose, children }: DialogProps) {
   const element = useRef<HTMLDialogElement>(null);
-  useEffect(() => element.current?.showModal(), []);
+  // Before the browser paints: no key reaches a dialog that is not open yet.
+  useLayoutEffect(() => {
+    const opener = document.activeElement;
+    element.current?.showModal();
+    return () => passFocusOn(opener);
+  }, []);
   return (
     <dialog class={kind} ref={element} aria-label={title} onClose={onClose}>
       <header>

@@ -1,7 +1,8 @@
-/** The losses and the learning rates of one or two jobs, step by step, on one chart each. Their numbers are text too, and those under the pointer. */
+/** The losses and the learning rates of one or two jobs, step by step, on one chart each. Their numbers are text too: the last, or those of a chosen step. */
 import { useState } from "preact/hooks";
 import type { Job, JobEvent } from "../client/fine-tuning.js";
 import { formatCount, formatNumber } from "../parts/format.js";
+import { Plot } from "../parts/plot.js";
 
 interface Curve {
   readonly name: string;
@@ -29,44 +30,41 @@ export function Curves({ runs }: { readonly runs: readonly Run[] }) {
   if (steps.length === 0) return <p class="muted">The first losses come when the job has made its first steps.</p>;
   const last = Math.max(1, ...steps);
   const at = pointed === null ? null : Math.round(pointed * last);
-  const chart = { last, at, onPoint: setPointed };
+  const moment = at === null ? `${formatCount(last)} steps` : `step ${formatCount(at)} of ${formatCount(last)}`;
+  const chart = { last, at, moment, onPoint: setPointed };
   return (
     <figure class="curves">
-      <Plot {...chart} title="Loss" curves={losses} />
-      <Plot {...chart} title="Learning rate" curves={rates} isSmall />
-      <p class="muted">
-        {at === null ? `${formatCount(last)} steps` : `step ${formatCount(at)} of ${formatCount(last)}`}
-      </p>
+      <Chart {...chart} title="Loss" curves={losses} />
+      <Chart {...chart} title="Learning rate" curves={rates} isSmall />
+      <p class="muted">{moment}</p>
     </figure>
   );
 }
 
-interface PlotProps {
+interface ChartProps {
   readonly title: string;
   readonly curves: readonly Curve[];
   /** The last step of all curves. */
   readonly last: number;
-  /** The step under the pointer. */
+  /** The chosen step. */
   readonly at: number | null;
-  /** Gets the pointer's place, from 0 to 1. */
+  /** The chosen step in words. */
+  readonly moment: string;
+  /** Gets a place, from 0 to 1. */
   readonly onPoint: (place: number | null) => void;
   readonly isSmall?: boolean;
 }
 
 const [width, height] = [600, 200];
 
-function Plot({ title, curves, last, at, onPoint, isSmall = false }: PlotProps) {
+function Chart({ title, curves, last, at, moment, onPoint, isSmall = false }: ChartProps) {
   const drawn = curves.filter(({ points }) => points.length > 0);
   if (drawn.length === 0) return null;
   const values = drawn.flatMap(({ points }) => points.map(([, value]) => value));
   const [low, high] = [Math.min(0, ...values), Math.max(...values)];
   const place = ([step, value]: readonly [number, number]): string =>
     `${((width * step) / last).toFixed(1)},${(height * (1 - (value - low) / (high - low || 1))).toFixed(1)}`;
-  const move = ({ currentTarget, clientX }: PointerEvent): void => {
-    if (!(currentTarget instanceof Element)) return;
-    const box = currentTarget.getBoundingClientRect();
-    onPoint(Math.min(1, Math.max(0, (clientX - box.left) / box.width)));
-  };
+  const readings = drawn.map(({ name, points }) => `${name} ${formatNumber(valueAt(points, at))}`);
   return (
     <div class={isSmall ? "small" : ""}>
       <h3>{title}</h3>
@@ -77,24 +75,21 @@ function Plot({ title, curves, last, at, onPoint, isSmall = false }: PlotProps) 
           </span>
         ))}
       </p>
-      <div class="plot">
-        <span class="top" aria-hidden="true">
-          {formatNumber(high)}
-        </span>
-        <svg
-          viewBox={`0 0 ${width} ${height}`}
-          preserveAspectRatio="none"
-          aria-hidden="true"
-          onPointerMove={move}
-          onPointerLeave={() => onPoint(null)}
-        >
-          <path class="grid" d={`M0 0H${width}M0 ${height / 2}H${width}M0 ${height}H${width}`} />
-          {drawn.map(({ name, kind, points }) => (
-            <path key={name} class={`line ${kind}`} d={`M${points.map(place).join("L")}`} />
-          ))}
-          {at === null ? null : <path class="pointed" d={`M${(width * at) / last} 0V${height}`} />}
-        </svg>
-      </div>
+      <Plot
+        label={`${title}: a step`}
+        place={at === null ? null : at / last}
+        step={1 / last}
+        reading={`${moment}: ${readings.join(", ")}`}
+        top={formatNumber(high)}
+        width={width}
+        height={height}
+        onPlace={onPoint}
+      >
+        {drawn.map(({ name, kind, points }) => (
+          <path key={name} class={`line ${kind}`} d={`M${points.map(place).join("L")}`} />
+        ))}
+        {at === null ? null : <path class="pointed" d={`M${(width * at) / last} 0V${height}`} />}
+      </Plot>
     </div>
   );
 }

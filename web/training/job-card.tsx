@@ -38,6 +38,7 @@ export function JobCard({ job, isShown, onToggle, onChanged }: JobCardProps) {
     }
   };
   const { id, status, model, fine_tuned_model: product, error } = job;
+  const isPaused = status === "paused";
   return (
     <li class="card job">
       <div class="grow">
@@ -56,14 +57,9 @@ export function JobCard({ job, isShown, onToggle, onChanged }: JobCardProps) {
           <input type="checkbox" checked={isShown} onChange={onToggle} />
           On the chart
         </label>
-        {canPause.has(status) ? (
-          <button type="button" onClick={() => act("pause")}>
-            Pause
-          </button>
-        ) : null}
-        {status === "paused" ? (
-          <button type="button" onClick={() => act("resume")}>
-            Resume
+        {isPaused || canPause.has(status) ? (
+          <button type="button" onClick={() => act(isPaused ? "resume" : "pause")}>
+            {isPaused ? "Resume" : "Pause"}
           </button>
         ) : null}
         {isEnded(job) ? null : (
