@@ -55,7 +55,7 @@ test("docs/api.md lists every parameter of tokenize and detokenize", () => {
 });
 
 test("docs/api.md lists every path of the API", () => {
-  const source = readFileSync("src/server/http/app.ts", "utf8");
+  const source = readFileSync("src/server/http/api.ts", "utf8");
   const paths = [...source.matchAll(/\bapi\("([^"]+)"/g)].map(([, path = ""]) => `/v1${path}`);
   const shown = paths.map((path) => path.replace(/[:*](\w+)/g, "{$1}"));
   const listed = [...document.matchAll(/`(?:GET|POST|PUT|PATCH|DELETE) (\/v1[^`]*)`/g)].map(([, path = ""]) => path);
