@@ -1,5 +1,7 @@
 /** The device of a command: how it is chosen, how much memory it offers, and how it is described to users. */
 
+import { LorikeetError } from "../base/errors.js";
+import type { Logger } from "../base/log.js";
 import { type DeviceChoice, findDevice } from "../runtime/device/choose.js";
 import type { CudaCard } from "../runtime/device/cuda-driver.js";
 import type { GpuAdapter } from "../runtime/device/vulkan.js";
@@ -11,6 +13,28 @@ import { formatBytes } from "./options/units.js";
 export function chooseFor({ device, allowSoftwareGpu }: Pick<EngineSettings, "device" | "allowSoftwareGpu">) {
   return findDevice({ device, allowSoftwareGpu });
 }
+
+/**
+ * Opens what runs on the device that was chosen. With `--device auto` the CPU takes over, with a warning, where a card does not work.
+ * Throws what `open` throws, which has closed everything by then.
+ */
+export async function onCardOrCpu<T>(
+  { settings, logger }: { readonly settings: Pick<EngineSettings, "device">; readonly logger: Logger },
+  choice: DeviceChoice,
+  open: (choice: DeviceChoice) => Promise<T>,
+): Promise<T> {
+  try {
+    return await open(choice);
+  } catch (error) {
+    if (settings.device !== "auto" || choice.kind === "cpu" || !isCardFault(error)) throw error;
+    logger.warn({ code: error.code }, `${error.message} The CPU runs the model instead.`);
+    return await open({ kind: "cpu", why: "the card does not work" });
+  }
+}
+
+/** Faults that another device need not have. */
+const isCardFault = (error: unknown): error is LorikeetError =>
+  error instanceof LorikeetError && ["device_unavailable", "device_lost", "runtime_failed"].includes(error.code);
 
 /** Bytes that weights, KV cache and adapters may take on the device. A card reserves the memory of adapters in use at the start; the CPU does not. */
 export function memoryFor(choice: DeviceChoice, activeAdapterBytes: number): number {

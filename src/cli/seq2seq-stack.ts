@@ -16,13 +16,16 @@ import { taskTargetsOf } from "../model/task/adapter-targets.js";
 import { type GenerationRules, readGenerationRules } from "../model/task/generation-rules.js";
 import type { TaskModel } from "../model/task/open.js";
 import { readTextHead } from "../model/task/text-head.js";
+import { cpu } from "../runtime/device/cpu.js";
+import type { Device } from "../runtime/device/device.js";
 import { loadTokenizer } from "../text/tokenizer/tokenizer.js";
 import type { LoadedTokenizer } from "../text/types.js";
+import { type DeviceFacts, describeDevice } from "./device.js";
 import { usableThreads } from "./machine.js";
 import { formatBytes } from "./options/units.js";
 import { noAdapters } from "./serve/no-adapters.js";
 import { joinTask, type TaskAdapterTier } from "./serve/task-adapter-tier.js";
-import { isStopped, type TaskStackOptions, tooSlow } from "./task-stack.js";
+import { isStopped, type TaskPlan, type TaskStackOptions, tooSlow } from "./task-stack.js";
 import { UsageError } from "./usage.js";
 import { readVersion } from "./version.js";
 
@@ -33,6 +36,9 @@ export interface Seq2SeqStack extends AsyncDisposable {
   readonly rules: GenerationRules;
   readonly tokenizer: LoadedTokenizer | null;
   readonly adapters: TaskAdapterTier | null;
+  readonly device: Device;
+  /** The device as banner, log and metrics describe it. */
+  readonly deviceFacts: DeviceFacts;
   readonly threads: number;
   readonly started: StartedEncoderDecoder;
   readonly gateway: Gateway;
@@ -42,7 +48,10 @@ export interface Seq2SeqStack extends AsyncDisposable {
 const usualLength = 512;
 
 /** Throws what opening the graphs, the adapters and the tokenizer throws, after closing everything that was opened. */
-export async function openSeq2SeqStack(options: TaskStackOptions, model: TaskModel): Promise<Seq2SeqStack> {
+export async function openSeq2SeqStack(
+  options: TaskStackOptions,
+  { model, device: choice }: TaskPlan,
+): Promise<Seq2SeqStack> {
   const { settings } = options;
   const name = options.servedName ?? model.names[0];
   const threads = settings.threads ?? usableThreads();
@@ -111,7 +120,8 @@ export async function openSeq2SeqStack(options: TaskStackOptions, model: TaskMod
       ...(options.uploads && { uploads: options.uploads }),
       logger: options.logger,
     });
-    return { name, model, rules, tokenizer, adapters, threads, started, gateway, [Symbol.asyncDispose]: close };
+    const opened = { name, model, rules, tokenizer, adapters, threads, started, gateway };
+    return { ...opened, device: cpu, deviceFacts: describeDevice(choice), [Symbol.asyncDispose]: close };
   } catch (error) {
     await close();
     if (isStopped(error)) throw tooSlow(name, options.trialTimeoutMs, error);

@@ -2,7 +2,6 @@
 
 import { readdir } from "node:fs/promises";
 import type { UploadLimits } from "../adapter/upload/upload.js";
-import { LorikeetError } from "../base/errors.js";
 import type { Logger, Progress } from "../base/log.js";
 import { PooledEngine } from "../engine/pooled-engine.js";
 import { type StartedEngine, startEngine } from "../engine/start.js";
@@ -19,7 +18,7 @@ import type { Device } from "../runtime/device/device.js";
 import { openDevice } from "../runtime/device/open.js";
 import { type FolderTokenizer, loadTokenizer } from "../text/tokenizer/tokenizer.js";
 import type { LoadedTokenizer } from "../text/types.js";
-import { chooseFor, type DeviceFacts, describeDevice, memoryFor } from "./device.js";
+import { chooseFor, type DeviceFacts, describeDevice, memoryFor, onCardOrCpu } from "./device.js";
 import { systemFingerprint } from "./fingerprint.js";
 import { chooseHalves, floatDtypes, type Halves, settleHalves } from "./halves.js";
 import { type KvPlan, planKvCache } from "./kv-plan.js";
@@ -137,21 +136,12 @@ export function planSlots(
  */
 export async function openStack(options: StackOptions, plan?: StackPlan): Promise<Stack> {
   const planned = plan ?? (await planStack(options));
-  try {
-    return await openPlanned(options, planned);
-  } catch (error) {
-    const isChosen = options.settings.device === "auto" && planned.device.kind !== "cpu";
-    if (!isChosen || !isCardFault(error)) throw error;
-    options.logger.warn({ code: error.code }, `${error.message} The CPU runs the model instead.`);
+  return await onCardOrCpu(options, planned.device, async (device) => {
+    if (device === planned.device) return await openPlanned(options, planned);
     const onCpu = { ...options, settings: { ...options.settings, device: "cpu" as const } };
-    const device = { kind: "cpu", why: "the card does not work" } as const;
     return await openPlanned(onCpu, { ...(await planStack(onCpu)), device });
-  }
+  });
 }
-
-/** Faults that another device need not have. */
-const isCardFault = (error: unknown): error is LorikeetError =>
-  error instanceof LorikeetError && ["device_unavailable", "device_lost", "runtime_failed"].includes(error.code);
 
 async function openPlanned(options: StackOptions, plan: StackPlan): Promise<Stack> {
   const closers: (() => Promise<void>)[] = [];

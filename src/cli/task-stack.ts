@@ -16,7 +16,11 @@ import { isEncoderDecoder } from "../model/task/encoder-decoder.js";
 import { readImageSize } from "../model/task/image-size.js";
 import { openTaskModel, type TaskModel } from "../model/task/open.js";
 import { type PoolingMode, readTextHead } from "../model/task/text-head.js";
+import type { DeviceChoice } from "../runtime/device/choose.js";
+import type { Device } from "../runtime/device/device.js";
+import { openDevice } from "../runtime/device/open.js";
 import { loadRowTokenizer } from "../text/tokenizer/row-tokenizer.js";
+import { chooseFor, type DeviceFacts, describeDevice, onCardOrCpu } from "./device.js";
 import { usableThreads } from "./machine.js";
 import type { EngineSettings } from "./options/engine-options.js";
 import type { AdapterFolder } from "./serve/adapter-folder.js";
@@ -45,33 +49,53 @@ export interface TaskStackOptions {
   readonly progress: Progress;
 }
 
+/** Decided before anything is opened. */
+export interface TaskPlan {
+  readonly model: TaskModel;
+  readonly device: DeviceChoice;
+}
+
 /** Disposing of it stops the engine and closes everything that was opened for it. */
 export interface TaskStack extends AsyncDisposable {
   readonly name: string;
   readonly model: TaskModel;
   readonly adapters: TaskAdapterTier | null;
+  readonly device: Device;
+  /** The device as banner, log and metrics describe it. */
+  readonly deviceFacts: DeviceFacts;
   readonly threads: number;
   readonly started: StartedTask;
   readonly gateway: TaskGateway;
 }
 
-/** Throws a UsageError for settings that only decoders have, and `model_unsupported` for several graphs that are no encoder-decoder. */
-export async function planTaskStack({ settings }: Pick<TaskStackOptions, "settings">): Promise<TaskModel> {
-  const faults: string[] = [];
-  if (settings.device !== "auto" && settings.device !== "cpu") {
-    faults.push(`--device ${settings.device} does not run task models; use cpu or auto.`);
-  }
+/** Throws a UsageError for settings that the model does not take, `device_unavailable`, and `model_unsupported` for several graphs that are no encoder-decoder. */
+export async function planTaskStack({ settings }: Pick<TaskStackOptions, "settings">): Promise<TaskPlan> {
   if (settings.dtype !== "auto" && settings.dtype !== "fp32") {
-    faults.push(`--dtype ${settings.dtype} is for decoders; a task model has the types of its ONNX file.`);
+    throw new UsageError([`--dtype ${settings.dtype} is for decoders; a task model has the types of its ONNX file.`]);
   }
-  if (faults.length > 0) throw new UsageError(faults);
   const model = await openTaskModel(settings.model ?? "");
-  if (!isEncoderDecoder(model)) servedGraph(model);
-  return model;
+  if (!isEncoderDecoder(model)) {
+    servedGraph(model);
+    return { model, device: await chooseFor(settings) };
+  }
+  if (settings.device !== "auto" && settings.device !== "cpu") {
+    throw new UsageError([`--device ${settings.device} does not run encoder-decoders; use cpu or auto.`]);
+  }
+  return {
+    model,
+    device: { kind: "cpu", why: settings.device === "cpu" ? "as requested" : "encoder-decoders run there" },
+  };
 }
 
-/** Throws what probing and starting the engine throw, after closing everything that was opened. */
-export async function openTaskStack(options: TaskStackOptions, model: TaskModel): Promise<TaskStack> {
+/**
+ * With `--device auto` the CPU takes over, with a warning, where the card that was found does not run the model. Throws what probing and
+ * starting the engine throw, after closing everything that was opened.
+ */
+export async function openTaskStack(options: TaskStackOptions, plan: TaskPlan): Promise<TaskStack> {
+  return await onCardOrCpu(options, plan.device, (device) => openPlanned(options, { ...plan, device }));
+}
+
+async function openPlanned(options: TaskStackOptions, { model, device: choice }: TaskPlan): Promise<TaskStack> {
   const { settings, logger, observerOf, uploads } = options;
   const threads = settings.threads ?? usableThreads();
   const name = options.servedName ?? model.names[0];
@@ -79,25 +103,35 @@ export async function openTaskStack(options: TaskStackOptions, model: TaskModel)
   const names = await readdir(model.folder);
   const imageSize = await readImageSize(model.folder, names);
   const signal = AbortSignal.timeout(options.trialTimeoutMs);
-  const probe = await probeModel(model, { threads, imageSize, signal }).catch((cause: unknown) => {
-    if (isStopped(cause)) throw tooSlow(name, options.trialTimeoutMs, cause);
-    throw new LorikeetError("model_unsupported", `ONNX Runtime cannot load the model ${name}.`, { cause });
-  });
-  options.progress("trying the model", 1, 1);
-  const head = await readTextHead(model.folder, names, { asked: options.pooling ?? null, manifest: model.manifest });
-  const tokenizer = await loadRowTokenizer(model.folder);
-  const preprocessor = await loadImagePreprocessor(model.folder, options.images);
-  const adapters = await openAdapters(options, model, probe, name);
+  const closers: (() => Promise<void>)[] = [];
+  const close = async (): Promise<void> => {
+    for (const closer of closers.splice(0).reverse()) await closer();
+  };
   try {
+    const probe = await probeModel(model, { threads, imageSize, signal }).catch((cause: unknown) => {
+      if (isStopped(cause)) throw cause;
+      throw new LorikeetError("model_unsupported", `ONNX Runtime cannot load the model ${name}.`, { cause });
+    });
+    options.progress("trying the model", 1, 1);
+    const head = await readTextHead(model.folder, names, { asked: options.pooling ?? null, manifest: model.manifest });
+    const tokenizer = await loadRowTokenizer(model.folder);
+    closers.push(async () => tokenizer?.close());
+    const preprocessor = await loadImagePreprocessor(model.folder, options.images);
+    closers.push(async () => preprocessor?.close());
+    const adapters = await openAdapters(options, model, probe, name);
+    closers.push(async () => adapters?.[Symbol.asyncDispose]());
+    const device = await openDevice(choice, { maxTurnMs: settings.deviceTimeout });
+    closers.push(async () => device[Symbol.dispose]());
     const started = await startTaskEngine(
       {
         ...settings,
-        ...{ model, threads, logger, adapters: adapters?.cache ?? null },
+        ...{ model, device, threads, logger, adapters: adapters?.cache ?? null },
         ...{ progress: options.progress, signal },
         ...(observerOf && { observer: observerOf(name) }),
       },
       probe,
     );
+    closers.push(() => started.engine.close());
     const { own, cache, mixtures } = adapters ?? noAdapters();
     const gateway = createTaskGateway({
       engine: started.engine,
@@ -113,17 +147,10 @@ export async function openTaskStack(options: TaskStackOptions, model: TaskModel)
       ...(uploads && { uploads }),
       logger,
     });
-    const close = async (): Promise<void> => {
-      await started.engine.close();
-      await tokenizer?.close();
-      await preprocessor?.close();
-      await adapters?.[Symbol.asyncDispose]();
-    };
-    return { name, model, adapters, threads, started, gateway, [Symbol.asyncDispose]: close };
+    const deviceFacts = describeDevice(choice);
+    return { name, model, adapters, device, deviceFacts, threads, started, gateway, [Symbol.asyncDispose]: close };
   } catch (error) {
-    await tokenizer?.close();
-    await preprocessor?.close();
-    await adapters?.[Symbol.asyncDispose]();
+    await close();
     throw isStopped(error) ? tooSlow(name, options.trialTimeoutMs, error) : error;
   }
 }

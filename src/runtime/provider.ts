@@ -2,13 +2,14 @@
 import { ort, type Pointer } from "./api.js";
 import type { ExecutionProvider } from "./device/device.js";
 
-/** Nodes that the provider has no kernel for would otherwise run on the CPU, at the price of two copies each. */
+/** Without `cpuFallback` nodes that the provider has no kernel for are refused: they would run on the CPU, at the price of two copies each. */
 export function appendProvider(
   settings: Pointer,
   { name, options }: ExecutionProvider,
   more: Readonly<Record<string, string>> = {},
+  cpuFallback = false,
 ): void {
-  ort().call("AddSessionConfigEntry", settings, "session.disable_cpu_ep_fallback", "1");
+  if (!cpuFallback) ort().call("AddSessionConfigEntry", settings, "session.disable_cpu_ep_fallback", "1");
   const all = { ...options, ...more };
   if (name === "CUDA") appendCuda(settings, all);
   else appendByName(settings, name, all);

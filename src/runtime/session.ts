@@ -23,6 +23,8 @@ export interface SessionOptions {
   readonly profile?: string;
   /** Where the graph runs. What has no kernel there is refused. Default: the CPU. Create the session and its bindings in a turn of the device. */
   readonly device?: Device;
+  /** Nodes that have no kernel on the device, or only compute sizes, run on the CPU. Default false. */
+  readonly cpuFallback?: boolean;
   /** Options of the device's provider for this session alone. */
   readonly providerOptions?: Readonly<Record<string, string>>;
   /** Initializers of this graph, by name, that are shared with other sessions. */
@@ -295,7 +297,8 @@ function sessionOptions(options: SessionOptions): Pointer {
   if (!options.memoryPattern) ort().call("DisableMemPattern", settings);
   if (options.profile !== undefined) ort().call("EnableProfiling", settings, options.profile);
   for (const [key, value] of Object.entries(entries)) ort().call("AddSessionConfigEntry", settings, key, value);
-  if (options.device?.provider) appendProvider(settings, options.device.provider, options.providerOptions);
+  const { provider } = options.device ?? {};
+  if (provider) appendProvider(settings, provider, options.providerOptions, options.cpuFallback);
   const { shared } = options;
   for (const name of shared?.names ?? []) {
     const tensor = shared?.weights.tensor(name);

@@ -7,7 +7,10 @@ import { silent } from "../../src/base/log.js";
 import { engineOptions } from "../../src/cli/options/engine-options.js";
 import { resolveSettings } from "../../src/cli/options/settings.js";
 import { openStack, planStack } from "../../src/cli/stack.js";
+import { openTaskStack, planTaskStack } from "../../src/cli/task-stack.js";
+import { defaultImageLimits } from "../../src/image/preprocessor.js";
 import { oracleRoot } from "../support/oracle.js";
+import { taskRoot } from "../support/task-models.js";
 
 const card = { name: "Card N", memoryBytes: 2 ** 33, computeCapability: "9.0", cudaVersion: "13.0" };
 
@@ -36,4 +39,21 @@ test("a card that was asked for by name is refused", async () => {
     code: "device_unavailable",
     message: /CUDA does not start on Card N/,
   });
+});
+
+test("a task model follows the same rule", async () => {
+  const flags = { device: "cpu", threads: "1", model: join(taskRoot, "policy-mlp") };
+  const settings = resolveSettings(engineOptions, { flags, environment: {}, file: {} });
+  const plan = { ...(await planTaskStack({ settings })), device: { kind: "cuda", why: "it was found", card } as const };
+  const warnings: string[] = [];
+  const logger: Logger = { ...silent, warn: (_, message) => void warnings.push(message) };
+  const images = defaultImageLimits;
+  const parts = { servedName: null, adapters: null, gateway: {}, images, trialTimeoutMs: 60_000 };
+  const openFor = (device: "auto" | "cuda") =>
+    openTaskStack({ ...parts, settings: { ...settings, device }, logger, progress: () => {} }, plan);
+  await assert.rejects(openFor("cuda"), { code: "device_unavailable" });
+  await using stack = await openFor("auto");
+  assert.deepEqual([stack.device.kind, stack.deviceFacts.why], ["cpu", "the card does not work"]);
+  assert.match(warnings[0] ?? "", /^CUDA does not start on Card N: .* The CPU runs the model instead\.$/);
+  assert.equal(warnings.length, 1);
 });

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { LorikeetError } from "../../src/base/errors.js";
 import { planKvCache } from "../../src/cli/kv-plan.js";
+import { resolveSettings } from "../../src/cli/options/settings.js";
 import { progressLine, tickingLine } from "../../src/cli/progress.js";
 import {
   addressOf,
@@ -13,7 +14,9 @@ import {
   type ServerFacts,
   type TaskFacts,
 } from "../../src/cli/serve/banner.js";
+import { shareCard } from "../../src/cli/serve/card-share.js";
 import { planMemory } from "../../src/cli/serve/memory-plan.js";
+import { type BaseSettings, serveOptions } from "../../src/cli/serve/options.js";
 import { listenForShutdown } from "../../src/cli/serve/shutdown.js";
 import { formatTable } from "../../src/cli/table.js";
 import type { Terminal } from "../../src/cli/terminal.js";
@@ -156,7 +159,7 @@ address   http://127.0.0.1:8080 (listening on loopback only, without keys; use -
 
 test("the banner of several bases shows each, what they share, and whose a note is", () => {
   const policy: TaskFacts = {
-    ...{ kind: "task", threads: 2, maxBatch: 16, notes: [] },
+    ...{ kind: "task", device: decoder.device, threads: 2, maxBatch: 16, notes: [] },
     model: {
       ...{ name: "policy", folder: "models/policy", task: "tensors", architecture: null, file: "model.onnx" },
       ...{ inputs: ["observation (float32 [batch, 4])"], outputs: ["logits (float32 [batch, 2])"] },
@@ -357,4 +360,26 @@ test("the time left of a training run includes the remaining validations", () =>
   line.step({ step: 5, ...report });
   assert.match(written[0] ?? "", /^step 4\/10 .* 6 s left\n$/);
   assert.match(written[1] ?? "", /^step 5\/10 .* 100 rows\/s {2}23 s left\n$/);
+});
+
+describe("the card of several bases", () => {
+  const settings = resolveSettings(serveOptions, { flags: {}, environment: {}, file: {} });
+  const devicesOf = (...bases: readonly [device: BaseSettings["device"], isTask: boolean][]): string[] =>
+    shareCard(
+      bases.map(([device], index) => ({ ...settings, device, model: `base-${index}`, servedModelName: null })),
+      bases.map(([, isTask]) => isTask),
+    ).map(({ device }) => device);
+
+  test("auto gives it to the first decoder, else to the first task model", () => {
+    assert.deepEqual(devicesOf(["auto", true], ["auto", false], ["auto", false]), ["cpu", "auto", "cpu"]);
+    assert.deepEqual(devicesOf(["auto", true], ["auto", true]), ["auto", "cpu"]);
+    assert.deepEqual(devicesOf(["cpu", false], ["auto", true]), ["cpu", "auto"]);
+  });
+
+  test("a base that names a card has it, and a second one is refused", () => {
+    assert.deepEqual(devicesOf(["auto", false], ["webgpu", true]), ["cpu", "webgpu"]);
+    assert.throws(() => devicesOf(["webgpu", true], ["webgpu", false]), {
+      message: /^--device webgpu runs one base, which is base-0; give the others `device: cpu`/,
+    });
+  });
 });

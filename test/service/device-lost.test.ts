@@ -70,3 +70,19 @@ test("streams end with device_lost, the process exits with 11, and a restart fin
   const verified = start(["adapters", "verify", "--adapters", folder]);
   assert.equal(await verified.ended, 0, verified.err);
 });
+
+test("a request to a task model ends with device_lost, and the process exits with 11", { skip }, async () => {
+  const options = ["serve", "test/fixtures/tasks/policy-mlp", "--port", "0", "--threads", "1"];
+  const run = start(options, { NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(planted)}` });
+  const url = await addressOf(run);
+  assert.match(run.err, /^device +webgpu: /m);
+  const input = { name: "observation", shape: [1, 4], datatype: "FP32", data: [1, 2, 3, 4] };
+  const infer = () => post(url, "/v2/models/policy-mlp/infer", { inputs: [input] });
+  assert.equal((await infer()).status, 200);
+  run.child.kill("SIGUSR2");
+  let lost = await infer();
+  while (lost.status === 200) lost = await infer(); // until the signal has come
+  assert.equal(lost.status, 503);
+  assert.match(await lost.text(), /was lost/);
+  assert.equal(await run.ended, 11, run.err);
+});

@@ -6,7 +6,9 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { lavapipeEnvironment, unpackLavapipe } from "./lavapipe.mjs";
 
-const engine = ["oracle", "dora", "quantized", "exact", "half", "levels"].map((name) => `engine/${name}`);
+const engine = ["oracle", "dora", "quantized", "exact", "half", "levels", "task/oracle"].map(
+  (name) => `engine/${name}`,
+);
 const service = ["oracle", "adapters", "dora", "endings", "turns", "tiers", "alike"].map((name) => `service/${name}`);
 const device = ["runtime/device/webgpu", "engine/webgpu", "engine/device-lost", "service/device-lost"];
 
@@ -19,6 +21,7 @@ const plans = {
       names: "^(llama|qwen2|gemma2|gemma3|gpt2|lfm2): logits",
     },
     { files: ["service/oracle"], names: "^llama: " },
+    { files: ["engine/task/oracle"], names: "policy-mlp/model.onnx$" },
     // A server is killed that takes three minutes: by now its shaders are compiled.
     { files: device, names: null },
   ],

@@ -56,6 +56,7 @@ export interface TaskFacts {
     readonly inputs: readonly string[];
     readonly outputs: readonly string[];
   };
+  readonly device: DeviceFacts;
   readonly threads: number;
   /** Rows of one run; null: requests run one at a time. */
   readonly maxBatch: number | null;
@@ -71,6 +72,7 @@ export interface Seq2SeqFacts {
     readonly architecture: string | null;
     readonly files: readonly string[];
   };
+  readonly device: DeviceFacts;
   readonly threads: number;
   readonly slots: {
     readonly count: number;
@@ -126,7 +128,7 @@ function decoderLines({ model, weights, device, threads, slots }: DecoderFacts):
       "weights",
       `${weights.dtype}, head ${weights.headDtype} (${weights.why}), ${formatBytes(weights.residentBytes)} resident`,
     ],
-    ["device", `${formatDevice(device)}, ${plural(threads, "thread")} (${device.why})`],
+    deviceLine(device, threads),
     [
       "slots",
       `${slots.count} of ${slots.context.toLocaleString("en-US")} tokens, KV cache ${formatBytes(slots.kvBytes)} when full`,
@@ -134,28 +136,33 @@ function decoderLines({ model, weights, device, threads, slots }: DecoderFacts):
   ];
 }
 
-function taskLines({ model, threads, maxBatch }: TaskFacts): Line[] {
+function taskLines({ model, device, threads, maxBatch }: TaskFacts): Line[] {
   const what = [model.task, ...(model.architecture === null ? [] : [model.architecture])].join(", ");
   return [
     ["model", `${model.name} (${what}) from ${model.folder}, ${model.file}`],
     ["inputs", model.inputs.join(", ")],
     ["outputs", model.outputs.join(", ")],
-    ["device", `cpu, ${plural(threads, "thread")}`],
+    deviceLine(device, threads),
     ["batch", maxBatch === null ? "one request at a time" : `up to ${plural(maxBatch, "row")} of one shape`],
   ];
 }
 
-function seq2seqLines({ model, threads, slots }: Seq2SeqFacts): Line[] {
+function seq2seqLines({ model, device, threads, slots }: Seq2SeqFacts): Line[] {
   const what = [model.task, ...(model.architecture === null ? [] : [model.architecture])].join(", ");
   return [
     ["model", `${model.name} (${what}) from ${model.folder}, ${model.files.join(", ")}`],
-    ["device", `cpu, ${plural(threads, "thread")}`],
+    deviceLine(device, threads),
     [
       "slots",
       `${slots.count} of ${slots.source} source and ${slots.generated} generated tokens, keys and values ${formatBytes(slots.kvBytes)} when full`,
     ],
   ];
 }
+
+const deviceLine = (device: DeviceFacts, threads: number): Line => [
+  "device",
+  `${formatDevice(device)}, ${plural(threads, "thread")} (${device.why})`,
+];
 
 /** What bases share: memory that all of them plan to use, and the CPUs. */
 function sharedLines({ memoryBytes, weightBytes, shares }: MemoryPlan, bases: readonly BaseFacts[]): Line[] {

@@ -61,7 +61,7 @@ async function decoderFactsOf(settings: ServeSettings, stack: Stack): Promise<De
   };
 }
 
-function taskFactsOf({ name, model, started, threads }: TaskStack): TaskFacts {
+function taskFactsOf({ name, model, started, deviceFacts, threads }: TaskStack): TaskFacts {
   const { signature, limits } = started.engine;
   const { reason } = started.probe;
   const shown = ({ name: port, type, shape }: TaskPort): string =>
@@ -74,19 +74,22 @@ function taskFactsOf({ name, model, started, threads }: TaskStack): TaskFacts {
       inputs: signature.inputs.map(shown),
       outputs: signature.outputs.map(shown),
     },
+    device: deviceFacts,
     threads,
     maxBatch: signature.isBatched ? limits.maxBatch : null,
     notes: [
       ...(reason === null ? [] : [`requests run one at a time: ${reason}`]),
       ...(started.rowsIndependent === false
-        ? ["on this CPU, the last bits of results depend on what else is in the batch (found by the self-test)"]
+        ? [
+            `on this ${deviceFacts.kind === "cpu" ? "CPU" : "card"}, the last bits of results depend on what else is in the batch (found by the self-test)`,
+          ]
         : []),
     ],
   };
 }
 
 async function seq2seqFactsOf(stack: Seq2SeqStack): Promise<Seq2SeqFacts> {
-  const { name, model, rules, started, threads, tokenizer } = stack;
+  const { name, model, rules, started, deviceFacts, threads, tokenizer } = stack;
   const { maxBatch, maxContext, maxGenerated = 0 } = started.engine.limits;
   return {
     kind: "seq2seq",
@@ -94,6 +97,7 @@ async function seq2seqFactsOf(stack: Seq2SeqStack): Promise<Seq2SeqFacts> {
       ...{ name, folder: model.folder, task: model.task, architecture: model.architecture },
       files: model.opened.map(({ label }) => label),
     },
+    device: deviceFacts,
     threads,
     slots: { count: maxBatch, source: maxContext, generated: maxGenerated, kvBytes: started.kvBytes },
     notes: [

@@ -8,7 +8,6 @@ import { Adapters } from "../../gateway/adapters.js";
 import { Bases, baseOf, holdersOf } from "../../gateway/bases.js";
 import { isEncoderDecoder } from "../../model/task/encoder-decoder.js";
 import { isTaskModel } from "../../model/task/folder.js";
-import type { TaskModel } from "../../model/task/open.js";
 import { taskWeightBytes } from "../../model/task/weight-bytes.js";
 import type { Metrics } from "../../server/metrics/metrics.js";
 import { usableMemory } from "../machine.js";
@@ -23,9 +22,10 @@ import {
   type StackPlan,
   surveyStack,
 } from "../stack.js";
-import { openTaskStack, planTaskStack, type TaskStack } from "../task-stack.js";
+import { openTaskStack, planTaskStack, type TaskPlan, type TaskStack } from "../task-stack.js";
 import { UsageError } from "../usage.js";
 import { AdapterFolder } from "./adapter-folder.js";
+import { shareCard } from "./card-share.js";
 import { gatewayOptionsOf, imageLimitsOf, storeLimitsOf, uploadLimitsOf, validationOf } from "./mapping.js";
 import { type BaseShare, type MemoryPlan, planMemory } from "./memory-plan.js";
 import { noAdapters } from "./no-adapters.js";
@@ -55,7 +55,7 @@ export interface OpeningParts {
 /** A base that was looked at and not opened yet. */
 type Surveyed = { readonly settings: BaseSettings } & (
   | { readonly kind: "decoder"; readonly survey: Omit<StackPlan, "kv"> }
-  | { readonly kind: "task"; readonly model: TaskModel }
+  | { readonly kind: "task"; readonly plan: TaskPlan }
 );
 
 type Opener = (settings: BaseSettings, folder: AdapterFolder | null) => Promise<BaseStack>;
@@ -85,9 +85,10 @@ export async function planBases(parts: OpeningParts): Promise<() => Promise<Open
     return () => openAll([[only, open]], folder, null, parts);
   }
   if (settings.adapters !== null) await requireFolder("--adapters", settings.adapters);
+  const areTasks = await Promise.all(parts.bases.map(({ model }) => isTaskModel(model)));
   const surveyed: Surveyed[] = [];
-  for (const base of parts.bases) {
-    surveyed.push(await naming(base, () => survey(base, folder, surveyed, parts)));
+  for (const [index, base] of shareCard(parts.bases, areTasks).entries()) {
+    surveyed.push(await naming(base, () => survey(base, areTasks[index] === true, folder, parts)));
   }
   refuseEqualNames(surveyed);
   checkTraining(
@@ -104,7 +105,7 @@ export async function planBases(parts: OpeningParts): Promise<() => Promise<Open
         ...{ adapterCacheBytes: share.cacheBytes, activeAdapterBytes: share.activeBytes },
         kvBytes: kvBytesOf(each, share),
       };
-      if (each.kind === "task") return [own, (base, shared) => openTask(base, each.model, shared, parts)];
+      if (each.kind === "task") return [own, (base, shared) => openTask(base, each.plan, shared, parts)];
       const kvShare = { kvShare: share.kvBytes };
       const options = { ...stackOptionsOf(own, folder, parts), ...kvShare };
       const plan = await naming(own, async () => ({ ...each.survey, kv: planSlots(options, each.survey) }));
@@ -117,8 +118,8 @@ export async function planBases(parts: OpeningParts): Promise<() => Promise<Open
 async function planOnly(base: BaseSettings, folder: AdapterFolder | null, parts: OpeningParts): Promise<Opener> {
   if (await isTaskModel(base.model)) {
     checkTraining(parts.settings, false);
-    const model = await planTaskStack({ settings: base });
-    return (own, shared) => openTask(own, model, shared, parts);
+    const plan = await planTaskStack({ settings: base });
+    return (own, shared) => openTask(own, plan, shared, parts);
   }
   const plan = await planStack(stackOptionsOf(base, folder, parts));
   return (own, shared) => openStack(stackOptionsOf(own, shared, parts), plan);
@@ -126,23 +127,13 @@ async function planOnly(base: BaseSettings, folder: AdapterFolder | null, parts:
 
 async function survey(
   settings: BaseSettings,
+  isTask: boolean,
   folder: AdapterFolder | null,
-  before: readonly Surveyed[],
   parts: OpeningParts,
 ): Promise<Surveyed> {
-  if (await isTaskModel(settings.model)) {
-    return { kind: "task", settings, model: await planTaskStack({ settings }) };
-  }
-  const found = await surveyStack(stackOptionsOf(settings, folder, parts));
-  const onCard = before.find((each) => each.kind === "decoder" && each.survey.device.kind !== "cpu");
-  if (found.device.kind === "cpu" || !onCard) return { kind: "decoder", settings, survey: found };
-  if (settings.device !== "auto") {
-    throw new UsageError([
-      `--device ${settings.device} runs one base, which is ${onCard.settings.model}; give the others \`device: cpu\` in the config file's \`models\`.`,
-    ]);
-  }
-  const onCpu = { ...settings, device: "cpu" as const };
-  return { kind: "decoder", settings: onCpu, survey: await surveyStack(stackOptionsOf(onCpu, folder, parts)) };
+  return isTask
+    ? { kind: "task", settings, plan: await planTaskStack({ settings }) }
+    : { kind: "decoder", settings, survey: await surveyStack(stackOptionsOf(settings, folder, parts)) };
 }
 
 function stackOptionsOf(
@@ -162,7 +153,7 @@ function stackOptionsOf(
 
 function openTask(
   base: BaseSettings,
-  model: TaskModel,
+  plan: TaskPlan,
   adapters: AdapterFolder | null,
   { settings, metrics, logger, progress }: OpeningParts,
 ): Promise<TaskStack | Seq2SeqStack> {
@@ -176,7 +167,7 @@ function openTask(
     trialTimeoutMs: settings.modelTrialTimeout,
     observerOf: metrics.engineObserverOf,
   };
-  return isEncoderDecoder(model) ? openSeq2SeqStack(options, model) : openTaskStack(options, model);
+  return isEncoderDecoder(plan.model) ? openSeq2SeqStack(options, plan) : openTaskStack(options, plan);
 }
 
 /** Throws a UsageError unless there is a model that jobs can train. */
@@ -236,7 +227,7 @@ function basesOf(
 
 /** As --kv-bytes. A decoder without it plans its cache within its share; a card has memory of its own. */
 function kvBytesOf(each: Surveyed, share: BaseShare): number | null {
-  if (each.kind === "task") return isEncoderDecoder(each.model) ? share.kvBytes : null;
+  if (each.kind === "task") return isEncoderDecoder(each.plan.model) ? share.kvBytes : null;
   const { kvBytes } = each.settings;
   return kvBytes === null || each.survey.device.kind !== "cpu" ? kvBytes : share.kvBytes;
 }
@@ -250,8 +241,9 @@ function memoryOf(surveyed: readonly Surveyed[], settings: ServeSettings, block:
       own[name] === settings[name] ? null : own[name];
     const adapters = { cacheBytes: ownSize("adapterCacheBytes"), activeBytes: ownSize("activeAdapterBytes") };
     if (each.kind === "task") {
-      const kvBytes = isEncoderDecoder(each.model) ? ownSize("kvBytes") : 0;
-      return { weightBytes: taskWeightBytes(each.model, block), kvBytes, ...adapters };
+      const kvBytes = isEncoderDecoder(each.plan.model) ? ownSize("kvBytes") : 0;
+      const weightBytes = each.plan.device.kind === "cpu" ? taskWeightBytes(each.plan.model, block) : 0;
+      return { weightBytes, kvBytes, ...adapters };
     }
     const onCpu = each.survey.device.kind === "cpu";
     return {
@@ -268,7 +260,7 @@ function memoryOf(surveyed: readonly Surveyed[], settings: ServeSettings, block:
 }
 
 const nameOf = (each: Surveyed): string =>
-  each.kind === "task" ? (each.settings.servedModelName ?? each.model.names[0]) : each.survey.name;
+  each.kind === "task" ? (each.settings.servedModelName ?? each.plan.model.names[0]) : each.survey.name;
 
 /** Throws a UsageError for two bases with one name, which no request could tell apart. */
 function refuseEqualNames(surveyed: readonly Surveyed[]): void {

@@ -14,7 +14,6 @@ import { formatBanner } from "./banner.js";
 import { basesOfFile, basesOfModels } from "./base-settings.js";
 import { factsOf, logFieldsOf } from "./facts.js";
 import { type Lifetime, watchLifetime } from "./lifetime.js";
-import { isDecoderStack } from "./opened-bases.js";
 import { type BaseSettings, type ServeSettings, serveOptions } from "./options.js";
 import { openService, type Service } from "./service.js";
 
@@ -89,9 +88,7 @@ async function serveUntilEnd(
   logger: Logger,
 ): Promise<void> {
   await using service = opened;
-  const watches = service.stacks.map((stack) =>
-    isDecoderStack(stack) ? stack.device.onLost((error) => lifetime.lose(error)) : () => {},
-  );
+  const watches = service.stacks.map(({ device }) => device.onLost((error) => lifetime.lose(error)));
   const port = service.open();
   const facts = await factsOf(settings, service, { port, keys: keyCount });
   printLine(terminal.stderr, formatBanner(facts));

@@ -9,10 +9,9 @@ import { type BaseDevice, Metrics } from "../../server/metrics/metrics.js";
 import { createServer, type LorikeetServer } from "../../server/server.js";
 import { openFineTuning, openTuningFolder } from "../jobs/open-fine-tuning.js";
 import { requireNoFile } from "../options/paths.js";
-import type { Stack } from "../stack.js";
 import { UsageError } from "../usage.js";
 import { recordBoundsOf, serverOptionsOf } from "./mapping.js";
-import { type BaseStack, isDecoderStack, type OpenedBases, planBases } from "./opened-bases.js";
+import { type BaseStack, type OpenedBases, planBases } from "./opened-bases.js";
 import type { BaseSettings, ServeSettings } from "./options.js";
 
 /** Disposing of it stops listening, stops the engines and closes everything else. */
@@ -69,7 +68,7 @@ export async function openService(
   return {
     ...{ stacks, stack: stacks[0], memory, server, metrics },
     open: () => {
-      metrics.describeDevices(stacks.flatMap((stack) => (isDecoderStack(stack) ? [deviceOf(stack)] : [])));
+      metrics.describeDevices(stacks.map(deviceOf));
       server.open(opened.bases, kept, tuning?.fineTuning);
       adapters?.store.start();
       tuning?.start().catch((error: unknown) => logger.error({ err: error }, "Fine-tuning jobs cannot be started"));
@@ -85,7 +84,7 @@ export async function openService(
   };
 }
 
-const deviceOf = ({ name, device, deviceFacts }: Stack): BaseDevice => ({
+const deviceOf = ({ name, device, deviceFacts }: BaseStack): BaseDevice => ({
   base: name,
   labels: deviceFacts,
   allocated: () => device.allocatedBytes,

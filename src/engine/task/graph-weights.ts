@@ -1,6 +1,8 @@
 /** The weights of graphs that are read from the same files: in memory once for all of their sessions. */
 
 import type { Graph } from "../../graph/types.js";
+import { cpu } from "../../runtime/device/cpu.js";
+import type { Device } from "../../runtime/device/device.js";
 import { SharedWeights } from "../../runtime/session.js";
 import { Tensor } from "../../runtime/tensor.js";
 
@@ -8,8 +10,13 @@ import { Tensor } from "../../runtime/tensor.js";
 const leastSharedBytes = 4096;
 
 export class GraphWeights implements Disposable {
-  readonly shared = new SharedWeights();
+  readonly shared: SharedWeights;
   readonly #names = new Set<string>();
+
+  /** `device`: of the sessions. */
+  constructor(device: Device = cpu) {
+    this.shared = new SharedWeights(device.capabilities.hostMemory ? null : device);
+  }
 
   /** Takes a graph's weights. Those of an earlier graph must have the same values under the same names. */
   add({ initializers }: Graph): void {
@@ -29,7 +36,7 @@ export class GraphWeights implements Disposable {
     return initializers.flatMap(({ value: { name } }) => (this.#names.has(name) ? [name] : []));
   }
 
-  /** Call it after every session that uses them is closed. */
+  /** Call it after every session that uses them is closed; in a turn of the device. */
   [Symbol.dispose](): void {
     this.shared[Symbol.dispose]();
   }

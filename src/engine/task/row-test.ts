@@ -1,12 +1,12 @@
 /** What this machine's kernels promise a task model, measured at start: do a row's bits depend on the rows beside it? */
 
-import type { HostTaskAdapter, HostTaskModule } from "../../adapter/types.js";
 import { at } from "../../base/list.js";
 import type { BlockPlan } from "../../model/task/blocked/plan.js";
 import type { TaskModule } from "../../model/task/target-modules.js";
 import { TaskBank } from "./bank.js";
 import type { RunRow, TaskRunner } from "./runner.js";
 import type { Stacks } from "./stacks.js";
+import { trialAdapter, trialModules, trialRow } from "./trial-adapters.js";
 import type { Trial } from "./trial-inputs.js";
 import type { TaskTensor } from "./types.js";
 
@@ -17,13 +17,12 @@ export async function rowsIndependent(
   maxBatch: number,
   signal?: AbortSignal,
 ): Promise<boolean> {
-  const rows = Array.from({ length: Math.min(4, maxBatch) }, (_, row) => rowOf(trial, row, 0));
+  const rows = Array.from({ length: Math.min(4, maxBatch) }, (_, row) => trialRow(trial, row, 0));
   return await sameAlone(runner, rows, null, signal);
 }
 
 /**
- * The same for rows with two random adapters of different ranks, on every convolution, for each may have a kernel of its own, and a few of
- * the other modules. True if there is none.
+ * The same for rows with two random adapters of different ranks, on every convolution and a few of the other modules. True if there is none.
  */
 export async function adaptedRowsIndependent(
   runner: TaskRunner,
@@ -33,12 +32,11 @@ export async function adaptedRowsIndependent(
   blocks: BlockPlan | null,
   signal?: AbortSignal,
 ): Promise<boolean> {
-  const ofKind = (kind: TaskModule["kind"]): TaskModule[] => modules.filter((module) => module.kind === kind);
-  const chosen = [...new Set([...endsOf(ofKind("linear")), ...ofKind("convolution"), ...endsOf(ofKind("table"))])];
+  const chosen = trialModules(modules);
   if (chosen.length === 0 || maxBatch < 2) return true;
   const bank = new TaskBank({ modules, maxPlaces: ranks.length, maxBytes: Number.POSITIVE_INFINITY, blocks });
-  const { stacks, places } = await bank.place(ranks.map((rank) => randomAdapter(chosen, rank)));
-  const rows = Array.from({ length: Math.min(4, maxBatch) }, (_, row) => rowOf(trial, row, at(places, row % 2)));
+  const { stacks, places } = await bank.place(ranks.map((rank) => trialAdapter(chosen, rank)));
+  const rows = Array.from({ length: Math.min(4, maxBatch) }, (_, row) => trialRow(trial, row, at(places, row % 2)));
   try {
     return await sameAlone(runner, rows, stacks, signal);
   } finally {
@@ -47,8 +45,6 @@ export async function adaptedRowsIndependent(
 }
 
 const ranks = [8, 3];
-
-const endsOf = <T>(list: readonly T[]): T[] => [...list.slice(0, 1), ...list.slice(-1)];
 
 async function sameAlone(
   runner: TaskRunner,
@@ -64,19 +60,6 @@ async function sameAlone(
     if (![alone, pair].every((other) => sameBits(at(together, index), other))) return false;
   }
   return true;
-}
-
-const rowOf = (trial: Trial, seed: number, place: number): RunRow => ({ inputs: trial.of([seed]), place });
-
-function randomAdapter(modules: readonly TaskModule[], rank: number): HostTaskAdapter {
-  const values = (count: number): Float32Array =>
-    Float32Array.from({ length: count }, (_, i) => 0.05 * Math.sin(1 + i * rank));
-  const none = { magnitude: null, addedBias: null, bias: null, whole: null };
-  const hosts = modules.map(({ path, inFeatures, outFeatures, kernel }): [string, HostTaskModule] => {
-    const window = kernel.reduce((product, size) => product * size, 1);
-    return [path, { rank, a: values(rank * inFeatures * window), b: values(rank * outFeatures), ...none }];
-  });
-  return { digest: `trial of rank ${rank}`, rank, bytes: 0, labels: null, modules: new Map(hosts) };
 }
 
 function sameBits(a: ReadonlyMap<string, TaskTensor>, b: ReadonlyMap<string, TaskTensor>): boolean {

@@ -8,8 +8,12 @@ import type { BlockPlan } from "../../model/task/blocked/plan.js";
 import { type Blocks, loadBlocks } from "../../model/task/blocked/weights.js";
 import { adapterRows, adaptGraph } from "../../model/task/serving-graph.js";
 import type { WeightedNode } from "../../model/task/weighted-nodes.js";
+import { cpu } from "../../runtime/device/cpu.js";
+import type { Device } from "../../runtime/device/device.js";
+import { released } from "../../runtime/device/lost.js";
 import { Session } from "../../runtime/session.js";
 import { Tensor } from "../../runtime/tensor.js";
+import { DeviceStacks } from "./device-stacks.js";
 import { GraphWeights } from "./graph-weights.js";
 import { type StackPlan, type Stacks, sameParts } from "./stacks.js";
 import type { TaskData, TaskTensor } from "./types.js";
@@ -28,6 +32,10 @@ export interface RunnerOptions {
   readonly maxBatch: number;
   readonly threads: number;
   readonly spinning?: boolean;
+  /** Default: the CPU. */
+  readonly device?: Device;
+  /** Path prefix of a profile of each session, up to `endProfiles`. */
+  readonly profile?: string;
   /** Of several graphs; their owner disposes of them after the runners. Default: the runner's own. */
   readonly weights?: GraphWeights;
 }
@@ -41,6 +49,10 @@ interface Adapted {
 export class TaskRunner implements AsyncDisposable {
   readonly #options: RunnerOptions;
   readonly #weights: GraphWeights;
+  readonly #device: Device;
+  readonly #stacks: DeviceStacks;
+  #profile: string | undefined;
+  #profiles = 0;
   #plain: Promise<Session> | null = null;
   /** Graphs with the parts of this plan, by their number of rows (null: any). */
   #plan: StackPlan = new Map();
@@ -49,7 +61,10 @@ export class TaskRunner implements AsyncDisposable {
 
   constructor(options: RunnerOptions) {
     this.#options = options;
-    this.#weights = options.weights ?? new GraphWeights();
+    this.#device = options.device ?? cpu;
+    this.#profile = options.profile;
+    this.#weights = options.weights ?? new GraphWeights(this.#device);
+    this.#stacks = new DeviceStacks(this.#device);
     this.#weights.add(options.graph);
   }
 
@@ -68,21 +83,34 @@ export class TaskRunner implements AsyncDisposable {
     assert(first, "a run has a row");
     // Rows that only fill up the batch are like its first one, without an adapter.
     const filled = Array.from({ length: count ?? rows.length }, (_, i) => rows[i] ?? { ...first, place: 0 });
-    using binding = session.bind();
-    for (const { name } of this.#options.graph.inputs)
-      binding.input(name, joined(filled.map(({ inputs }) => inputs.get(name))));
-    if (stacks && adapted) {
-      for (const [name, tensor] of stacks.tensors) if (adapted.inputs.has(name)) binding.input(name, tensor);
-      const places = BigInt64Array.from(filled, ({ place }) => BigInt(place));
-      binding.input(adapterRows, Tensor.from("int64", [filled.length], places));
-    }
+    const inputs = this.#options.graph.inputs.map(
+      ({ name }) => [name, joined(filled.map((row) => row.inputs.get(name)))] as const,
+    );
     const { outputs } = this.#options.graph;
-    for (const { name } of outputs) binding.outputToHost(name);
-    await session.run(binding, signal);
-    const found = binding.outputs();
+    const found = await this.#device.turn(async () => {
+      using binding = session.bind();
+      for (const [name, tensor] of inputs) binding.input(name, tensor);
+      if (stacks && adapted) {
+        const tensors = await this.#stacks.of(stacks);
+        for (const [name, tensor] of tensors) if (adapted.inputs.has(name)) binding.input(name, tensor);
+        const places = BigInt64Array.from(filled, ({ place }) => BigInt(place));
+        binding.input(adapterRows, Tensor.from("int64", [filled.length], places));
+      }
+      for (const { name } of outputs) binding.outputToHost(name);
+      await session.run(binding, signal);
+      return binding.outputs();
+    });
     return rows.map(
       (_, row) => new Map(outputs.map(({ name }, i) => [name, this.#rowOf(found[i] as Tensor, row)] as const)),
     );
+  }
+
+  /** Ends the profiles of the sessions, and gives their files. Sessions that are created later have none. Call it when no run is in progress. */
+  async endProfiles(): Promise<string[]> {
+    if (this.#profile === undefined) return [];
+    this.#profile = undefined;
+    const sessions = [await this.#plain, ...(await Promise.all(this.#adapted.values())).map(({ session }) => session)];
+    return await this.#device.turn(async () => sessions.flatMap((session) => session?.endProfiling() ?? []));
   }
 
   #rowOf(tensor: Tensor, row: number): TaskTensor {
@@ -154,26 +182,42 @@ export class TaskRunner implements AsyncDisposable {
 
   async #load(graph: Graph): Promise<Session> {
     const { threads, spinning } = this.#options;
-    return Session.create(serializeGraph(graph), {
-      threads,
+    const options = {
+      ...{ threads, device: this.#device, cpuFallback: true },
       ...(spinning === undefined ? {} : { spinning }),
+      ...(this.#profile === undefined ? {} : { profile: `${this.#profile}-${this.#profiles++}` }),
       shared: { weights: this.#weights.shared, names: this.#weights.namesIn(graph) },
+    };
+    return await this.#device.turn(async () => {
+      await this.#weights.shared.upload();
+      return await Session.create(serializeGraph(graph), options);
     });
   }
 
   /** Closes the sessions with adapters; the next run with some creates its own. Call it when no run is in progress. */
   async forgetAdapted(): Promise<void> {
     this.#plan = new Map();
-    const sessions = [...this.#adapted.values()];
+    const loading = [...this.#adapted.values()].map((adapted) => adapted.catch(() => null));
     this.#adapted.clear();
-    for (const adapted of sessions) (await adapted.catch(() => null))?.session[Symbol.dispose]();
+    const sessions = await Promise.all(loading);
+    await this.#device.turn(async () => {
+      for (const adapted of sessions) adapted?.session[Symbol.dispose]();
+    });
   }
 
   /** Call it when no run is in progress. */
   async [Symbol.asyncDispose](): Promise<void> {
+    await released(this.#dispose());
+  }
+
+  async #dispose(): Promise<void> {
     await this.forgetAdapted();
-    (await this.#plain?.catch(() => null))?.[Symbol.dispose]();
-    if (!this.#options.weights) this.#weights[Symbol.dispose]();
+    const plain = await this.#plain?.catch(() => null);
+    await this.#device.turn(async () => {
+      plain?.[Symbol.dispose]();
+      this.#stacks[Symbol.dispose]();
+      if (!this.#options.weights) this.#weights[Symbol.dispose]();
+    });
   }
 }
 

@@ -124,6 +124,7 @@ export class Stacks {
   /** Convolutions that run in blocks; null: none. */
   readonly blocks: BlockPlan | null;
   readonly tensors: ReadonlyMap<string, Tensor<"float32">>;
+  #version = 0;
 
   private constructor(plan: StackPlan, blocks: BlockPlan | null, tensors: ReadonlyMap<string, Tensor<"float32">>) {
     this.plan = plan;
@@ -143,9 +144,15 @@ export class Stacks {
     return stacks;
   }
 
+  /** Grows with each `write`: copies of an older version are outdated. */
+  get version(): number {
+    return this.#version;
+  }
+
   /** Writes an adapter into a place, over whatever was there. */
   write(place: number, { modules }: FoldedAdapter): void {
     assert(place > 0, "place 0 is the base's");
+    this.#version++;
     for (const plan of this.plan.values()) {
       const names = stackNames(plan.module.path);
       const folded = modules.get(plan.module);

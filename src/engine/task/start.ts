@@ -10,9 +10,12 @@ import { HeadReader } from "../../model/task/head-outputs.js";
 import type { TaskModel } from "../../model/task/open.js";
 import type { TaskModule } from "../../model/task/target-modules.js";
 import type { WeightedNode } from "../../model/task/weighted-nodes.js";
+import { cpu } from "../../runtime/device/cpu.js";
+import type { Device } from "../../runtime/device/device.js";
 import type { EngineObserver } from "../types.js";
 import { TaskBank } from "./bank.js";
 import { probeBlocks } from "./block-probe.js";
+import { openOnCard } from "./card-check.js";
 import { BatchingEngine } from "./engine.js";
 import { type ProbeOptions, probeRows, type RowProbe } from "./row-probe.js";
 import { adaptedRowsIndependent, rowsIndependent } from "./row-test.js";
@@ -30,6 +33,8 @@ export interface TaskStartOptions {
   /** fp32 bytes of the adapters that a run can use. */
   readonly activeAdapterBytes: number;
   readonly adapters: AdapterSource<HostTaskAdapter> | null;
+  /** Default: the CPU. */
+  readonly device?: Device;
   readonly observer?: EngineObserver;
   readonly logger?: Logger;
   readonly progress?: Progress;
@@ -76,20 +81,33 @@ export function probeModel(model: TaskModel, options: ProbeOptions): Promise<Row
   return probeRows(servedGraph(model), targets, options);
 }
 
-/** `probe`: of this model. */
+/** `probe`: of this model. Throws `device_unavailable` for a card that does not run it right. */
 export async function startTaskEngine(options: TaskStartOptions, probe: RowProbe): Promise<StartedTask> {
-  const { model, threads, maxQueue, progress } = options;
+  const { model, threads, maxQueue, progress, device = cpu } = options;
   const graph = servedGraph(model);
   const maxBatch = probe.isBatched ? floorPower(options.maxBatch) : 1;
   progress?.("building sessions", 0, 1);
   const layouts = new Map<WeightedNode, RowLayout>();
   for (const [target, layout] of probe.layouts) if (typeof layout === "string") layouts.set(target, layout);
   // Each session has threads of its own, and those of one would spin beside the runs of another.
-  const runner = new TaskRunner({ graph, layouts, isBatched: probe.isBatched, maxBatch, threads, spinning: false });
+  const runnerOptions = {
+    ...{ graph, layouts, isBatched: probe.isBatched, maxBatch, threads, device },
+    spinning: false,
+  };
+  const runner =
+    device.kind === "cpu"
+      ? new TaskRunner(runnerOptions)
+      : await openOnCard({
+          runner: runnerOptions,
+          name: model.names[0],
+          trial: probe.trial,
+          modules: options.adapters === null ? [] : ableModules(model, probe),
+          ...(options.signal && { signal: options.signal }),
+        });
   try {
     await runner.open();
     progress?.("building sessions", 1, 1);
-    const block = await probeBlocks(threads);
+    const block = device.kind === "cpu" ? await probeBlocks(threads) : null;
     const blocks = block === null ? null : planBlocks(graph, model.modules, block);
     const independent = await testRows(runner, probe, maxBatch, blocks, options);
     const reader = new HeadReader(graph);
@@ -123,9 +141,14 @@ async function testRows(
   const { isBatched, trial } = probe;
   if (!isBatched || !trial) return null;
   if (!(await rowsIndependent(runner, trial, maxBatch, signal))) return false;
-  const refused = refusalsOf(model.modules, probe);
-  const able = model.modules.filter((module) => !refused.has(module) && module.foldedNorm.kind !== "unknown");
-  return adapters === null || (await adaptedRowsIndependent(runner, trial, maxBatch, able, blocks, signal));
+  if (adapters === null) return true;
+  return await adaptedRowsIndependent(runner, trial, maxBatch, ableModules(model, probe), blocks, signal);
+}
+
+/** Modules that every kind of adapter can change. */
+function ableModules({ modules }: TaskModel, probe: RowProbe): TaskModule[] {
+  const refused = refusalsOf(modules, probe);
+  return modules.filter((module) => !refused.has(module) && module.foldedNorm.kind !== "unknown");
 }
 
 /** The largest power of two up to a number: graphs with adapted convolutions exist for these numbers of rows. */

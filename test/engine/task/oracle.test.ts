@@ -14,9 +14,11 @@ import type { TaskEngine, TaskTensor } from "../../../src/engine/task/types.js";
 import { taskTargetsOf } from "../../../src/model/task/adapter-targets.js";
 import { openTaskModel } from "../../../src/model/task/open.js";
 import type { Tensor } from "../../../src/runtime/tensor.js";
+import { skipOnDevice, testDevice } from "../../support/device.js";
 import { onnxFilesOf, readExpectedTensors, taskModels, taskRoot } from "../../support/task-models.js";
 
-const tolerance = 2e-5;
+/** As a share of the largest number. Cards add up in another order, and round functions in their own way. */
+const tolerance = testDevice.kind === "cpu" ? 2e-5 : 2e-4;
 const rows = [0, 1, 2, 3];
 
 const rowOf = ({ type, shape, data }: Tensor, row: number): TaskTensor => {
@@ -54,16 +56,18 @@ async function startWith(path: string, names: readonly string[]) {
   };
   const limits = { threads: 1, maxBatch: 8, maxQueue: 64, activeAdapterBytes: 2 ** 26 };
   const probe = await probeModel(model, { threads: 1, imageSize: null });
-  const started = await startTaskEngine({ ...limits, model, adapters: source }, probe);
+  const started = await startTaskEngine({ ...limits, model, device: testDevice, adapters: source }, probe);
   return { ...started, adapters };
 }
 
 for (const model of taskModels.filter((name) => name !== "marian")) {
   const names = readdirSync(join(taskRoot, model, "adapters")).sort();
   for (const path of onnxFilesOf(model)) {
-    test(`${names.join(", ")} and the base give PEFT's outputs in one batch of ${model}/${basename(path)}`, async () => {
+    const promise = `${names.join(", ")} and the base give PEFT's outputs in one batch of ${model}/${basename(path)}`;
+    test(promise, { skip: skipOnDevice }, async () => {
       const { engine, adapters, probe, rowsIndependent } = await startWith(path, names);
-      assert.deepEqual([probe.reason, rowsIndependent], [null, true]);
+      assert.equal(probe.reason, null);
+      if (testDevice.kind === "cpu") assert.equal(rowsIndependent, true);
       const base = await readExpectedTensors(model);
       const expected = [base];
       for (const name of names) expected.push(await readExpectedTensors(join(model, "adapters", name)));
@@ -92,6 +96,7 @@ for (const model of taskModels.filter((name) => name !== "marian")) {
               error <= tolerance * largest,
               `${name} of row ${row} with ${names[adapter - 1]}: ${error / largest}`,
             );
+            if (!rowsIndependent) continue;
             assert.deepEqual(data, alone?.get(name)?.data, `${name} of row ${row} has the same bits alone`);
           }
         }

@@ -1,15 +1,20 @@
-/** How rows lie in graphs whose files only name their sizes, and in graphs that mix rows or have no batch. */
+/** How rows lie in graphs whose files only name their sizes, and in graphs that mix rows or have no batch; what a card must compute to be used. */
 
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { test } from "node:test";
 import { LorikeetError } from "../../../src/base/errors.js";
 import { probeRows } from "../../../src/engine/task/row-probe.js";
+import { probeModel, startTaskEngine } from "../../../src/engine/task/start.js";
 import { GraphBuilder } from "../../../src/graph/builder.js";
 import { Ops } from "../../../src/graph/ops.js";
 import type { Graph, Shape, Value } from "../../../src/graph/types.js";
 import { readImageSize } from "../../../src/model/task/image-size.js";
+import { openTaskModel } from "../../../src/model/task/open.js";
 import { findWeightedNodes } from "../../../src/model/task/weighted-nodes.js";
+import { cpu } from "../../../src/runtime/device/cpu.js";
+import type { Bindable, Device, DeviceTensor } from "../../../src/runtime/device/device.js";
+import { Tensor } from "../../../src/runtime/tensor.js";
 import { taskRoot } from "../../support/task-models.js";
 
 const bytesOf = (count: number): Uint8Array =>
@@ -132,4 +137,53 @@ test("a model whose loop does not end is stopped", async () => {
   const signal = AbortSignal.timeout(20);
   const probing = probeRows(graph, [], { threads: 1, imageSize: null, signal });
   await assert.rejects(probing, (error) => error instanceof LorikeetError && error.code === "cancelled");
+});
+
+/** The CPU under the name of a card, which changes what is uploaded to it. */
+function fakeCard(changed: (value: number) => number): Device {
+  return {
+    ...cpu,
+    ...{ kind: "webgpu", name: "Card N", memoryBytes: null, allocatedBytes: 0, software: false, provider: null },
+    capabilities: { ...cpu.capabilities, hostMemory: false },
+    allocate: (type, shape) => cpu.allocate(type, shape),
+    upload: async (copies: readonly (readonly [Bindable, DeviceTensor])[]) => {
+      for (const [from, to] of copies) {
+        assert.ok(from instanceof Tensor && to instanceof Tensor);
+        for (const [i, value] of from.data.entries()) to.data[i] = changed(Number(value));
+      }
+    },
+    turn: (job) => job(),
+    onLost: () => () => {},
+    rows: (count) => cpu.rows(count),
+    download: (from, into) => cpu.download(from, into),
+    [Symbol.dispose]: () => {},
+  };
+}
+
+async function startPolicyOn(device: Device): Promise<unknown> {
+  const model = await openTaskModel(join(taskRoot, "policy-mlp"));
+  const found = await probeModel(model, { threads: 1, imageSize: null });
+  const adapters = { prefetch: () => {}, acquire: () => assert.fail("no adapter is asked for") };
+  const limits = { threads: 1, maxBatch: 4, maxQueue: 4, activeAdapterBytes: 2 ** 20 };
+  return await startTaskEngine({ ...limits, model, device, adapters }, found);
+}
+
+test("a card without a kernel for a node that computes is refused, with the operators' names", async () => {
+  await assert.rejects(startPolicyOn(fakeCard((value) => value)), {
+    code: "device_unavailable",
+    message:
+      /^The model policy-mlp cannot run on Card N: the card has no kernel for .*Gemm.*MatMul.*\. Use --device cpu\.$/,
+  });
+});
+
+test("a card that computes something else than the CPU is refused, with the difference", async () => {
+  await assert.rejects(startPolicyOn(fakeCard((value) => 1.01 * value)), {
+    code: "device_unavailable",
+    message:
+      /^The model policy-mlp cannot run on Card N: its results differ from the CPU's by 0\.0\d+ of the largest one; 0\.001 is allowed\. Use --device cpu\.$/,
+  });
+  await assert.rejects(startPolicyOn(fakeCard(() => Number.NaN)), {
+    code: "device_unavailable",
+    message: /by Infinity of/,
+  });
 });

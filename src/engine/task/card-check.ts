@@ -1,0 +1,129 @@
+/**
+ * Tries a model on a card before it is served: every node that computes has a kernel there, and the base and adapters give what the CPU
+ * gives. Nodes over integers that compute sizes, positions and masks may run on the host, where ONNX Runtime puts them for any card.
+ */
+
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { LorikeetError } from "../../base/errors.js";
+import { at } from "../../base/list.js";
+import type { TaskModule } from "../../model/task/target-modules.js";
+import { cpu } from "../../runtime/device/cpu.js";
+import type { Device } from "../../runtime/device/device.js";
+import { type RanNode, readRanNodes } from "../../runtime/profile.js";
+import { TaskBank } from "./bank.js";
+import { type RunnerOptions, type RunRow, TaskRunner } from "./runner.js";
+import type { Stacks } from "./stacks.js";
+import { fullTrialAdapters, trialModules, trialRow } from "./trial-adapters.js";
+import type { Trial } from "./trial-inputs.js";
+import type { TaskTensor } from "./types.js";
+
+/** The largest difference from the CPU, as a share of an output's largest number. Another order of sums differs by a hundredth of it. */
+const tolerance = 1e-3;
+
+export interface CardCheckOptions {
+  readonly runner: Omit<RunnerOptions, "profile" | "weights"> & { readonly device: Device };
+  /** The model's, for messages. */
+  readonly name: string;
+  /** null: the model did not run with trial inputs. */
+  readonly trial: Trial | null;
+  /** Modules that adapters can change; empty without adapters. */
+  readonly modules: readonly TaskModule[];
+  readonly signal?: AbortSignal;
+}
+
+/** A runner on the card that has passed. Throws `device_unavailable` for a model that the card does not run, or not right. */
+export async function openOnCard(options: CardCheckOptions): Promise<TaskRunner> {
+  const folder = await mkdtemp(join(tmpdir(), "lorikeet-card-"));
+  const runner = new TaskRunner({ ...options.runner, profile: join(folder, "nodes") });
+  try {
+    const reason = await faultOf(runner, options);
+    if (reason === null) return runner;
+    throw refused(options, reason);
+  } catch (error) {
+    await runner[Symbol.asyncDispose]();
+    if (!(error instanceof LorikeetError) || error.code !== "runtime_failed") throw error;
+    throw refused(options, `a run failed: ${error.message}`, error);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+function refused({ name, runner: { device } }: CardCheckOptions, reason: string, cause?: LorikeetError): LorikeetError {
+  const message = `The model ${name} cannot run on ${device.name}: ${reason.replace(/\.$/, "")}. Use --device cpu.`;
+  return new LorikeetError("device_unavailable", message, cause ? { cause } : {});
+}
+
+/** Why the card cannot run the model; null if it can. */
+async function faultOf(runner: TaskRunner, options: CardCheckOptions): Promise<string | null> {
+  const { trial, modules } = options;
+  if (trial === null) return "it did not run with trial inputs, so its results cannot be compared with the CPU's";
+  await using reference = new TaskRunner({ ...options.runner, device: cpu });
+  const differences = [await largestDifference(runner, reference, [0], null, trial, options)];
+  const chosen = trialModules(modules);
+  if (chosen.length > 0) {
+    const bank = new TaskBank({ modules, maxPlaces: 2, maxBytes: Number.POSITIVE_INFINITY });
+    const { stacks, places } = await bank.place(fullTrialAdapters(chosen));
+    differences.push(await largestDifference(runner, reference, [...places, 0], stacks, trial, options));
+  }
+  const [files] = [await runner.endProfiles(), await runner.forgetAdapted()];
+  const difference = Math.max(...differences);
+  if (!(difference <= tolerance)) {
+    return `its results differ from the CPU's by ${difference.toPrecision(2)} of the largest one; ${tolerance} is allowed`;
+  }
+  const missing = missingKernels((await Promise.all(files.map(readRanNodes))).flat());
+  return missing.length > 0 ? `the card has no kernel for ${missing.join(", ")}` : null;
+}
+
+/** Runs a single row of each of these places, and a full batch of them if there are batches. */
+async function largestDifference(
+  runner: TaskRunner,
+  reference: TaskRunner,
+  places: readonly number[],
+  stacks: Stacks | null,
+  trial: Trial,
+  { runner: { isBatched, maxBatch }, signal }: CardCheckOptions,
+): Promise<number> {
+  const rowsOf = (count: number): RunRow[] =>
+    Array.from({ length: count }, (_, i) => trialRow(trial, i, at(places, i % places.length)));
+  const batches =
+    isBatched && maxBatch > 1 ? [rowsOf(1), rowsOf(Math.min(4, maxBatch))] : rowsOf(places.length).map((row) => [row]);
+  let largest = 0;
+  for (const rows of batches) {
+    const expected = await reference.run(rows, stacks, signal);
+    const found = await runner.run(rows, stacks, signal);
+    for (const [row, outputs] of expected.entries()) {
+      for (const [name, tensor] of outputs) {
+        const other = at(found, row).get(name);
+        largest = Math.max(largest, other ? distance(tensor, other) : Number.POSITIVE_INFINITY);
+      }
+    }
+  }
+  return largest;
+}
+
+/** The largest difference, as a share of the largest number. Infinite where one has a number and the other none. */
+function distance({ data: expected }: TaskTensor, { data: found }: TaskTensor): number {
+  if (expected.length !== found.length) return Number.POSITIVE_INFINITY;
+  let [difference, size] = [0, 0];
+  for (const [i, value] of expected.entries()) {
+    const [wanted, other] = [Number(value), Number(found[i])];
+    if (Object.is(wanted, other)) continue;
+    const apart = Math.abs(wanted - other);
+    if (!Number.isFinite(apart)) return Number.POSITIVE_INFINITY;
+    difference = Math.max(difference, apart);
+  }
+  for (const value of expected) if (Number.isFinite(Number(value))) size = Math.max(size, Math.abs(Number(value)));
+  return difference === 0 ? 0 : difference / size;
+}
+
+/** Operators that ran on the CPU and should not: those that read floats, or, where a number of the card's was brought back, all of them. */
+function missingKernels(ran: readonly RanNode[]): string[] {
+  const onHost = ran.filter(({ provider }) => provider === "CPUExecutionProvider");
+  const isBack = ran.some(({ operator }) => operator === "MemcpyToHost");
+  const wrong = isBack ? onHost : onHost.filter(({ inputTypes }) => inputTypes.some((type) => !isExact(type)));
+  return [...new Set(wrong.map(({ operator }) => operator))].sort();
+}
+
+const isExact = (type: string): boolean => type === "bool" || type.startsWith("int") || type.startsWith("uint");
