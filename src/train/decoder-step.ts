@@ -107,7 +107,7 @@ export async function openDecoderStep(
       };
   return {
     ...{ step, base, facts },
-    inputs: maskInputs(settings, step, modules, config.head.linear.path),
+    inputs: maskInputs(settings, step, modules, config.head.path),
     async [Symbol.asyncDispose]() {
       step[Symbol.dispose]();
       await norms[Symbol.asyncDispose]();

@@ -6,7 +6,10 @@ import type { Checkpoint } from "../../src/model/types.js";
 import { plainBatches } from "../../src/train/data/batches.js";
 import type { DataSet, Item } from "../../src/train/data/dataset.js";
 import type { TokenRow } from "../../src/train/data/encode.js";
+import { openTargets } from "../../src/train/decoder-step.js";
 import { Draws } from "../../src/train/random.js";
+import { scoreGoal } from "../../src/train/score/goal.js";
+import { openScoreSession } from "../../src/train/score/session.js";
 import { openSession } from "../../src/train/session.js";
 import { type TrainSettings, trainDefaults } from "../../src/train/settings.js";
 import { initialState, train } from "../../src/train/trainer.js";
@@ -123,6 +126,21 @@ for (const method of ["sft", "dpo"] as const) {
     }
   });
 }
+
+test("a classification head is not trained together with an adapter of the head that it replaces, tied or not", async () => {
+  const counts = { records: 0, shortened: 0, dropped: 0, kinds: {} };
+  const data = { train: [], valid: [], test: [], counts, files: [], digest: "", warnings: [] };
+  const settings: TrainSettings = { ...trainDefaults, learningRate: 1e-3, targetModules: ["q_proj", "lm_head"] };
+  for (const base of [checkpoint, tiny]) {
+    const options = { checkpoint: base, settings, threads: 1, initFrom: null };
+    const targets = await openTargets(options);
+    const goal = scoreGoal(data, ["no", "yes"], null);
+    await assert.rejects(
+      openScoreSession({ ...options, targets, data, goal }),
+      /An adapter of lm_head cannot be trained with/,
+    );
+  }
+});
 
 test("padding to a multiple of tokens changes no label, row or pair", () => {
   const { train: items } = dataOf([5, 33]);

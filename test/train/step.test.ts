@@ -4,7 +4,7 @@ import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { openCheckpoint } from "../../src/model/checkpoint/open.js";
-import { targetModules } from "../../src/model/modules.js";
+import { targetModules, tiedHead } from "../../src/model/modules.js";
 import { attentionBlocks, blockSizes } from "../../src/model/training/masks.js";
 import { moduleInputs } from "../../src/model/training/types.js";
 import type { DecoderConfig } from "../../src/model/types.js";
@@ -23,7 +23,8 @@ const root = "test/fixtures/oracle";
 type Choose = (path: string) => boolean;
 
 const common = (config: DecoderConfig, weights: WeightSource, choose: Choose = () => true) => {
-  const chosen = targetModules(config).filter(({ path }) => choose(path));
+  const tied = tiedHead(config);
+  const chosen = [...targetModules(config), ...(tied ? [tied] : [])].filter(({ path }) => choose(path));
   const modules = new Map(chosen.map(({ path }, i) => [path, { rank: 2 + (i % 3), scale: 2 }]));
   return { config, weights, modules, mode: "lora" as const, maxLength: 64, chunks: 2, threads: 1 };
 };
@@ -250,26 +251,31 @@ test("the same step gives the same bytes, at one thread and at two", async () =>
   assert.deepEqual(await run(2), first);
 });
 
-test("an adapted head is trained, and its gradient is the slope", async () => {
-  using step = await stepOf("llama", {}, (path) => path === "lm_head");
-  const batch = rowsOf([20, 13], 20);
-  await step.run(batch);
-  assert.deepEqual(
-    step.parameters.map(({ name }) => name),
-    ["lm_head.lora_A", "lm_head.lora_B"],
-  );
-  const gradients = step.gradients.slice();
-  const norm = globalNorm(gradients);
-  const start = step.values.slice();
-  const at = async (distance: number): Promise<number> => {
-    gradients.forEach((g, i) => {
-      step.values[i] = (start[i] as number) + (distance * g) / norm;
-    });
-    return (await step.evaluate(batch)).loss;
-  };
-  const slope = ((await at(0.05)) - (await at(-0.05))) / 0.1;
-  assert.ok(Math.abs(slope / norm - 1) < 2e-3, `slope ${slope}, gradient ${norm}`);
-});
+for (const [family, choose] of [
+  ["llama", (path: string) => path === "lm_head"],
+  ["smollm3", (path: string) => path === "lm_head"],
+  ["gemma2", (path: string) => /lm_head|layers.0.*q_proj/.test(path)],
+] as const) {
+  test(`${family}: an adapted head, tied or not, is trained, and its gradient is the slope`, async () => {
+    using step = await stepOf(family, {}, choose);
+    const batch = rowsOf([20, 13], 20);
+    await step.run(batch);
+    const names = step.parameters.map(({ name }) => name);
+    assert.deepEqual(names.slice(-2), ["lm_head.lora_A", "lm_head.lora_B"]);
+    assert.ok(step.parameters.every(({ gradient }) => globalNorm(gradient) > 0));
+    const gradients = step.gradients.slice();
+    const norm = globalNorm(gradients);
+    const start = step.values.slice();
+    const at = async (distance: number): Promise<number> => {
+      gradients.forEach((g, i) => {
+        step.values[i] = (start[i] as number) + (distance * g) / norm;
+      });
+      return (await step.evaluate(batch)).loss;
+    };
+    const slope = ((await at(0.05)) - (await at(-0.05))) / 0.1;
+    assert.ok(Math.abs(slope / norm - 1) < 2e-3, `slope ${slope}, gradient ${norm}`);
+  });
+}
 
 test("dropout masks are inputs: a mask that keeps all scales the product, and evaluation uses none", async () => {
   const { config } = await openCheckpoint(join(root, "llama"));

@@ -178,7 +178,7 @@ function shapeOfRun(session: TrainSession, { config }: Checkpoint, settings: Tra
     ...{ config, rows, length, trainable: session.trainableParameters },
     weightBytes: settings.method === "full" ? 0 : session.base.bytes,
     dtype: settings.dtype,
-    trainsHead: !session.facts || session.facts.modules.some(({ path }) => path === config.head.linear.path),
+    trainsHead: !session.facts || session.facts.modules.some(({ path }) => path === config.head.path),
     gradientCheckpointing: settings.gradientCheckpointing,
   };
 }

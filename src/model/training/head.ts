@@ -35,7 +35,7 @@ export function buildTokenLosses(op: Ops, options: TrainingOptions, head: Head, 
     if (hits) context.keepHits?.(joined(op, hits));
     return losses;
   };
-  const isFixed = !context.parameters.trained(name) && (tied || !context.linears.module(part));
+  const isFixed = !context.parameters.trained(name) && !context.linears.module(part);
   if (isFixed) {
     const fixed = fixedHead(op, weights, head);
     const results = zip(rows, labels).map(([row, label]) => fixedChunk(op, row, label, fixed, head, hits));

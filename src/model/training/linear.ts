@@ -67,8 +67,14 @@ export class TrainingLinears {
   }
 
   /** The adapted module of a part; null if it is not adapted. */
-  module({ path }: TargetModule): TrainedModule | null {
-    return (this.#options.mode === "lora" && this.#options.modules.get(path)) || null;
+  module(part: TargetModule): TrainedModule | null {
+    return (this.#options.mode === "lora" && this.#options.modules.get(this.#moduleOf(part))) || null;
+  }
+
+  /** What adapters call a part. A tied head's weight is the embeddings', but its adapter is the head's. */
+  #moduleOf({ path }: TargetModule): string {
+    const { head } = this.#options.config;
+    return path === head.linear.path ? head.path : path;
   }
 
   #adapted(part: TargetModule): TrainedModule {
@@ -120,24 +126,24 @@ export class TrainingLinears {
     return op.add(biased(base), op.sub(op.mul(this.#widen(part, scaled, h), this.#gain(part)), scaled));
   }
 
-  #gain({ path, outFeatures }: TargetModule): Value {
-    const { magnitude, norm } = moduleInputs(path);
-    const length = this.#norms.get(norm) ?? this.#op.builder.input(norm, "float32", [outFeatures]);
+  #gain(part: TargetModule): Value {
+    const { magnitude, norm } = moduleInputs(this.#moduleOf(part));
+    const length = this.#norms.get(norm) ?? this.#op.builder.input(norm, "float32", [part.outFeatures]);
     this.#norms.set(norm, length);
-    return this.#op.div(this.#parameters.input(magnitude, [outFeatures]), length);
+    return this.#op.div(this.#parameters.input(magnitude, [part.outFeatures]), length);
   }
 
   #a(part: TargetModule): Value {
-    return this.#parameters.input(moduleInputs(part.path).a, [part.inFeatures, this.#adapted(part).rank]);
+    return this.#parameters.input(moduleInputs(this.#moduleOf(part)).a, [part.inFeatures, this.#adapted(part).rank]);
   }
 
   #b(part: TargetModule): Value {
-    return this.#parameters.input(moduleInputs(part.path).b, [this.#adapted(part).rank, part.outFeatures]);
+    return this.#parameters.input(moduleInputs(this.#moduleOf(part)).b, [this.#adapted(part).rank, part.outFeatures]);
   }
 
   /** Which elements of a part's input its adapter keeps: a graph input, bool [rows, in]. */
-  mask({ path, inFeatures }: TargetModule, rows: Dim): Value {
-    return this.#op.builder.input(moduleInputs(path).mask, "bool", [rows, inFeatures]);
+  mask(part: TargetModule, rows: Dim): Value {
+    return this.#op.builder.input(moduleInputs(this.#moduleOf(part)).mask, "bool", [rows, part.inFeatures]);
   }
 
   #dropped(x: Value, mask: Value): Value {

@@ -12,7 +12,7 @@ import {
 } from "../../adapter/format.js";
 import { assert, LorikeetError } from "../../base/errors.js";
 import type { BaseModule } from "../../model/blueprint.js";
-import { baseModules, scorePath, scoreWeight, tiedHead } from "../../model/modules.js";
+import { baseModules, scorePath, scoreWeight } from "../../model/modules.js";
 import { moduleInputs } from "../../model/training/types.js";
 import type { DecoderConfig } from "../../model/types.js";
 import { SafetensorsFile } from "../../tensor/safetensors.js";
@@ -116,8 +116,6 @@ export async function openAdapter(
   if (!methodOf(canonical).isTrainable) throw notTrained(folder, canonical.peft_type);
   if (checked.some(({ addedBiasName }) => addedBiasName !== null)) throw biasNotTrained(folder);
   if (checked.some(({ path }) => path === config.embedding.path)) throw embeddingNotTrained(folder);
-  const head = tiedHead(config);
-  if (checked.some(({ path }) => path === head?.path)) throw tiedHeadNotTrained(folder);
   const [score] = saved;
   if (score?.bias) throw headBiasNotTrained(folder);
   const shape = { rank: canonical.r, alpha: canonical.lora_alpha, rslora: canonical.use_rslora };
@@ -152,11 +150,6 @@ export async function openAdapter(
 
 function embeddingNotTrained(folder: string): LorikeetError {
   const message = `${folder} adapts the embeddings, which training does not continue.`;
-  return new LorikeetError("adapter_unsupported", message, { param: folder });
-}
-
-function tiedHeadNotTrained(folder: string): LorikeetError {
-  const message = `${folder} adapts the head, which is tied to the embeddings in this base: training does not continue it.`;
   return new LorikeetError("adapter_unsupported", message, { param: folder });
 }
 

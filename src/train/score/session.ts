@@ -28,10 +28,14 @@ export interface ScoreSession extends RunSession<TaskBatch>, DecoderStep {
   readonly goal: ScoreGoal;
 }
 
-/** Throws `data_invalid` for data without rows to train on, `invalid_value` for invalid settings. */
+/** Throws `data_invalid` for data without rows to train on, `invalid_value` for invalid settings and for an adapter of the head that is replaced. */
 export async function openScoreSession(options: ScoreSessionOptions): Promise<ScoreSession> {
   const { checkpoint, settings, data, goal, targets } = options;
   const { config } = checkpoint;
+  if (targets.modules.some(({ path }) => path === config.head.path)) {
+    const message = `An adapter of ${config.head.path} cannot be trained with a classification head, which takes its place; leave it out of --target-modules.`;
+    throw new LorikeetError("invalid_value", message, { param: "--target-modules", found: config.head.path });
+  }
   if (data.train.length === 0) {
     const message = "The data has no row to train on.";
     throw new LorikeetError("data_invalid", message, { param: "--data", found: 0, allowed: 1 });
