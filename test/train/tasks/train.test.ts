@@ -2,38 +2,22 @@
 
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { cpSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, test } from "node:test";
-import { openTaskBase } from "../../../src/cli/train/task-base.js";
+import { test } from "node:test";
 import { GraphBuilder } from "../../../src/graph/builder.js";
 import { openOnnx } from "../../../src/graph/open.js";
 import { pruneGraph } from "../../../src/graph/prune.js";
 import { serializeGraph } from "../../../src/graph/serialize.js";
-import { encoderDecoderOf } from "../../../src/model/task/encoder-decoder.js";
-import { joinGraphs } from "../../../src/model/task/joined-graph.js";
-import { openTaskModel } from "../../../src/model/task/open.js";
-import type { TranslationSource } from "../../../src/train/tasks/inputs/translation-inputs.js";
-import { trainedGraphs, writeTaskModel } from "../../../src/train/tasks/model-files.js";
 import { spansOf } from "../../../src/train/tasks/objectives/tagging.js";
-import { trainedWeights } from "../../../src/train/tasks/trained-weights.js";
 import { post } from "../../support/client.js";
 import { onlyWhenLong } from "../../support/long.js";
 import { pngOf } from "../../support/png-file.js";
 import { runHere } from "../../support/program.js";
 import { adaptersFolder, openService } from "../../support/service.js";
 import { taskRoot } from "../../support/task-models.js";
+import { folder, readJson, rowsFile, short, train, variant } from "../../support/task-training.js";
 import { writeByteTokenizer, writeTinyModel } from "../../support/tiny-model.js";
-
-const folder = mkdtempSync(join(tmpdir(), "lorikeet-train-task-"));
-after(() => rmSync(folder, { recursive: true }));
-
-function rowsFile(name: string, rows: readonly object[]): string {
-  const path = join(folder, `${name}.jsonl`);
-  writeFileSync(path, rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
-  return path;
-}
 
 const words = { up: ["fine", "warm", "honest"], down: ["dull", "weak", "badly"] } as const;
 const reviews = rowsFile(
@@ -44,20 +28,6 @@ const reviews = rowsFile(
   }),
 );
 const bert = join(taskRoot, "bert-sequence-classification");
-const short = [
-  ...["--lora-r", "4", "--gradient-accumulation-steps", "1", "--max-steps", "8", "--eval-steps", "4"],
-  ...["--warmup-steps", "0", "--validation-split", "0.25"],
-];
-
-async function train(model: string, data: string, name: string, ...more: string[]) {
-  const out = join(folder, "out", name);
-  const args = ["train", "--model", model, "--data", data, "--output-dir", out, "--threads", "1", "--json"];
-  const left = more.includes("full") ? ["--lora-r", ...more] : more;
-  const given = short.filter((_, i) => !left.includes(short[i - (i % 2)] ?? ""));
-  const { code, out: text, err } = await runHere([...args, ...given, ...more]);
-  return { code, err, folder: out, results: code === 0 ? JSON.parse(text) : null };
-}
-
 test("a classifier with a fresh head is trained, uploaded and answers with its labels", async () => {
   await using store = await adaptersFolder({});
   await using service = await openService({ model: bert, adapters: store.path });
@@ -172,8 +142,6 @@ test("a decoder that is a classifier is trained further, or with a fresh layer",
   assert.match((await train(base, rows, "many")).err, /scores each label by itself/);
 });
 
-const readJson = (path: string) => JSON.parse(readFileSync(path, "utf8"));
-
 test("a run over a task model that is extended ends with the bytes of a whole one", onlyWhenLong, async () => {
   const options = ["--labels", "down,up", "--lora-dropout", "0.1", "--use-dora", "--lr-scheduler-type", "constant"];
   const whole = await train(bert, reviews, "whole", ...options);
@@ -202,109 +170,16 @@ test("pictures in folders by class train a classifier with convolutions", async 
       }
     }
   }
-  const { code, err, results } = await train(
-    join(taskRoot, "resnet"),
-    join(folder, "pictures"),
-    "shades",
-    ...["--labels", "light,dark", "--learning-rate", "0.02"],
-  );
+  const resnet = join(taskRoot, "resnet");
+  const pictures = join(folder, "pictures");
+  const options = ["--labels", "light,dark", "--learning-rate", "0.02"];
+  const { code, err, results } = await train(resnet, pictures, "shades", ...options);
   assert.equal(code, 0, err);
   assert.equal(results.validation_metrics.accuracy, 1);
   assert.ok(results.served_check.difference < 1e-5);
   assert.match(err, /norms +batch normalizations keep their statistics/);
-});
-
-const transitions = rowsFile(
-  "transitions",
-  Array.from({ length: 40 }, (_, i) => {
-    const observation = [0, 1, 2, 3].map((k) => Math.sin(7 * i + 3 * k));
-    return { observation, action: (observation[0] ?? 0) > 0 ? 1 : 0 };
-  }),
-);
-
-test("a policy is cloned from recorded transitions", async () => {
-  const data = transitions;
-  const model = join(taskRoot, "policy-mlp");
-  const open = await train(model, data, "clone");
-  assert.match(open.err, /does not say what it is made for: --task names one of .*reinforcement-learning/);
-  const { code, err, results } = await train(model, data, "clone", "--task", "reinforcement-learning");
-  assert.equal(code, 0, err);
-  assert.ok(results.validation_loss < results.base_validation_loss);
-  assert.ok(results.served_check.difference < 1e-5);
-});
-
-test("a model that --method full trained is served, and trained further from its checkpoints", async () => {
-  const shades = join(folder, "pictures");
-  const options = ["--method", "full", "--learning-rate", "0.01", "--lr-scheduler-type", "constant"];
-  const whole = await train(
-    join(taskRoot, "policy-mlp"),
-    transitions,
-    "full",
-    "--task",
-    "reinforcement-learning",
-    ...options,
-  );
-  assert.equal(whole.code, 0, whole.err);
-  const { base_validation_loss: before, validation_loss: now, served_check: check } = whole.results;
-  assert.ok(now < before && check.difference < 1e-5, JSON.stringify(whole.results));
-  const part = await train(
-    join(taskRoot, "policy-mlp"),
-    transitions,
-    "full-part",
-    ...["--task", "reinforcement-learning", ...options, "--max-steps", "4"],
-  );
-  const resume = ["train", "--resume", "--output-dir", part.folder, "--max-steps", "8", "--threads", "1", "--json"];
-  const resumed = await runHere([...resume, "--model", join(taskRoot, "policy-mlp"), "--data", transitions]);
-  assert.equal(resumed.code, 0, resumed.err);
-  const bytesOf = (run: string): Buffer => readFileSync(join(run, "onnx", "model.onnx"));
-  assert.deepEqual(bytesOf(part.folder), bytesOf(whole.folder));
-  assert.match(readFileSync(join(whole.folder, "README.md"), "utf8"), /library_name: onnx\n/);
-  await using service = await openService({ model: whole.folder });
-  const observation = [1, 0.5, -0.5, 0];
-  const inputs = [{ name: "observation", shape: [1, 4], datatype: "FP32", data: observation }];
-  const answer = await (await post(service.url, "/v2/models/full/infer", { inputs })).json();
-  const [{ data = [] } = {}] = (answer as { outputs: { data?: number[] }[] }).outputs;
-  assert.ok((data[1] ?? 0) > (data[0] ?? 0), JSON.stringify(data));
-  for (const [more, message] of [
-    [["--lora-r", "8"], /--lora-r is for adapters; --method full does not train one\./],
-    [["--modules-to-save", "net.4"], /--modules-to-save is for adapters/],
-  ] as const) {
-    const { code, err } = await train(join(taskRoot, "policy-mlp"), transitions, "refused", ...options, ...more);
-    assert.notEqual(code, 0);
-    assert.match(err, message);
-  }
-  const labels = await train(join(taskRoot, "resnet"), shades, "refused", ...options, "--labels", "light,dark");
-  assert.match(labels.err, /--labels names 2 labels, for which an adapter gets a fresh head/);
-});
-
-test("a policy learns how well actions went", async () => {
-  const observation = [0.1, 0.2, 0.3, 0.4];
-  const model = join(taskRoot, "policy-mlp");
-  const learn = (name: string, ...rows: object[]) =>
-    train(model, rowsFile(name, rows), name, "--task", "reinforcement-learning");
-  const rows = Array.from({ length: 16 }, (_, i) => ({ observation, action: i % 2, target: i % 2 }));
-  const valued = await learn("valued", ...rows);
-  assert.equal(valued.code, 0, valued.err);
-  const { base_validation_metrics: before, validation_metrics: now } = valued.results;
-  assert.ok(now.mean_absolute_error < before.mean_absolute_error, JSON.stringify([before, now]));
-  for (const [wrong, message] of [
-    [{ observation, action: 1 }, /has a number as `action` alone, where rows before it have `target`/],
-    [{ observation, action: 0, target: 1, advantage: 1 }, /has `target` and also `advantage` or `return`/],
-    [{ observation, action: 0, target: "much" }, /must have a number as `target`/],
-    [{ observation, action: [0.5, 1], target: 1 }, /has a list as `action`, which can only be imitated/],
-    [{ observation, action: 2, target: 1 }, /must have a whole number from 0 to 1 or a list of 2 numbers as `action`/],
-  ] as const) {
-    assert.match((await learn("wrong", ...rows, wrong)).err, message);
-  }
-  for (const [wrong, message] of [
-    [{ return: 3 }, /`return` without `advantage`, which trains an output `value`/],
-    [{ advantage: 1, return: 3, probability: 0 }, /must have a number from 0.000001 to 1 as `probability`/],
-  ] as const) {
-    assert.match((await learn("wrong", { observation, action: 1, ...wrong })).err, message);
-  }
-  const judged = { observation, action: 1, advantage: 1, return: 3 };
-  const mixed = await learn("wrong", { ...judged, probability: 0.5 }, judged);
-  assert.match(mixed.err, /:2: lacks `probability`, which rows before it have/);
+  const full = await train(resnet, pictures, "refused", ...options, "--method", "full");
+  assert.match(full.err, /--labels names 2 labels, for which an adapter gets a fresh head/);
 });
 
 test("a detector learns boxes and labels of pictures", async () => {
@@ -335,20 +210,6 @@ test("a detector learns boxes and labels of pictures", async () => {
     assert.match((await learn(row, 2)).err, message);
   }
 });
-
-/** A copy of a model with other small files. */
-function variant(name: string, from: string, files: Readonly<Record<string, object>>): string {
-  const path = join(folder, "variants", name);
-  cpSync(from, path, {
-    recursive: true,
-    filter: (source) => !/(adapters|train|train-dora|expected\.safetensors)$/.test(source),
-  });
-  for (const [file, more] of Object.entries(files)) {
-    const known = existsSync(join(path, file)) ? JSON.parse(readFileSync(join(path, file), "utf8")) : {};
-    writeFileSync(join(path, file), JSON.stringify({ ...known, ...more }));
-  }
-  return path;
-}
 
 const multiLabel = variant("multi-label", bert, { "config.json": { problem_type: "multi_label_classification" } });
 const reranker = variant("reranker", bert, { "config.json": { id2label: { 0: "relevance" } } });
@@ -540,120 +401,4 @@ test("tags of words are trained on each word's first token", async () => {
 test("spans are counted as seqeval counts them", () => {
   assert.deepEqual([...spansOf(["B-A", "I-A", "O", "I-A", "B-A", "I-B"])], ["0-2 A", "3-4 A", "4-5 A", "5-6 B"]);
   assert.deepEqual([...spansOf(["O", "X", "X"])], ["1-3 X"]);
-});
-
-const marian = join(taskRoot, "marian");
-const texts: { text: string }[] = JSON.parse(readFileSync(join(marian, "texts.json"), "utf8"));
-const [target = "", ...sources] = texts.map(({ text }) => text);
-const phrases = rowsFile(
-  "phrases",
-  sources.slice(0, 4).flatMap((source) => [0, 1, 2].map(() => ({ source, target }))),
-);
-
-test("a translator learns a phrase with an adapter, and eval compares its answers with the base's", async () => {
-  const options = ["--learning-rate", "0.02", "--max-steps", "16", "--min-lr-rate", "0.5"];
-  const { code, err, results, folder: adapter } = await train(marian, phrases, "phrase", ...options);
-  assert.equal(code, 0, err);
-  assert.ok(results.validation_loss < 0.9 * results.base_validation_loss, err);
-  const { base_validation_metrics: before, validation_metrics: now, samples } = results;
-  assert.deepEqual(Object.keys(now), ["accuracy", "exact", "chrf"]);
-  assert.ok(now.chrf > before.chrf, JSON.stringify([before, now]));
-  assert.deepEqual([samples.length, samples[0].expected], [2, target]);
-  const card = readFileSync(join(adapter, "README.md"), "utf8");
-  assert.ok(card.includes(`| ${samples[0].prompt} | ${target} | `), card);
-  const judged = await runHere(["eval", "--model", marian, "--adapter", adapter, "--data", phrases, "--json"]);
-  assert.equal(judged.code, 0, judged.err);
-  const { metrics, base } = JSON.parse(judged.out);
-  assert.ok(metrics.chrf > base.metrics.chrf && metrics.exact >= base.metrics.exact, judged.out);
-});
-
-test("sources and targets of training begin as those of the server: by prefix, and by language", async (t) => {
-  const open = async (model: string) => {
-    const options = { task: null, maxLength: null, threads: 1, signal: AbortSignal.timeout(60_000) };
-    const base = await openTaskBase(model, options);
-    t.after(() => base[Symbol.asyncDispose]());
-    return async (fields: object) => {
-      const row = { source: sources[0], target, ...fields };
-      const { source, target: ids } = await base.setup.reader.read(row, { file: "a", line: 1 });
-      const { source: encoded, decoderIds } = source as TranslationSource;
-      return { encoded: encoded.ids, decoderIds, target: ids as readonly number[] };
-    };
-  };
-  const pair = { src_lang: "en", tgt_lang: "de" };
-  const read = await open(marian);
-  const plain = await read({});
-  await assert.rejects(read(pair), /`src_lang` and `tgt_lang` are not supported/);
-  const tasks = { translation_en_to_de: { prefix: "the film " } };
-  const t5 = await open(
-    variant("prefixes", marian, { "config.json": { prefix: "the ", task_specific_params: tasks } }),
-  );
-  for (const [prefix, fields] of [
-    ["the ", {}],
-    ["the film ", pair],
-  ] as const) {
-    const { encoded } = await t5(fields);
-    assert.deepEqual(encoded, (await read({ source: prefix + sources[0] })).encoded);
-    assert.notDeepEqual(encoded, plain.encoded);
-  }
-  await assert.rejects(t5({ ...pair, tgt_lang: "it" }), /the model translates en to de/);
-
-  const tokenizer = readJson(join(marian, "tokenizer.json"));
-  const { added_tokens: added, post_processor: template } = tokenizer;
-  const names = ["eng_Latn", "deu_Latn", "fra_Latn"];
-  template.special_tokens.eng_Latn = { id: "eng_Latn", ids: [150], tokens: ["eng_Latn"] };
-  template.single.unshift({ SpecialToken: { id: "eng_Latn", type_id: 0 } });
-  const more = names.map((content, i) => ({ ...added[0], id: 150 + i, content }));
-  const nllb = await open(
-    variant("languages", marian, {
-      "tokenizer.json": { added_tokens: [...added, ...more], post_processor: template },
-    }),
-  );
-  const french = await nllb({ src_lang: "deu_Latn", tgt_lang: "fra_Latn" });
-  assert.deepEqual(french.encoded, [151, ...plain.encoded]);
-  assert.deepEqual(french.target, [152, ...plain.target]);
-  assert.deepEqual(french.decoderIds, [plain.decoderIds[0], 152, ...plain.target.slice(0, -1)]);
-  assert.equal((await nllb({ tgt_lang: "fra_Latn" })).encoded[0], 150);
-  await assert.rejects(nllb({}), /`tgt_lang` is missing; the model translates into one of 3 languages/);
-  await assert.rejects(nllb({ tgt_lang: "french" }), /`tgt_lang` is not a language of the model/);
-});
-
-test("a model trained whole keeps its shared table, and its files share one file of weights", async () => {
-  const model = await openTaskModel("models/phrases");
-  const joined = joinGraphs(model);
-  const trained = trainedWeights(joined.graph, joined.modules, ["logits"]);
-  const [table, ...others] = trained.filter(({ value: { shape } }) => shape.join() === "477,96");
-  assert.ok(table && others.length === 0);
-  const out = join(folder, "whole");
-  mkdirSync(out);
-  const data = new Float32Array(477 * 96).fill(0.25);
-  const weights = new Map([[table.value.name, { shape: [477, 96], data }]]);
-  await writeTaskModel(out, { model, graphs: trainedGraphs(model, weights) });
-  const { encoder, first, next } = encoderDecoderOf(await openTaskModel(out));
-  const places = [encoder, first, next].map(({ initializers }) =>
-    initializers.flatMap(({ value, data: at }) => (value.shape.join() === "477,96" ? [at] : [])),
-  );
-  assert.equal(places[0]?.[0]?.kind, "external");
-  assert.ok(places.flat().every((place) => JSON.stringify(place) === JSON.stringify(places[0]?.[0])));
-});
-
-test("constants of an encoder-decoder that Lorikeet wrote are not trained", () => {
-  const builder = new GraphBuilder("joined");
-  const [x, y] = ["encoder:constant.float32.0", "encoder:body.weight"].map((name) =>
-    builder.initializer(name, "float32", [1], { kind: "inline", bytes: new Uint8Array(4) }),
-  );
-  assert.ok(x && y);
-  const [z] = builder.node("Mul", [x, y], [{ type: "float32", shape: [1], name: "logits" }]);
-  builder.output(z ?? assert.fail());
-  const found = trainedWeights(builder.build(), [], ["logits"]).map(({ value }) => value.name);
-  assert.deepEqual(found, ["encoder:body.weight"]);
-});
-
-test("a translator learns a phrase with all its weights, and is served", onlyWhenLong, async () => {
-  const options = ["--method", "full", "--learning-rate", "0.01", "--max-steps", "48", "--min-lr-rate", "0.5"];
-  const { code, err, results, folder: out } = await train(marian, phrases, "translator", ...options);
-  assert.equal(code, 0, err);
-  assert.equal(results.validation_metrics.exact, 1, err);
-  await using service = await openService({ model: out });
-  const answer = await (await post(service.url, "/models/translator", { inputs: sources[0] })).json();
-  assert.deepEqual(answer, [{ translation_text: target }]);
 });
