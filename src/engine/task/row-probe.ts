@@ -54,16 +54,20 @@ export async function probeRows(
   const sizes = options.imageSize ? [options.imageSize, ...square] : square;
   const isNamed = graph.inputs.length > 0 && graph.inputs.every(({ shape }) => typeof shape[0] === "string");
   const alone = aloneFor(targets);
-  let trial: TrialInputs | null = null;
-  for (const [height, width] of sizes) {
-    const inputs = new TrialInputs(graph, { ids: trialTokens, height, width });
-    if (!(await watched.runs(session, inputs.of([0])))) continue;
-    trial = inputs;
-    break;
+  for (const size of sizes) {
+    const [height, width] = size;
+    const trial = new TrialInputs(graph, { ids: trialTokens, height, width });
+    const single = await watched.tryRun(session, trial.of([0]));
+    if (!single) continue;
+    if (!isNamed) return alone("the first axis of an input has a fixed size", trial);
+    const found = await tryRows(watched, session, trial, targets);
+    if (!found.isBatched || size === options.imageSize) return found;
+    // One position for each row looks like a row, wherever the positions of larger images lie.
+    const larger = new TrialInputs(graph, { ids: trialTokens, height: 2 * height, width: 2 * width });
+    if (!(await watched.hasMore(session, larger, single))) return found;
+    return { ...(await tryRows(watched, session, larger, targets)), trial };
   }
-  if (!trial) return alone("the model did not run with trial inputs", null);
-  if (!isNamed) return alone("the first axis of an input has a fixed size", trial);
-  return await tryRows(watched, session, trial, targets);
+  return alone("the model did not run with trial inputs", null);
 }
 
 /** `probeRows` of a graph whose inputs others have computed. Throws what it throws, and what a run of one row throws. */
@@ -246,13 +250,22 @@ class Watched {
     ]);
   }
 
-  async runs(session: Session, inputs: ReadonlyMap<string, Tensor>): Promise<boolean> {
+  /** null: the model does not run with these inputs. */
+  async tryRun(session: Session, inputs: ReadonlyMap<string, Tensor>): Promise<ReadonlyMap<string, Tensor> | null> {
     try {
-      await this.run(session, inputs);
-      return true;
+      return await this.run(session, inputs);
     } catch (error) {
-      if (error instanceof LorikeetError && error.code === "runtime_failed") return false;
+      if (error instanceof LorikeetError && error.code === "runtime_failed") return null;
       throw error;
     }
+  }
+
+  /** Whether a value whose first axis has one entry in a run of one row has several in one of larger inputs. */
+  async hasMore(session: Session, larger: Trial, single: ReadonlyMap<string, Tensor>): Promise<boolean> {
+    const inputs = larger.of([0]);
+    if ([...inputs].every(([name, { shape }]) => sameSizes(shape, single.get(name)?.shape ?? []))) return false;
+    const found = await this.tryRun(session, inputs);
+    if (!found) return false;
+    return [...found].some(([name, { shape }]) => single.get(name)?.shape[0] === 1 && shape[0] !== 1);
   }
 }

@@ -57,6 +57,28 @@ test("an image with only names for sizes gets its channels from the convolution,
   assert.equal(unknown.isBatched, false);
 });
 
+test("an image of one position does not hide that larger ones have their positions before their rows", async () => {
+  const graph = graphOf(({ op, input, weight }) => {
+    const x = input("pixel_values", "float32", ["batch_size", 3, "height", "width"]);
+    const strides = { kind: "ints", value: [64, 64] } as const;
+    const y = op.one("Conv", [x, weight("w", [2, 3, 64, 64])], "float32", ["batch_size", 2, "h", "v"], { strides });
+    const turned = op.one("Transpose", [y], "float32", ["h", "v", "batch_size", 2], {
+      perm: { kind: "ints", value: [2, 3, 0, 1] },
+    });
+    const flat = op.one("Reshape", [turned, op.builder.constant("int64", [2], [-1, 2])], "float32", ["all", 2]);
+    const inner = op.matMul(flat, weight("inner.weight", [2, 2]));
+    const back = op.one("Reshape", [inner, op.one("Shape", [turned], "int64", [4])], "float32", turned.shape);
+    return [
+      op.one("ReduceMean", [back, op.builder.constant("int64", [2], [0, 1])], "float32", ["batch_size", 2], {
+        keepdims: 0,
+      }),
+    ];
+  });
+  const { isBatched, layouts } = await probe(graph);
+  assert.equal(isBatched, true);
+  assert.deepEqual(layouts, ["first", { refusal: "rows of the batch cannot be told apart in its input" }]);
+});
+
 test("rows along the second axis, and inputs that are the same for every row, are told apart", async () => {
   const graph = graphOf(({ op, input, weight }) => {
     const ids = input("input_ids", "int64", ["batch", "length"]);
