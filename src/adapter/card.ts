@@ -6,14 +6,16 @@ import { parse as parseYaml } from "yaml";
 import { NotRegularFile } from "../base/files.js";
 import { isObject, type Json } from "../base/json.js";
 import { Faults } from "./format/faults.js";
-import { chartFile, configFile, recordFile } from "./format/files.js";
+import { chartFile, configFile, isExamplePicture, recordFile } from "./format/files.js";
 import { readLabels } from "./format/labels.js";
 import { openKept } from "./store/kept-files.js";
 
-/** A prompt to try the adapter with. */
+/** What to try the adapter with: a text or a picture. */
 export interface Example {
   readonly title: string | null;
-  readonly text: string;
+  readonly text: string | null;
+  /** A `data:` URL. */
+  readonly picture: string | null;
 }
 
 export interface AdapterCard {
@@ -34,6 +36,8 @@ const maxBytes = 2 ** 18;
 const maxFrontMatter = 2 ** 14;
 const maxExamples = 16;
 const maxExampleCharacters = 4096;
+/** Of all pictures of a card. */
+const maxPictureBytes = 2 ** 19;
 const maxListed = 256;
 
 /** Files that are missing, larger than a card needs or unreadable as what they claim to be are left out. */
@@ -46,7 +50,7 @@ export async function readCard(folder: string): Promise<AdapterCard> {
   const named = stringsOf(training?.labels);
   return {
     readme: text,
-    examples: examplesOf(matter),
+    examples: await examplesOf(folder, matter),
     labels: named.length > 0 ? named : ((await readLabels(folder, null, new Faults())) ?? []),
     targetModules: stringsOf(readJson(config ?? null)?.target_modules),
     training,
@@ -55,10 +59,15 @@ export async function readCard(folder: string): Promise<AdapterCard> {
 }
 
 async function readText(folder: string, name: string): Promise<string | null> {
+  return (await readBytes(folder, name, maxBytes))?.toString("utf8") ?? null;
+}
+
+/** null for a file that is missing, larger than `most` or not a file. */
+async function readBytes(folder: string, name: string, most: number): Promise<Buffer | null> {
   try {
     await using handle = await openKept(folder, name);
-    if ((await handle.stat()).size > maxBytes) return null;
-    return await handle.readFile("utf8");
+    if ((await handle.stat()).size > most) return null;
+    return await handle.readFile();
   } catch (cause) {
     const isMissing = cause instanceof Error && "code" in cause && cause.code === "ENOENT";
     if (isMissing || cause instanceof NotRegularFile) return null;
@@ -81,20 +90,37 @@ function splitFrontMatter(readme: string | null): { readonly matter: string; rea
   return found ? { matter: found[1] ?? "", text: (readme ?? "").slice(found[0].length) } : { matter: "", text: readme };
 }
 
-function examplesOf(matter: string): Example[] {
+async function examplesOf(folder: string, matter: string): Promise<Example[]> {
+  const examples: Example[] = [];
+  let room = maxPictureBytes;
+  for (const { example_title: name, text, src } of widgetOf(matter)) {
+    const title = typeof name === "string" ? name.slice(0, 100) : null;
+    if (typeof src === "string" && isExamplePicture(src)) {
+      const bytes = await readBytes(folder, src, room);
+      if (bytes === null) continue;
+      room -= bytes.length;
+      examples.push({ title, text: null, picture: `data:${mediaTypeOf(src)};base64,${bytes.toString("base64")}` });
+    } else if (typeof text === "string" && text !== "" && text.length <= maxExampleCharacters) {
+      examples.push({ title, text, picture: null });
+    }
+  }
+  return examples;
+}
+
+function widgetOf(matter: string): Json[] {
   if (matter.length > maxFrontMatter) return [];
-  let value: unknown;
   try {
-    value = parseYaml(matter, { maxAliasCount: 0 });
+    const value: unknown = parseYaml(matter, { maxAliasCount: 0 });
+    const widget = isObject(value) && Array.isArray(value.widget) ? value.widget : [];
+    return widget.slice(0, maxExamples).filter(isObject);
   } catch {
     return [];
   }
-  const widget = isObject(value) && Array.isArray(value.widget) ? value.widget : [];
-  return widget.slice(0, maxExamples).flatMap((entry: unknown) => {
-    const { text, example_title: title } = isObject(entry) ? entry : {};
-    if (typeof text !== "string" || text === "" || text.length > maxExampleCharacters) return [];
-    return [{ title: typeof title === "string" ? title.slice(0, 100) : null, text: text }];
-  });
+}
+
+function mediaTypeOf(name: string): string {
+  const ending = name.slice(name.lastIndexOf(".") + 1);
+  return `image/${ending === "jpg" ? "jpeg" : ending}`;
 }
 
 function stringsOf(value: unknown): string[] {

@@ -1,10 +1,11 @@
 /** What an adapter's files say about it, whatever they hold. */
 import assert from "node:assert/strict";
-import { mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { readCard } from "../../src/adapter/card.js";
+import { summaryOf } from "../../web/parts/summary.js";
 
 async function cardOf(files: Readonly<Record<string, string>>) {
   const folder = await mkdtemp(join(tmpdir(), "lorikeet-card-"));
@@ -19,17 +20,49 @@ async function cardOf(files: Readonly<Record<string, string>>) {
 test("an embedded adapter has a readme, examples, labels, target modules, its training and its curves", async () => {
   const card = await readCard("adapters/sentiment");
   assert.match(card.readme ?? "", /^\n?# sentiment\n/);
-  assert.ok(card.examples.length > 0 && card.examples.every(({ text }) => text.endsWith("label:")));
+  assert.ok(card.examples.length > 0 && card.examples.every(({ text }) => text?.endsWith("label:")));
   assert.deepEqual(card.labels, ["negative", "positive"]);
   assert.ok(card.targetModules.includes("q_proj"));
   assert.ok(card.training !== null && "results" in card.training);
   assert.match(card.chart ?? "", /^<svg /);
 });
 
-test("every embedded adapter says how to try it", async () => {
-  for (const name of ["plays", "sentiment", "dates", "commands"]) {
-    assert.ok((await readCard(`adapters/${name}`)).examples.length > 0, name);
+test("every shipped adapter says what it does and, but for one that plays a game, how to try it", async () => {
+  const ownFolders = ["digits", "digits-efficientnet", "phrases", "policy", "scenes"].map(
+    (base) => `models/${base}/adapters`,
+  );
+  for (const folder of ["adapters", ...ownFolders]) {
+    for (const entry of await readdir(folder, { withFileTypes: true })) {
+      if (!entry.isDirectory() || entry.name.startsWith(".")) continue;
+      const { examples, readme } = await readCard(join(folder, entry.name));
+      assert.ok(examples.length > 0 || folder.startsWith("models/policy"), entry.name);
+      assert.doesNotMatch(summaryOf(readme) ?? "A LoRA adapter", /^A LoRA adapter/, entry.name);
+    }
   }
+});
+
+test("an example may be a picture of the folder, within a bound on all of them", async () => {
+  const picture = (name: string, title: string) => `- example_title: ${title}\n  src: ${name}\n`;
+  const widget = [
+    picture("example.png", "One"),
+    picture("../example.png", "Elsewhere"),
+    picture("picture.png", "Not kept"),
+    picture("example-2.jpg", "Missing"),
+    picture("example-3.webp", "Large"),
+    picture("example-4.webp", "Too much"),
+  ];
+  const { examples } = await cardOf({
+    "README.md": `---\nwidget:\n${widget.join("")}---\n`,
+    "example.png": "PNG",
+    "picture.png": "PNG",
+    "example-3.webp": "x".repeat(2 ** 19 - 3),
+    "example-4.webp": "x",
+  });
+  const shown = examples.map(({ title, text, picture }) => [title, text, picture?.slice(0, 26)]);
+  assert.deepEqual(shown, [
+    ["One", null, "data:image/png;base64,UE5H"],
+    ["Large", null, "data:image/webp;base64,eHh"],
+  ]);
 });
 
 test("a bare adapter has an empty card", async () => {
@@ -45,7 +78,7 @@ test("front matter that is no YAML, or hostile, gives no examples and keeps the 
   }
   const long = "x".repeat(5_000);
   const { examples } = await cardOf({ "README.md": `---\nwidget:\n- text: ${long}\n- text: ok\n---\n` });
-  assert.deepEqual(examples, [{ title: null, text: "ok" }]);
+  assert.deepEqual(examples, [{ title: null, text: "ok", picture: null }]);
 });
 
 test("broken, huge and linked files are left out", async () => {

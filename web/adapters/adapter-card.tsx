@@ -5,6 +5,7 @@ import { Dialog } from "../parts/dialog.js";
 import { formatAgo, formatBytes, formatCount } from "../parts/format.js";
 import { Icon } from "../parts/icon.js";
 import { Markdown } from "../parts/markdown.js";
+import { Picture } from "../parts/picture.js";
 import { client, noteFailure } from "../session.js";
 import { tryLinkOf } from "./compare-link.js";
 import { refresh } from "./live.js";
@@ -204,8 +205,8 @@ function Tags({ title, values }: { readonly title: string; readonly values: read
 function Author({ adapter, card }: { readonly adapter: AdapterInfo; readonly card: Card }) {
   const { chart, readme } = card;
   const record = readTraining(card.training);
-  const examples = card.examples.flatMap((example) => {
-    const link = tryLinkOf(adapter, example);
+  const examples = card.examples.flatMap((example, index) => {
+    const link = tryLinkOf(adapter, { ...example, index });
     return link ? [{ ...example, href: link.href }] : [];
   });
   return (
@@ -214,9 +215,10 @@ function Author({ adapter, card }: { readonly adapter: AdapterInfo; readonly car
         <section aria-label="Examples">
           <h3>Try it</h3>
           <p class="tags">
-            {examples.map(({ title, text, href }) => (
-              <a key={text} class="chip button" href={href}>
-                {title ?? text}
+            {examples.map(({ title, text, picture, href }) => (
+              <a key={href} class="chip button" href={href}>
+                {picture === null ? null : <Picture url={picture} />}
+                {title ?? text ?? "A picture"}
               </a>
             ))}
           </p>

@@ -12,22 +12,33 @@ export interface TryLink {
   readonly href: string;
 }
 
-/** null where this server has no view that asks the adapter. */
-export function tryLinkOf(adapter: Pick<AdapterInfo, "name" | "base" | "tasks">, example?: Example): TryLink | null {
+/** An example, and its place in the adapter's card. */
+export interface PlacedExample extends Example {
+  readonly index: number;
+}
+
+/** null where this server has no view that asks the adapter, or asks it with such an example. */
+export function tryLinkOf(
+  adapter: Pick<AdapterInfo, "name" | "base" | "tasks">,
+  example?: PlacedExample,
+): TryLink | null {
   const { name, base, tasks } = adapter;
   const served = server.value?.bases?.find((each) => each.name === base);
   if (!served) return null;
   const [task] = formsOf([], [tasks]);
-  if (tasks.includes(generation)) return { isComparison: true, href: compareHref(name, served.name, example) };
+  if (tasks.includes(generation)) {
+    const prompt = example ? example.text : settings.value.prompt;
+    return prompt === null ? null : { isComparison: true, href: compareHref(name, served.name, prompt) };
+  }
   if (task === undefined) return null;
   const parameters = new URLSearchParams({ base: served.name, task, model: name });
-  if (example) parameters.set("text", example.text);
+  if (example?.text) parameters.set("text", example.text);
+  else if (example) parameters.set("example", String(example.index));
   return { isComparison: false, href: hrefOf("tasks", parameters) };
 }
 
 /** The address of a comparison of an adapter with its base. */
-export function compareHref(name: string, base: string, example?: Example): string {
-  const prompt = example?.text ?? settings.value.prompt;
+export function compareHref(name: string, base: string, prompt = settings.value.prompt): string {
   const targets = [base, name].map(modelTarget);
   return hrefOf("compare", toParameters({ ...settings.value, isChat: false, prompt, targets }));
 }

@@ -57,10 +57,11 @@ export interface Stored extends AdapterInfo {
   readonly outcome: "created" | "replaced" | "identical";
 }
 
-/** A prompt to try an adapter with, as its author wrote it. */
+/** What to try an adapter with, as its author wrote it: a text, or a picture as a `data:` URL. */
 export interface Example {
   readonly title: string | null;
-  readonly text: string;
+  readonly text: string | null;
+  readonly picture: string | null;
 }
 
 /** What an adapter's files say about it. Untrusted text. */

@@ -1,7 +1,7 @@
 /** The models that columns can ask, and examples to try them with, as the adapters' authors wrote them. */
 import { signal } from "@preact/signals";
 import { generation } from "../client/tasks.js";
-import type { AdapterCard, Example, ModelInfo } from "../client/types.js";
+import type { AdapterCard, ModelInfo } from "../client/types.js";
 import { summaryOf } from "../parts/summary.js";
 import { client, noteFailure, server } from "../session.js";
 import type { Target } from "./target.js";
@@ -25,8 +25,10 @@ export interface AdapterOfTask {
   readonly tasks: readonly string[];
 }
 
-export interface Preset extends Example {
+export interface Preset {
   readonly adapter: string;
+  readonly title: string | null;
+  readonly text: string;
 }
 
 /** Cards are read of this many adapters; with thousands, examples of all would help nobody. */
@@ -41,7 +43,9 @@ export async function loadModels(): Promise<void> {
   try {
     models.value = modelsOf(await client.models());
     const cards = await cardsOf(models.value.adapters.slice(0, mostCards));
-    presets.value = cards.flatMap(({ name, examples }) => examples.map((example) => ({ ...example, adapter: name })));
+    presets.value = cards.flatMap(({ name: adapter, examples }) =>
+      examples.flatMap(({ title, text }) => (text === null ? [] : [{ adapter, title, text }])),
+    );
     summaries.value = new Map(cards.map(({ name, readme }) => [name, summaryOf(readme) ?? ""] as const));
   } catch (error) {
     noteFailure(error);

@@ -19,22 +19,25 @@ export function useModels(
   return { model: adapters.value === null || names.includes(chosen) ? chosen : (names[0] ?? base), names };
 }
 
-/** The card of an adapter; null for a base, and for a card that cannot be read. */
-export function useCard(base: string, model: string): AdapterCard | null {
-  const [card, setCard] = useState<AdapterCard | null>(null);
+/** Cards are read of this many adapters beside the chosen one: with thousands, examples of all would help nobody. */
+const mostCards = 12;
+
+/** The cards of a form's adapters by their names, without those that cannot be read. */
+export function useCards(model: string, names: readonly string[]): ReadonlyMap<string, AdapterCard> {
+  const [cards, setCards] = useState<ReadonlyMap<string, AdapterCard>>(new Map());
+  const wanted = [...new Set([model, ...names.slice(0, mostCards)])];
+  const served = (adapters.value ?? []).filter(({ name }) => wanted.includes(name));
   useEffect(() => {
     let isCurrent = true;
-    setCard(null);
-    if (model !== base)
-      client.card(model).then(
-        (found) => isCurrent && setCard(found),
-        () => {},
-      );
+    const found = served.map(({ name }) => client.card(name).catch(() => null));
+    void Promise.all(found).then((all) => {
+      if (isCurrent) setCards(new Map(all.flatMap((card) => (card ? [[card.name, card] as const] : []))));
+    });
     return () => {
       isCurrent = false;
     };
-  }, [base, model]);
-  return card;
+  }, [served.map(({ name, digest }) => `${name} ${digest}`).join()]);
+  return cards;
 }
 
 interface ModelSwitchProps {

@@ -1,6 +1,7 @@
 /** What a task's model answers: bars of labels, spans in the text, boxes over the picture, or a text. */
 import { useEffect, useRef } from "preact/hooks";
 import type { Box, Label, Span, TaskResult } from "../client/tasks.js";
+import { Picture } from "../parts/picture.js";
 
 export interface ResultProps {
   readonly result: TaskResult;
@@ -12,7 +13,12 @@ export interface ResultProps {
 export function Result({ result, text, picture }: ResultProps) {
   switch (result.kind) {
     case "labels":
-      return <Labels labels={result.labels} />;
+      return (
+        <>
+          {picture ? <Picture blob={picture} label="The picture that was asked" /> : null}
+          <Labels labels={result.labels} />
+        </>
+      );
     case "spans":
       return <Spans spans={result.spans} text={text ?? ""} />;
     case "boxes":

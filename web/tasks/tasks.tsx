@@ -3,9 +3,10 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { adapters, listFault, refresh } from "../adapters/live.js";
 import { formsOf, readResult, similarity, type TaskResult } from "../client/tasks.js";
 import type { BaseInfo, Example } from "../client/types.js";
+import { blobOf, Picture } from "../parts/picture.js";
 import { route } from "../route.js";
 import { client, noteFailure, server } from "../session.js";
-import { ModelSwitch, useCard, useModels } from "./model-switch.js";
+import { ModelSwitch, useCards, useModels } from "./model-switch.js";
 import { PictureInput } from "./picture-input.js";
 import { Result } from "./results.js";
 import { TensorTask } from "./tensor-task.js";
@@ -42,7 +43,7 @@ export function Tasks() {
   const tasks = formsOfBase(base);
   const task = tasks.find((each) => each === chosen.task) ?? tasks[0] ?? "";
   const isLinked = base.name === parameters.get("base") && task === (parameters.get("task") ?? task);
-  const first = { model: isLinked ? parameters.get("model") : null, text: isLinked ? parameters.get("text") : null };
+  const first = linkedOf(isLinked ? parameters : new URLSearchParams());
   const shared = { base: base.name, task, first };
   return (
     <section aria-label="Tasks">
@@ -76,6 +77,14 @@ export function Tasks() {
   );
 }
 
+function linkedOf(parameters: URLSearchParams): Linked {
+  const example = parameters.get("example");
+  return {
+    ...{ model: parameters.get("model"), text: parameters.get("text") },
+    example: example === null ? null : Number(example),
+  };
+}
+
 interface ChoiceProps {
   readonly label: string;
   readonly names: readonly string[];
@@ -95,11 +104,18 @@ function Choice({ label, names, chosen, onChoose }: ChoiceProps) {
   );
 }
 
+/** What an address chose. */
+interface Linked {
+  readonly model: string | null;
+  readonly text: string | null;
+  /** The place of an example in the model's card. */
+  readonly example: number | null;
+}
+
 interface TaskFormProps {
   readonly base: string;
   readonly task: string;
-  /** What an address chose. */
-  readonly first: { readonly model: string | null; readonly text: string | null };
+  readonly first: Linked;
 }
 
 function TaskForm({ base, task, first }: TaskFormProps) {
@@ -114,7 +130,12 @@ function TaskForm({ base, task, first }: TaskFormProps) {
   const takesPictures = ofPictures.has(task);
   const isPair = task === similarity;
   const { model, names } = useModels(base, task, chosen);
-  const card = useCard(base, model);
+  const cards = useCards(model, isPair ? [] : names);
+  const examples = [...cards.values()].flatMap(({ name, examples }) =>
+    examples
+      .filter(({ text, picture }) => !isPair && (takesPictures ? picture : text) !== null)
+      .map((example) => ({ ...example, adapter: name })),
+  );
   const ask = async (asked: string, given: Blob | null, written = text): Promise<void> => {
     const input = isPair ? { source_sentence: written, sentences: [other] } : takesPictures ? given : written;
     if (input === null || input === "" || (isPair && (written === "" || other === ""))) return;
@@ -135,6 +156,23 @@ function TaskForm({ base, task, first }: TaskFormProps) {
   useEffect(() => {
     if (picture) void ask(model, picture);
   }, [model, picture]);
+  const choose = ({ text: written, picture: url }: Example): void => {
+    if (url !== null) setPicture(blobOf(url));
+    if (written === null) return;
+    setText(written);
+    void ask(model, null, written);
+  };
+  // What an address brings is asked at once.
+  useEffect(() => {
+    if (first.text !== null && adapters.value !== null) void ask(model, null, first.text);
+  }, []);
+  const linked = first.example === null ? undefined : cards.get(model)?.examples[first.example];
+  const isLinked = useRef(false);
+  useEffect(() => {
+    if (!linked || isLinked.current) return;
+    isLinked.current = true;
+    choose(linked);
+  }, [linked]);
   const switchTo = (name: string): void => {
     setChosen(name);
     if (!takesPictures) void ask(name, null);
@@ -148,7 +186,7 @@ function TaskForm({ base, task, first }: TaskFormProps) {
           void ask(model, picture);
         }}
       >
-        <ModelSwitch base={base} model={model} names={names} card={card} onSwitch={switchTo} />
+        <ModelSwitch base={base} model={model} names={names} card={cards.get(model) ?? null} onSwitch={switchTo} />
         {takesPictures ? (
           <PictureInput onPicture={setPicture} />
         ) : (
@@ -163,17 +201,9 @@ function TaskForm({ base, task, first }: TaskFormProps) {
                 <textarea rows={4} value={other} onInput={({ currentTarget }) => setOther(currentTarget.value)} />
               </label>
             ) : null}
-            {card && !isPair && card.examples.length > 0 ? (
-              <Examples
-                examples={card.examples}
-                onChoose={(example) => {
-                  setText(example);
-                  void ask(model, null, example);
-                }}
-              />
-            ) : null}
           </>
         )}
+        {examples.length > 0 ? <Examples examples={examples} onChoose={choose} /> : null}
         <button type="submit" class="primary">
           Ask {model}
         </button>
@@ -199,18 +229,30 @@ function TaskForm({ base, task, first }: TaskFormProps) {
   );
 }
 
-interface ExamplesProps {
-  readonly examples: readonly Example[];
-  readonly onChoose: (text: string) => void;
+interface AdapterExample extends Example {
+  readonly adapter: string;
 }
 
-/** What an adapter's author wrote to try it with. */
+interface ExamplesProps {
+  readonly examples: readonly AdapterExample[];
+  readonly onChoose: (example: Example) => void;
+}
+
+/** What the authors of adapters wrote to try them with. */
 function Examples({ examples, onChoose }: ExamplesProps) {
   return (
-    <div class="examples" role="group" aria-label="Examples">
-      {examples.map(({ title, text }) => (
-        <button key={text} type="button" class="quiet" onClick={() => onChoose(text)}>
-          {title ?? text.slice(0, 40)}
+    <div class="presets" role="group" aria-label="Examples">
+      <span class="label">Try</span>
+      {examples.map((example) => (
+        <button
+          key={`${example.adapter} ${example.text ?? example.picture}`}
+          type="button"
+          class="chip"
+          onClick={() => onChoose(example)}
+        >
+          {example.picture === null ? null : <Picture url={example.picture} />}
+          <b>{example.adapter}</b>
+          {example.title ?? example.text ?? "A picture"}
         </button>
       ))}
     </div>

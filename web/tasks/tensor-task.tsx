@@ -4,7 +4,7 @@ import type { ModelMetadata } from "../client/tensors.js";
 import { client, noteFailure } from "../session.js";
 import { isPolicyOfCartPole } from "./cart-pole.js";
 import { CartView } from "./cart-view.js";
-import { ModelSwitch, useCard, useModels } from "./model-switch.js";
+import { ModelSwitch, useCards, useModels } from "./model-switch.js";
 import { TensorForm } from "./tensor-form.js";
 
 interface TensorTaskProps {
@@ -19,7 +19,7 @@ export function TensorTask({ base, task, first }: TensorTaskProps) {
   const [fault, setFault] = useState<string | null>(null);
   const [chosen, setChosen] = useState(first.model ?? base);
   const { model, names } = useModels(base, task, chosen);
-  const card = useCard(base, model);
+  const card = useCards(model, []).get(model) ?? null;
   useEffect(() => {
     client.metadata(base).then(setMetadata, (error: unknown) => setFault(noteFailure(error)));
   }, [base]);

@@ -24,9 +24,16 @@ const pickle = /\.(bin|pt|pth|ckpt|pkl)$/i;
 const maxEntries = 4096;
 const maxIgnoredListed = 256;
 
+const picture = /^example(-[a-z0-9-]{1,40})?\.(png|jpe?g|webp)$/;
+
+/** Whether a file of this name is a picture to try an adapter with. */
+export function isExamplePicture(name: string): boolean {
+  return picture.test(name);
+}
+
 /** Whether a store keeps a file of this name. Other files are ignored and named in the reply. */
 export function isKeptFile(name: string): boolean {
-  return kept.has(name);
+  return kept.has(name) || isExamplePicture(name);
 }
 
 export interface FolderSurvey {
@@ -40,7 +47,7 @@ export interface FolderSurvey {
 export async function surveyFolder(folder: string, faults: Faults): Promise<FolderSurvey> {
   const names = await listNames(folder);
   const weights = weightFiles.find((name) => names.includes(name)) ?? null;
-  const ignored = names.filter((name) => !kept.has(name) || (name !== weights && isWeights(name))).sort();
+  const ignored = names.filter((name) => !isKeptFile(name) || (name !== weights && isWeights(name))).sort();
   if (!names.includes(configFile)) faults.invalid(`${configFile} is missing`);
   if (!weights) reportNoWeights(names, faults);
   return { weights, ignored: capped(ignored) };

@@ -76,9 +76,10 @@ export function cardObject(name: string, { targetModules, examples, labels, ...c
     object: "adapter.card",
     target_modules: targetModules.map(wellFormed),
     labels: labels.map(wellFormed),
-    examples: examples.map(({ title, text }) => ({
+    examples: examples.map(({ title, text, picture }) => ({
       title: title === null ? null : wellFormed(title),
-      text: wellFormed(text),
+      text: text === null ? null : wellFormed(text),
+      picture,
     })),
     ...card,
   };
