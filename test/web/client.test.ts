@@ -80,7 +80,7 @@ test("the client lists, uploads, shows, pins and removes adapters", async () => 
   );
   const card = await client.card("org/plays");
   assert.deepEqual([card.readme, card.target_modules], ["# Plays\n", ["q_proj"]]);
-  assert.deepEqual(card.examples, [{ title: "A start", text: "Once" }]);
+  assert.deepEqual(card.examples, [{ title: "A start", text: "Once", picture: null }]);
   assert.equal((await client.pin("org/plays", true)).pinned, true);
   assert.equal((await client.adapters()).length, 1);
   assert.ok((await client.download("org/plays")).size > 0);

@@ -46,7 +46,10 @@ const adapters = Array.from({ length: adapterCount }, (_, index) => adapterOf(in
 
 const card = {
   readme: `# ${hostile}\n\n[x](javascript:window.hacked=1) ![${hostile}](x) **${hostile}** \`${hostile}\`\n\n| ${hostile} |\n| --- |\n| [y](data:text/html,x) |\n\n- ${hostile}\n\n> ${hostile}\n\n\`\`\`html\n${hostile}\n\`\`\`\n`,
-  examples: [{ title: hostile, text: hostile }],
+  examples: [
+    { title: hostile, text: hostile, picture: null },
+    { title: hostile, text: null, picture: `data:image/svg+xml;base64,${btoa("<svg onload='window.hacked = 1'/>")}` },
+  ],
   labels: [hostile],
   target_modules: [hostile],
   training: { results: { steps: hostile, validation_loss: 1, base_validation_loss: 2 } },

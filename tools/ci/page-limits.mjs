@@ -22,7 +22,7 @@ async function endure(browser, { url }) {
     await press("Pin");
     await until(() => one("dialog .fault"), "a hostile refusal");
     await sleep(100);
-    const strange = all("#page script, #page iframe, #page style, #page [onerror], #page [onload], #page img:not(.training)");
+    const strange = all("#page script, #page iframe, #page style, #page [onerror], #page [onload], #page img:not(.training, .picture)");
     const links = all("a").map((each) => each.getAttribute("href")).filter((href) => !/^(#|https?:)/.test(href));
     return [strange.length, links, window.hacked ?? null, violations];`,
   );

@@ -6,6 +6,7 @@ import { formatAgo, formatBytes, formatCount } from "../parts/format.js";
 import { Icon } from "../parts/icon.js";
 import { Markdown } from "../parts/markdown.js";
 import { Picture } from "../parts/picture.js";
+import { summaryOf } from "../parts/summary.js";
 import { client, noteFailure } from "../session.js";
 import { tryLinkOf } from "./compare-link.js";
 import { refresh } from "./live.js";
@@ -39,6 +40,7 @@ export function AdapterCard({ adapter, onReplace, onClose }: AdapterCardProps) {
           {warning}
         </p>
       ))}
+      {card ? <Opening adapter={adapter} card={card} /> : null}
       <Facts adapter={adapter} card={card} />
       {card ? <Author adapter={adapter} card={card} /> : null}
     </Dialog>
@@ -156,8 +158,10 @@ const sources = {
 } as const;
 
 function Facts({ adapter, card }: { readonly adapter: AdapterInfo; readonly card: Card | null }) {
-  const { rank, dora, modules, bytes, tier, source, created, counts, last_used: lastUsed } = adapter;
+  const { base, rank, dora, modules, bytes, tier, source, created, counts, last_used: lastUsed } = adapter;
   const facts = [
+    ["Base", base ?? ""],
+    ["Task", adapter.tasks[0] ?? ""],
     ["Method", dora ? "DoRA" : "LoRA"],
     ["Rank", String(rank)],
     ["Adapted modules", formatCount(modules)],
@@ -202,15 +206,15 @@ function Tags({ title, values }: { readonly title: string; readonly values: read
   );
 }
 
-function Author({ adapter, card }: { readonly adapter: AdapterInfo; readonly card: Card }) {
-  const { chart, readme } = card;
-  const record = readTraining(card.training);
+/** What it does, and what to try it with, in its author's words. */
+function Opening({ adapter, card }: { readonly adapter: AdapterInfo; readonly card: Card }) {
   const examples = card.examples.flatMap((example, index) => {
     const link = tryLinkOf(adapter, { ...example, index });
     return link ? [{ ...example, href: link.href }] : [];
   });
   return (
     <>
+      <p>{summaryOf(card.readme)}</p>
       {examples.length > 0 ? (
         <section aria-label="Examples">
           <h3>Try it</h3>
@@ -224,6 +228,15 @@ function Author({ adapter, card }: { readonly adapter: AdapterInfo; readonly car
           </p>
         </section>
       ) : null}
+    </>
+  );
+}
+
+function Author({ adapter, card }: { readonly adapter: AdapterInfo; readonly card: Card }) {
+  const { chart, readme } = card;
+  const record = readTraining(card.training);
+  return (
+    <>
       {record === null && chart === null ? null : (
         <section aria-label="Training">
           <h3>Training</h3>

@@ -9,6 +9,7 @@ import { Icon } from "../parts/icon.js";
 import { hrefOf } from "../route.js";
 import { server } from "../session.js";
 import { columnsOf, isDescending, ordered, type TableColumn } from "./order.js";
+import { adapterSummaries, wantSummaries } from "./summaries.js";
 
 /** Rows beyond the edges, so that a fast scroll meets rows. */
 const margin = 6;
@@ -28,6 +29,9 @@ export function AdapterTable({ adapters, wanted }: { adapters: readonly AdapterI
   const shown = rows
     .slice(first, first + count)
     .map((adapter, at) => ({ adapter, index: first + at, slot: (first + at) % count }));
+  useEffect(() => {
+    if (!view.isMoving) wantSummaries(shown.map(({ adapter }) => adapter));
+  }, [rows, first, count, view.isMoving]);
   if (view.isMoving) shown.sort((a, b) => a.slot - b.slot);
   const sortBy = ({ key }: TableColumn): void =>
     setSort({ key, isReversed: sort.key === key ? !sort.isReversed : false });
@@ -36,7 +40,7 @@ export function AdapterTable({ adapters, wanted }: { adapters: readonly AdapterI
       <div class={hasBases ? "with-bases" : ""} role="table" aria-label="Adapters" aria-rowcount={rows.length + 1}>
         <div class="head" role="rowgroup">
           <div class="row" role="row" aria-rowindex={1}>
-            {columns.map((column) => (
+            {columns.flatMap((column) => [
               <div
                 key={column.key}
                 role="columnheader"
@@ -49,13 +53,25 @@ export function AdapterTable({ adapters, wanted }: { adapters: readonly AdapterI
                     <span aria-hidden="true">{isDescending(column, sort.isReversed) ? "▾" : "▴"}</span>
                   ) : null}
                 </button>
-              </div>
-            ))}
+              </div>,
+              column.key === "name" ? (
+                <div key="summary" role="columnheader" class="summary">
+                  What it does
+                </div>
+              ) : null,
+            ])}
           </div>
         </div>
         <div class="rows-in-view" role="rowgroup" style={{ height: `${rows.length * view.rowHeight}px` }}>
           {shown.map(({ adapter, index, slot }) => (
-            <Row key={slot} adapter={adapter} columns={columns} index={index} top={index * view.rowHeight} />
+            <Row
+              key={slot}
+              adapter={adapter}
+              summary={adapterSummaries.value.get(adapter.digest) ?? ""}
+              columns={columns}
+              index={index}
+              top={index * view.rowHeight}
+            />
           ))}
         </div>
       </div>
@@ -70,6 +86,7 @@ const classOf = ({ key, isNumber }: TableColumn): string => `${key}${isNumber ? 
 
 interface RowProps {
   readonly adapter: AdapterInfo;
+  readonly summary: string;
   readonly columns: readonly TableColumn[];
   readonly index: number;
   readonly top: number;
@@ -77,13 +94,13 @@ interface RowProps {
 
 /** Renders only if its adapter or its place changes. */
 class Row extends Component<RowProps> {
-  override shouldComponentUpdate({ adapter, columns, index, top }: RowProps): boolean {
+  override shouldComponentUpdate(next: RowProps): boolean {
     const { props } = this;
-    return adapter !== props.adapter || columns !== props.columns || index !== props.index || top !== props.top;
+    return (["adapter", "summary", "columns", "index", "top"] as const).some((name) => next[name] !== props[name]);
   }
 
   override render() {
-    const { adapter, columns, index, top } = this.props;
+    const { adapter, summary, columns, index, top } = this.props;
     return (
       <div
         class={`row ${adapter.in_flight > 0 ? "busy" : ""}`}
@@ -91,9 +108,14 @@ class Row extends Component<RowProps> {
         aria-rowindex={index + 2}
         style={{ transform: `translateY(${top}px)` }}
       >
-        {columns.map((column) =>
+        {columns.flatMap((column) =>
           column.key === "name" ? (
-            <NameCell key="name" adapter={adapter} />
+            [
+              <NameCell key="name" adapter={adapter} />,
+              <div key="summary" role="cell" class="summary muted" title={summary}>
+                {summary}
+              </div>,
+            ]
           ) : (
             <div key={column.key} role="cell" class={classOf(column)}>
               {column.key === "tier" ? (
