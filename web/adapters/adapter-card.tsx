@@ -67,7 +67,13 @@ function Actions({ adapter, onReplace, onDeleted, onFault }: ActionsProps) {
     }
   };
   if (isDeleting) {
-    const remove = (): Promise<void> => run(() => client.remove(name).then(onDeleted));
+    // The row goes before the card does: the focus must not go back to a row that is about to leave.
+    const remove = (): Promise<void> =>
+      run(async () => {
+        await client.remove(name);
+        await refresh();
+        onDeleted();
+      });
     const keep = (): void => {
       setDeleting(false);
       requestAnimationFrame(() => deleteButton.current?.focus());
