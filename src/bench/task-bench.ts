@@ -1,6 +1,6 @@
 /**
- * The task benchmark: what a batch takes in the task engine, without adapters, with one and with a different one in each row, beside plain
- * ONNX Runtime over the same file.
+ * The task benchmark: what a batch takes in the task engine, without adapters, with one and with eight, beside plain ONNX Runtime on the CPU
+ * over the same file.
  */
 
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
@@ -17,6 +17,7 @@ import type { Graph } from "../graph/types.js";
 import { manifestName } from "../model/task/manifest.js";
 import { openTaskModel } from "../model/task/open.js";
 import type { TaskModule } from "../model/task/target-modules.js";
+import type { Device } from "../runtime/device/device.js";
 import { Session } from "../runtime/session.js";
 import { Tensor } from "../runtime/tensor.js";
 import { type Contender, interleave } from "./interleave.js";
@@ -26,12 +27,14 @@ import { type EncoderSize, encoderGraph, miniLm, type ResidualSize, residualGrap
 export interface TaskBenchOptions {
   readonly threads: number;
   readonly rank: number;
+  /** Of the engine. The plain session runs on the CPU. Dispose of it after the run. */
+  readonly device: Device;
   /** Few samples of tiny models: a smoke test, not a measurement. */
   readonly quick: boolean;
   readonly progress?: Progress;
 }
 
-/** What runs: the file's own graph, or rows of the engine with this many different adapters. */
+/** What runs: the file's own graph, or rows of the engine with this many different adapters, eight for `distinct`. */
 export const adapterSets = ["session", "none", "one", "distinct"] as const;
 export type AdapterSet = (typeof adapterSets)[number];
 
@@ -49,6 +52,8 @@ export interface TaskCell {
 
 export interface TaskReport {
   readonly machine: { readonly cpu: string; readonly cores: number; readonly node: string };
+  /** Of the engine. */
+  readonly device: Pick<Device, "kind" | "name" | "software">;
   readonly threads: number;
   readonly rank: number;
   readonly effort: { readonly rounds: number; readonly warmups: number };
@@ -79,10 +84,12 @@ function modelsOf(quick: boolean): BenchModel[] {
   ];
 }
 
-const batches = [1, 8];
+const distinctAdapters = 8;
+const batchesOf = ({ kind }: Pick<Device, "kind">): number[] => (kind === "cpu" ? [1, 8] : [1, 8, 32]);
 
 export async function runTaskBench(options: TaskBenchOptions): Promise<TaskReport> {
   const effort = options.quick ? { rounds: 2, warmups: 1 } : { rounds: 15, warmups: 3 };
+  const { kind, name, software } = options.device;
   const cells: TaskCell[] = [];
   const models: TaskReport["models"][number][] = [];
   for (const model of modelsOf(options.quick)) {
@@ -92,7 +99,7 @@ export async function runTaskBench(options: TaskBenchOptions): Promise<TaskRepor
       0,
     );
     models.push({ name: model.name, parameters, adapted: bench.adapted });
-    for (const rows of batches) {
+    for (const rows of batchesOf(options.device)) {
       const sets = adapterSets.filter((set) => rows > 1 || set !== "distinct");
       const contenders = sets.map((set): Contender => ({ id: set, unit: "ms", sample: () => bench.time(rows, set) }));
       const what = `${model.name}, batch ${rows}`;
@@ -103,16 +110,23 @@ export async function runTaskBench(options: TaskBenchOptions): Promise<TaskRepor
       });
       const plain = series.find(({ id }) => id === "session");
       assert(plain, "the plain session is measured");
-      cells.push(...series.map((each) => cellOf(model, rows, each, plain)));
+      cells.push(
+        ...series.map((each) => cellOf({ ...model, aim: kind === "cpu" ? model.aim : null }, rows, each, plain)),
+      );
     }
   }
   return {
     machine: { cpu: cpus()[0]?.model ?? "unknown", cores: availableParallelism(), node: process.version },
-    ...{ threads: options.threads, rank: options.rank, effort, models, cells },
+    ...{ device: { kind, name, software }, threads: options.threads, rank: options.rank, effort, models, cells },
   };
 }
 
-function cellOf({ name, aim }: BenchModel, rows: number, series: Series, plain: Series): TaskCell {
+function cellOf(
+  { name, aim }: Pick<TaskCell, "aim"> & Pick<BenchModel, "name">,
+  rows: number,
+  series: Series,
+  plain: Series,
+): TaskCell {
   const adapters = valueAt(new Map(adapterSets.map((set) => [set as string, set])), series.id);
   return {
     ...{ model: name, rows, adapters, samples: series.samples },
@@ -129,7 +143,7 @@ interface Bench extends AsyncDisposable {
   time(rows: number, set: AdapterSet): Promise<number>;
 }
 
-async function openBench(graph: Graph, { threads, rank }: TaskBenchOptions): Promise<Bench> {
+async function openBench(graph: Graph, { threads, rank, device }: TaskBenchOptions): Promise<Bench> {
   const folder = await mkdtemp(join(tmpdir(), "lorikeet-bench-tasks-"));
   try {
     const path = join(folder, "model.onnx");
@@ -138,8 +152,8 @@ async function openBench(graph: Graph, { threads, rank }: TaskBenchOptions): Pro
     await writeFile(join(folder, manifestName), JSON.stringify({ foldedNorms: false }));
     const model = await openTaskModel(path);
     const modules = model.modules.filter(({ kind }) => kind !== "table");
-    const maxBatch = Math.max(...batches);
-    const made = Array.from({ length: maxBatch }, (_, index) => randomAdapter(modules, rank, index));
+    const maxBatch = Math.max(...batchesOf(device));
+    const made = Array.from({ length: distinctAdapters }, (_, index) => randomAdapter(modules, rank, index));
     const adapters = new Map(made.map((adapter) => [adapter.digest, adapter]));
     const source = {
       prefetch: () => {},
@@ -149,7 +163,7 @@ async function openBench(graph: Graph, { threads, rank }: TaskBenchOptions): Pro
     };
     const probe = await probeModel(model, { threads, imageSize: null });
     const limits = { maxBatch, maxQueue: 4 * maxBatch, activeAdapterBytes: 2 ** 31 };
-    const started = await startTaskEngine({ ...limits, model, threads, adapters: source }, probe);
+    const started = await startTaskEngine({ ...limits, model, threads, device, adapters: source }, probe);
     const session = await Session.create(file, { threads, spinning: false });
     return {
       adapted: modules.length,
@@ -189,7 +203,7 @@ async function timeEngine(
   const inputs = new Map(graph.inputs.map((value) => [value.name, inputOf(value, 1)]));
   const begin = performance.now();
   const jobs = Array.from({ length: rows }, (_, row) => {
-    const adapter = set === "none" ? null : digestOf(set === "one" ? 0 : row);
+    const adapter = set === "none" ? null : digestOf(set === "one" ? 0 : row % distinctAdapters);
     return engine.submit({ inputs, adapter });
   });
   await Promise.all(jobs.map(({ result }) => result));

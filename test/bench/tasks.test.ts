@@ -7,9 +7,9 @@ import { formatTaskReport } from "../../src/cli/bench/tasks.js";
 import { readPrinted } from "../support/printed-json.js";
 import { runHere } from "../support/program.js";
 
-test("a run reports each batch without adapters, with one and with one for each row, beside the plain session", async () => {
+test("a run reports each batch without adapters, with one and with eight, beside the plain session", async () => {
   const { code, out, err } = await runHere(
-    ["bench", "tasks", "--quick", "--json", "--threads", "1", "--lora-r", "4"],
+    ["bench", "tasks", "--quick", "--json", "--device", "cpu", "--threads", "1", "--lora-r", "4"],
     {},
   );
   assert.equal(code, 0, err);
@@ -28,5 +28,5 @@ test("a run reports each batch without adapters, with one and with one for each 
     assert.ok(adapters !== "session" || ratio.median === 1);
     assert.equal(aim !== null, adapters === "one");
   }
-  assert.match(formatTaskReport(report), /^tiny ResNet +8 +one for each row +\d/m);
+  assert.match(formatTaskReport(report), /^tiny ResNet +8 +8 distinct +\d/m);
 });

@@ -1,4 +1,4 @@
-// Packs what a machine with a card needs to run the oracle and the benchmarks: Node.js, this package as it is built, ONNX Runtime's library,
+// Packs what a machine with a card needs to run the oracles and the benchmarks: Node.js, this package as it is built, ONNX Runtime's library,
 // Vulkan's loader, the oracle's fixtures. Nothing has to be installed there, and nothing is downloaded.
 //
 //   node tools/device/pack.mjs <folder> [--part-bytes <n>]
@@ -54,7 +54,7 @@ try {
   for (const file of ["package.json", "dist/src", "dist/test", "tools/device"])
     copy(file, (path) => path.endsWith(".map"));
   for (const folder of packages()) copy(folder, (path) => isOtherPlatform(path) || path.endsWith(".map"));
-  const fixtures = ["oracle", "adapter-format/adalora", "adapter-format/lm-head"].map(
+  const fixtures = ["oracle", "tasks", "adapter-format/adalora", "adapter-format/lm-head"].map(
     (name) => `test/fixtures/${name}`,
   );
   for (const folder of fixtures) copy(folder, isTraining);

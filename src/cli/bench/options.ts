@@ -83,6 +83,8 @@ export const benchTrainOptions = {
 } as const satisfies OptionTable;
 
 export const benchTaskOptions = {
+  device,
+  allowSoftwareGpu,
   threads,
   loraR: given("Model", 8, { placeholder: "r", parse: integer(1, 256), help: "rank of the adapters" }),
   quick: given("Run", false, { parse: flag, help: "few samples of tiny models: a smoke test, not a measurement" }),
