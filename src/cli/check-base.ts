@@ -13,6 +13,8 @@ import { checkKeyOf } from "./serve/tier.js";
 import type { Terminal } from "./terminal.js";
 
 export interface CheckBase {
+  /** Its folder, or its .onnx file. */
+  readonly path: string;
   readonly modules: AdapterBase;
   /** Names that adapters may use for it, its own first. */
   readonly names: readonly [string, ...string[]];
@@ -34,12 +36,13 @@ export async function openCheckBaseAt(path: string): Promise<CheckBase> {
   if (await isTaskModel(path)) return await openTaskBase(path);
   const checkpoint = await openCheckpoint(path);
   const { names } = checkpoint;
-  return { modules: storedModules(checkpoint), names, checkKey: checkKeyOf(checkpoint.fingerprint, names), checkpoint };
+  const checkKey = checkKeyOf(checkpoint.fingerprint, names);
+  return { path, modules: storedModules(checkpoint), names, checkKey, checkpoint };
 }
 
 async function openTaskBase(path: string): Promise<CheckBase> {
   const { folder, modules } = await openTaskModel(path);
   const targets = taskTargetsOf(modules);
   const names = [basename(folder)] as const;
-  return { modules: { targets }, names, checkKey: checkKeyOf(taskTargetsKey(targets), names), checkpoint: null };
+  return { path, modules: { targets }, names, checkKey: checkKeyOf(taskTargetsKey(targets), names), checkpoint: null };
 }

@@ -1,13 +1,15 @@
 /** `lorikeet inspect`: describes a model or adapter folder, as a table or JSON. Loads no weights, except those under a DoRA adapter. */
 
-import { readdir } from "node:fs/promises";
+import { access, readdir } from "node:fs/promises";
 import type { Command } from "commander";
 import { type AdapterDescription, configFile, describeAdapter, methodOf, weightFiles } from "../adapter/format.js";
+import { nameFault } from "../adapter/names.js";
 import { type CheckpointDescription, describeCheckpoint } from "../model/checkpoint/describe.js";
 import { hintAtModel } from "../model/checkpoint/files.js";
 import { openCheckpoint } from "../model/checkpoint/open.js";
 import { isTaskModel, openTaskFolder } from "../model/task/folder.js";
 import type { DecoderConfig } from "../model/types.js";
+import { openNamedAdapter } from "./adapters/source.js";
 import { type CheckBase, openCheckBase } from "./check-base.js";
 import { chooseFor, describeDevice, formatDevice } from "./device.js";
 import { chooseHalves, floatDtypes } from "./halves.js";
@@ -17,9 +19,10 @@ import { inspectPicture, isPicture } from "./picture.js";
 import { choosePrecision } from "./precision.js";
 import { renderSampleChat, type SampleChat } from "./sample-chat.js";
 import { checkGains } from "./serve/gain-check.js";
+import { ownAdapterNames } from "./serve/own-adapters.js";
 import { formatFields, formatTable } from "./table.js";
 import { inspectText } from "./task-inputs.js";
-import { inspectTaskModel } from "./task-model.js";
+import { inspectTaskModel, ownAdapterFields } from "./task-model.js";
 import { printJson, printLine, type Terminal } from "./terminal.js";
 import { UsageError } from "./usage.js";
 
@@ -50,6 +53,9 @@ export function addInspect(program: Command, terminal: Terminal): void {
         throw new UsageError([`--text shows the tokens of a task model; ${name} is a picture.`]);
       }
       if (isPicture(name)) return inspectPicture(name, model, others.json, terminal);
+      if (model !== undefined && !(await isPath(name)) && nameFault(name) === null) {
+        return inspectNamed(name, await openCheckBase(model, terminal), others.json, terminal);
+      }
       const folder = await locate(name, { option: "<model>", kind: null }, terminal);
       if (text !== undefined) return inspectText(folder, { text, pair }, others.json, terminal);
       if (await isTaskModel(folder)) return inspectTaskModel(folder, others.json, terminal);
@@ -72,6 +78,19 @@ interface InspectOptions {
   readonly chatTemplate?: string;
   readonly text?: string;
   readonly pair?: string;
+}
+
+const isPath = (name: string): Promise<boolean> =>
+  access(name).then(
+    () => true,
+    () => false,
+  );
+
+/** An adapter by its name in the adapters folder, or among the model's own. */
+async function inspectNamed(name: string, base: CheckBase, json: boolean, terminal: Terminal): Promise<void> {
+  const place = { option: "<model>", adapters: null, model: base.path };
+  await using source = await openNamedAdapter(name, place, terminal);
+  await inspectAdapter(source.folder, base, json, terminal);
 }
 
 /** An adapter may have a config.json with the labels of its head; a model has weights of its own. */
@@ -135,9 +154,18 @@ async function inspectModel(folder: string, { json, chatTemplate }: InspectOptio
     kvCacheDtype: floatDtypes[halves.cacheType],
     activationDtype: floatDtypes[halves.activationType],
   });
-  if (json) return printJson(terminal.stdout, { ...description, sampleChat, device });
+  const ownAdapters = await ownAdapterNames(folder);
+  if (json) return printJson(terminal.stdout, { ...description, sampleChat, device, ownAdapters });
   const deviceField = ["device", `${formatDevice(device)}; ${device.why}`] as const;
-  printLine(terminal.stdout, formatFields([...modelFields(description), deviceField, ...chatFields(sampleChat)]));
+  printLine(
+    terminal.stdout,
+    formatFields([
+      ...modelFields(description),
+      ...ownAdapterFields(ownAdapters),
+      deviceField,
+      ...chatFields(sampleChat),
+    ]),
+  );
   if (sampleChat.text !== null) printLine(terminal.stdout, `\nA sample chat as the model sees it:\n${sampleChat.text}`);
 }
 

@@ -4,6 +4,7 @@ import { LorikeetError } from "../base/errors.js";
 import { at } from "../base/list.js";
 import { describePlan, type PreprocessPlan } from "../image/plan.js";
 import { readPlan } from "../image/preprocessor.js";
+import { languagesOf } from "../text/languages.js";
 import { loadRowTokenizer, type RowTokenizer } from "../text/tokenizer/row-tokenizer.js";
 import type { EncodedRow, TextRow } from "../text/tokenizer/rows.js";
 import { formatCount } from "./options/units.js";
@@ -20,29 +21,35 @@ export interface TaskInputs {
 /** Reads the folder's files for inputs. Throws what `loadRowTokenizer` and `readPlan` throw. */
 export async function describeInputs(folder: string): Promise<TaskInputs> {
   const tokenizer = await loadRowTokenizer(folder);
-  await tokenizer?.close();
-  return { tokenizer: tokenizer && describeTokenizer(tokenizer), pictures: await readPlan(folder) };
+  try {
+    return { tokenizer: tokenizer && describeTokenizer(tokenizer), pictures: await readPlan(folder) };
+  } finally {
+    await tokenizer?.close();
+  }
 }
 
-const describeTokenizer = ({ parts, vocabSize, maxLength, padId, padLeft }: RowTokenizer) => ({
-  ...{ ...parts, vocabSize, maxLength, padId },
-  paddingSide: padLeft ? "left" : "right",
-});
+function describeTokenizer(tokenizer: RowTokenizer) {
+  const { parts, vocabSize, maxLength, padId, padLeft } = tokenizer;
+  const languages = languagesOf(tokenizer)?.names ?? [];
+  return { ...parts, vocabSize, maxLength, padId, paddingSide: padLeft ? "left" : "right", languages };
+}
 
-export function inputFields({ tokenizer, pictures }: TaskInputs): [string, string][] {
+export function inputFields({ tokenizer, pictures }: TaskInputs): (readonly [string, string])[] {
   return [
     ...(tokenizer === null ? [] : textFields(tokenizer)),
     ...(pictures === null ? [] : [["pictures", describePlan(pictures)] as [string, string]]),
   ];
 }
 
-function textFields(tokenizer: NonNullable<TaskInputs["tokenizer"]>): [string, string][] {
-  const { model, vocabSize, normalizer, preTokenizer, postProcessor, maxLength, padId, paddingSide } = tokenizer;
+function textFields(tokenizer: NonNullable<TaskInputs["tokenizer"]>): (readonly [string, string])[] {
+  const { model, vocabSize, normalizer, preTokenizer, postProcessor, maxLength, padId, paddingSide, languages } =
+    tokenizer;
   return [
     ["tokenizer", `${model}, ${formatCount(vocabSize)} tokens`],
     ["text rules", `normalizer ${normalizer}; pre-tokenizer ${preTokenizer}; post-processor ${postProcessor}`],
     ["longest text", maxLength === null ? "not stated" : `${maxLength} tokens`],
     ["padding", `token ${padId}, on the ${paddingSide}`],
+    ...(languages.length === 0 ? [] : [["languages", `${languages.length}: ${languages.join(", ")}`] as const]),
   ];
 }
 

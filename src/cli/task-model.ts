@@ -10,6 +10,7 @@ import { type GenerationRules, readGenerationRules } from "../model/task/generat
 import { type OpenedFile, openTaskModel, type TaskModel } from "../model/task/open.js";
 import type { FoldedNorm, TaskModule } from "../model/task/target-modules.js";
 import { locate } from "./hub/model-folder.js";
+import { ownAdapterNames } from "./serve/own-adapters.js";
 import { formatFields, formatTable } from "./table.js";
 import { describeInputs, inputFields, type TaskInputs } from "./task-inputs.js";
 import { printJson, printLine, type Terminal } from "./terminal.js";
@@ -39,8 +40,15 @@ export async function inspectTaskModel(path: string, json: boolean, terminal: Te
   const model = await openTaskModel(path);
   const inputs = await describeInputs(model.folder);
   const generation = isEncoderDecoder(model) ? await generationOf(model) : null;
-  if (json) return printJson(terminal.stdout, { ...jsonOf(model), ...inputs, ...(generation && { generation }) });
-  printLine(terminal.stdout, formatFields(fieldsOf(model, inputs, generation)));
+  const ownAdapters = await ownAdapterNames(path);
+  if (json)
+    return printJson(terminal.stdout, {
+      ...jsonOf(model),
+      ...inputs,
+      ...(generation && generationJson(generation)),
+      ownAdapters,
+    });
+  printLine(terminal.stdout, formatFields([...fieldsOf(model, inputs, generation), ...ownAdapterFields(ownAdapters)]));
   if (model.modules.length === 0) return;
   const header = ["target module", "kind", "shape", "named by", "folded norm"];
   const rows = model.modules.map((module) => [
@@ -53,7 +61,7 @@ export async function inspectTaskModel(path: string, json: boolean, terminal: Te
   printLine(terminal.stdout, `\n${formatTable(header, rows)}`);
 }
 
-function fieldsOf(model: TaskModel, inputs: TaskInputs, generation: Generation | null): [string, string][] {
+function fieldsOf(model: TaskModel, inputs: TaskInputs, generation: Generation | null): (readonly [string, string])[] {
   const { folder, task, architecture, opened, otherFiles, weights, modules } = model;
   const unknown = modules.filter(({ foldedNorm }) => foldedNorm.kind === "unknown").length;
   return [
@@ -62,7 +70,7 @@ function fieldsOf(model: TaskModel, inputs: TaskInputs, generation: Generation |
     ["class", architecture ?? "not stated"],
     ...opened.flatMap(fileFieldsOf),
     ...inputFields(inputs),
-    ...(generation ? [["generation", shownGeneration(generation)] as [string, string]] : []),
+    ...(generation ? generationFields(generation) : []),
     ["other files", otherFiles.join(", ") || "none"],
     ["checkpoint", weights.map(({ label }) => label).join(", ") || "none: module names come from the ONNX files alone"],
     ["target modules", countsOf(modules)],
@@ -83,6 +91,30 @@ async function generationOf({ folder }: TaskModel): Promise<Generation> {
     throw error;
   }
 }
+
+function generationFields(generation: Generation): (readonly [string, string])[] {
+  const prefixes = "refusal" in generation ? [] : prefixesOf(generation);
+  return [
+    ["generation", shownGeneration(generation)],
+    ...(prefixes.length === 0 ? [] : [["prefixes", prefixes.join(", ")] as const]),
+  ];
+}
+
+/** What is put in front of a source, by itself and for each task. */
+function prefixesOf({ prefix, tasks }: GenerationRules): string[] {
+  const ofTasks = [...tasks].flatMap(([task, { prefix: own }]) =>
+    own === null ? [] : [`${JSON.stringify(own)} for ${task}`],
+  );
+  return prefix === "" ? ofTasks : [JSON.stringify(prefix), ...ofTasks];
+}
+
+const generationJson = (generation: Generation) => ({
+  generation: "refusal" in generation ? generation : { ...generation, tasks: Object.fromEntries(generation.tasks) },
+});
+
+/** For `inspect` of a decoder, too. */
+export const ownAdapterFields = (names: readonly string[]): [string, string][] =>
+  names.length === 0 ? [] : [["own adapters", names.join(", ")]];
 
 function shownGeneration(generation: Generation): string {
   if ("refusal" in generation) return `not possible: ${generation.refusal}`;

@@ -47,7 +47,7 @@ const generate = (...args: string[]) =>
 test("a name in the adapters folder, stored or beside the store, and a path lead to the same weights", async () => {
   const terminal = processTerminal();
   const weightsOf = async (adapter: string): Promise<Buffer> => {
-    await using source = await openNamedAdapter(adapter, { option: "--adapter", adapters }, terminal);
+    await using source = await openNamedAdapter(adapter, { option: "--adapter", adapters, model: null }, terminal);
     return readFileSync(join(source.folder, "adapter_model.safetensors"));
   };
   const bard = await weightsOf("bard");
@@ -105,6 +105,36 @@ test("merge and train --init-from take a name too", async () => {
   const begun = [...args, "--init-from", "bard", "--output-dir", join(folder, "begun"), "--json"];
   const trained = await runHere(begun, { LORIKEET_ADAPTERS: adapters });
   assert.equal(trained.code, 0, trained.err);
+});
+
+test("a model's own adapters have their names wherever an adapter is named", async () => {
+  const whole = join(folder, "whole");
+  cpSync(model, whole, { recursive: true });
+  cpSync(join(adapters, "bard"), join(whole, "adapters", "kept"), { recursive: true });
+  const [empty, ofModel] = [join(folder, "no-adapters"), ["--model", whole]];
+  mkdirSync(empty);
+  const place = ["--adapters", empty, ...ofModel];
+  const named = ["--threads", "1", "--adapter", "kept", ...place];
+  const evaluated = await run("eval", ...named, "--data", data, "--no-exact-match", "--json");
+  const bard = await evaluate("--adapter", "bard", "--adapters", adapters);
+  assert.equal(JSON.parse(evaluated.out).loss, JSON.parse(bard.out).loss, evaluated.err);
+  const answered = await run("generate", ...named, "--max-tokens", "2", "1:");
+  assert.equal(answered.code, 0, answered.err);
+  const merged = await run("merge", ...place, "--adapter", "kept", "--output-dir", join(folder, "merged-kept"));
+  assert.equal(merged.code, 0, merged.err);
+  const listed = JSON.parse((await run("adapters", "list", ...place, "--json")).out);
+  assert.deepEqual(
+    listed.adapters.map(({ name, source }: { name: string; source: string }) => [name, source]),
+    [["kept", "base"]],
+  );
+  assert.match((await run("adapters", "verify", ...place)).out, /^kept: intact$/m);
+  assert.match((await run("inspect", whole)).out, /^own adapters +kept$/m);
+  assert.match((await run("inspect", "kept", ...ofModel)).out, /^adapter +.*kept$/m);
+  const wrong = await run("generate", ...place, "--adapter", "kep", "1:");
+  assert.match(
+    wrong.err,
+    /in .*no-adapters \(which holds none\) or .*adapters \(which holds kept\) nor a folder\. Did you mean kept\?/,
+  );
 });
 
 test("a wrong adapter name is answered with the places searched and a suggestion", async () => {

@@ -7,6 +7,7 @@ import { weightFiles } from "../../adapter/format.js";
 import { type CheckBase, openCheckBase } from "../check-base.js";
 import { formatBytes } from "../options/units.js";
 import { readClientKey } from "../serve/api-keys.js";
+import { bringsAdapters } from "../serve/own-adapters.js";
 import { formatTable } from "../table.js";
 import { printJson, printLine, printResponse, type Terminal } from "../terminal.js";
 import { exitCodes, Quit, UsageError } from "../usage.js";
@@ -57,11 +58,22 @@ export function addAdapters(program: Command, terminal: Terminal): void {
 
 /** Runs the task with the folder's store. */
 async function withStore<T>(where: Where, terminal: Terminal, task: (local: LocalStore) => Promise<T>): Promise<T> {
-  const { environment } = terminal;
-  const directory = where.adapters ?? (environment.LORIKEET_ADAPTERS || "adapters");
-  await using local = await openLocalStore(directory, await baseOf(where, terminal));
+  await using local = await openLocalStore(directoryOf(where, terminal), await baseOf(where, terminal));
   return await task(local);
 }
+
+/** Like `withStore`, for a task that only reads: the model's own adapters are enough where nobody named a folder. */
+async function withAdapters<T>(where: Where, terminal: Terminal, task: (local: LocalStore) => Promise<T>): Promise<T> {
+  const directory = directoryOf(where, terminal);
+  const isNamed = where.adapters !== undefined || Boolean(terminal.environment.LORIKEET_ADAPTERS);
+  const base = await baseOf(where, terminal);
+  const isLeftOut = !isNamed && base !== null && (await bringsAdapters(base.path)) && !(await exists(directory));
+  await using local = await openLocalStore(isLeftOut ? null : directory, base);
+  return await task(local);
+}
+
+const directoryOf = ({ adapters }: Where, { environment }: Terminal): string =>
+  adapters ?? (environment.LORIKEET_ADAPTERS || "adapters");
 
 function serverAt(url: string, { apiKeyFile }: Where, { environment }: Terminal): RemoteServer {
   return remoteServer(url, readClientKey(apiKeyFile ?? null, environment));
@@ -75,7 +87,7 @@ async function baseOf(where: Where, terminal: Terminal): Promise<CheckBase | nul
 async function list(where: Where, terminal: Terminal): Promise<void> {
   if (where.url !== undefined)
     return showRemoteList(await serverAt(where.url, where, terminal).list(), where.json, terminal);
-  await withStore(where, terminal, async ({ store }) => {
+  await withAdapters(where, terminal, async ({ store }) => {
     const refused = store.refused().map(({ name, error }) => ({ name, code: error.code, message: error.message }));
     if (where.json) return printJson(terminal.stdout, { adapters: store.list(), refused });
     const rows = store
@@ -161,14 +173,16 @@ function replyOf(answer: unknown): { readonly outcome: string; readonly warnings
 
 async function requireWeights(folder: string): Promise<void> {
   for (const name of weightFiles) {
-    const found = await access(join(folder, name)).then(
-      () => true,
-      () => false,
-    );
-    if (found) return;
+    if (await exists(join(folder, name))) return;
   }
   throw new UsageError([`${folder} has no weights: it must contain one of ${weightFiles.join(", ")}.`]);
 }
+
+const exists = (path: string): Promise<boolean> =>
+  access(path).then(
+    () => true,
+    () => false,
+  );
 
 async function remove(name: string, where: Where, terminal: Terminal): Promise<void> {
   if (where.url !== undefined) {
@@ -184,7 +198,7 @@ async function verify(where: Where, terminal: Terminal): Promise<void> {
   const print = (verdicts: AsyncIterable<Verdict>): Promise<boolean> => printVerdicts(verdicts, where.json, terminal);
   const areIntact =
     where.url === undefined
-      ? await withStore(where, terminal, ({ store }) => print(store.verify()))
+      ? await withAdapters(where, terminal, ({ store }) => print(store.verify()))
       : await print(await remoteVerdicts(serverAt(where.url, where, terminal), await baseOf(where, terminal)));
   if (!areIntact) throw new Quit(exitCodes.failed);
 }

@@ -9,6 +9,7 @@ import { tryLockFile } from "../../runtime/file-lock.js";
 import { WeightNorms } from "../../weights/norms.js";
 import type { CheckBase } from "../check-base.js";
 import { GainCheck } from "../serve/gain-check.js";
+import { ownAdapters } from "../serve/own-adapters.js";
 
 export interface LocalStore extends AsyncDisposable {
   readonly store: AdapterStore;
@@ -16,8 +17,8 @@ export interface LocalStore extends AsyncDisposable {
   readonly isChecked: boolean;
 }
 
-/** Without a base, adapters are not checked against one. Throws what opening the store throws. */
-export async function openLocalStore(directory: string, base: CheckBase | null): Promise<LocalStore> {
+/** Without a base, adapters are not checked against one. With one, its own adapters are there too. Throws what opening the store throws. */
+export async function openLocalStore(directory: string | null, base: CheckBase | null): Promise<LocalStore> {
   if (base === null) {
     const store = await AdapterStore.open({
       directory,
@@ -43,6 +44,7 @@ export async function openLocalStore(directory: string, base: CheckBase | null):
     const store = await AdapterStore.open({
       ...{ directory, check, reserved: [name], tryLock: tryLockFile },
       bases: [{ name, aliases, checkKey }],
+      own: await ownAdapters(name, base.path),
     });
     const close = async (): Promise<void> => {
       await store.close();

@@ -12,6 +12,7 @@ import { hintAtPath } from "../options/nearby.js";
 import { open } from "../options/option.js";
 import { requireFolder } from "../options/paths.js";
 import { text } from "../options/units.js";
+import { folderIn, ownAdapter, ownAdapterNames } from "../serve/own-adapters.js";
 import type { Terminal } from "../terminal.js";
 import { UsageError } from "../usage.js";
 import { openLocalStore } from "./local-store.js";
@@ -27,6 +28,8 @@ export interface AdapterPlace {
   readonly option: string;
   /** The adapters folder; null: LORIKEET_ADAPTERS, else `adapters`. */
   readonly adapters: string | null;
+  /** The base's folder, whose own adapters are looked at last; null: not known. */
+  readonly model: string | null;
 }
 
 export const adaptersFolder = open("Adapter", "adapters", {
@@ -35,7 +38,7 @@ export const adaptersFolder = open("Adapter", "adapters", {
   help: "adapters folder, where --adapter is looked up by name",
 });
 
-export const adapterHelp = "name in the adapters folder, a PEFT folder, or hf://org/name";
+export const adapterHelp = "name in the adapters folder or among the model's own, a PEFT folder, or hf://org/name";
 
 /** Resolves the argument of `adapters add`, a folder or a repository. Throws a UsageError, and what `locate` throws. */
 export async function openAdapterSource(text: string, terminal: Terminal): Promise<AdapterSource> {
@@ -44,21 +47,24 @@ export async function openAdapterSource(text: string, terminal: Terminal): Promi
   return plain(text);
 }
 
-/** An existing PEFT folder wins over a name in the adapters folder. Throws a UsageError that says what was looked for. */
+/** An existing PEFT folder wins over a name in the adapters folder, and that over one of the model's own. Throws a UsageError that says what was looked for. */
 export async function openNamedAdapter(text: string, place: AdapterPlace, terminal: Terminal): Promise<AdapterSource> {
   if (isHubAddress(text)) return await fromHub(text, place.option, terminal);
   const directory = place.adapters ?? (terminal.environment.LORIKEET_ADAPTERS || "adapters");
   for (const folder of [text, join(directory, text)]) if (await isAdapter(folder)) return plain(folder);
-  if (place.adapters !== null && !(await isFolder(text))) await requireFolder("--adapters", place.adapters);
   const isThere = await isFolder(directory);
-  if (isThere && nameFault(text) === null) {
+  const isName = nameFault(text) === null;
+  if (isThere && isName) {
     await using local = await openLocalStore(directory, null);
     const record = local.store.resolve(text);
     if (record !== null) return plain(await local.store.folder(record.digest));
   }
+  const own = isName && place.model !== null ? await ownAdapter(place.model, text) : null;
+  if (own !== null) return plain(own);
   if (await isFolder(text))
     throw new UsageError([`${place.option} ${text} is not an adapter: it has no ${configFile}.`]);
-  throw await missing(text, place.option, isThere ? directory : null);
+  if (place.adapters !== null) await requireFolder("--adapters", place.adapters);
+  throw await missing(text, place, isThere ? directory : null);
 }
 
 /** An adapters folder that holds the adapter alone, under the name that is returned. */
@@ -95,13 +101,17 @@ async function filled<T extends AdapterSource>(source: T, from: string, to: stri
   }
 }
 
-async function missing(text: string, option: string, directory: string | null): Promise<UsageError> {
+async function missing(text: string, { option, model }: AdapterPlace, directory: string | null): Promise<UsageError> {
   const names = directory === null ? [] : await namesIn(directory);
-  const place =
-    directory === null ? "in an adapters folder" : `in ${directory} (which holds ${names.join(", ") || "none"})`;
-  const near = nearest(text, names);
+  const own = model === null ? [] : await ownAdapterNames(model);
+  const holds = (folder: string, held: readonly string[]) => `${folder} (which holds ${held.join(", ") || "none"})`;
+  const folders = [
+    directory === null ? "an adapters folder" : holds(directory, names),
+    ...(model !== null && own.length > 0 ? [holds(folderIn(model), own)] : []),
+  ];
+  const near = nearest(text, [...names, ...own]);
   const hint = near === null ? await hintAtPath(text, "folder") : `Did you mean ${near}?`;
-  const sentence = `${option} ${text} is neither an adapter ${place} nor a folder.`;
+  const sentence = `${option} ${text} is neither an adapter in ${folders.join(" or ")} nor a folder.`;
   return new UsageError([sentence, ...(hint === null ? [] : [hint])]);
 }
 

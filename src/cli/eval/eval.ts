@@ -81,7 +81,9 @@ async function evaluate(flags: EvalFlags, terminal: Terminal): Promise<void> {
   using shutdown = listenForShutdown(terminal);
   const progress = tickingLine(terminal.stderr);
   await using adapter =
-    flags.adapter === null ? null : await openNamedAdapter(flags.adapter, { option: "--adapter", ...flags }, terminal);
+    flags.adapter === null
+      ? null
+      : await openNamedAdapter(flags.adapter, { option: "--adapter", ...flags, model: folder }, terminal);
   const checkpoint = await openCheckpoint(folder);
   const head = adapter && (await adapterHead(adapter.folder, { checkpoint }));
   if (head || checkpoint.config.classifier || flags.task !== null) {
@@ -183,7 +185,9 @@ async function evaluateTaskModel(path: string, flags: EvalFlags, terminal: Termi
   using shutdown = listenForShutdown(terminal);
   const progress = tickingLine(terminal.stderr);
   await using adapter =
-    flags.adapter === null ? null : await openNamedAdapter(flags.adapter, { option: "--adapter", ...flags }, terminal);
+    flags.adapter === null
+      ? null
+      : await openNamedAdapter(flags.adapter, { option: "--adapter", ...flags, model: path }, terminal);
   const figures = await evaluateTask({
     ...flags,
     path,

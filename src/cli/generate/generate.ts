@@ -93,7 +93,7 @@ async function neededContext(
 
 async function adapterOf({ adapter, adapters, model }: GenerateSettings, terminal: Terminal) {
   if (adapter === null) return null;
-  const source = await openNamedAdapter(adapter, { option: "--adapter", adapters }, terminal);
+  const source = await openNamedAdapter(adapter, { option: "--adapter", adapters, model }, terminal);
   return await adaptersFolderOf(source, adapter, model ?? "");
 }
 

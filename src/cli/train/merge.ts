@@ -22,8 +22,9 @@ export function addMerge(program: Command, terminal: Terminal): void {
     const flags = readOptions(command, mergeOptions, terminal.environment);
     requireGiven(mergeOptions, flags, "model", "adapter", "outputDir");
     const { outputDir: out, outputDtype: dtype } = flags;
-    await using adapter = await openNamedAdapter(flags.adapter, { option: "--adapter", ...flags }, terminal);
     const path = await locateModel(flags.model, terminal);
+    const place = { option: "--adapter", adapters: flags.adapters, model: path };
+    await using adapter = await openNamedAdapter(flags.adapter, place, terminal);
     if (await isTaskModel(path)) {
       if (dtype !== "same")
         throw new UsageError([`--output-dtype ${dtype} is for decoders; the model is a task model.`]);

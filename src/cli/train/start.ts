@@ -12,9 +12,9 @@ import { UsageError } from "../usage.js";
 import type { TrainFlags } from "./options.js";
 
 /** null: the run starts with a new adapter. Throws what `openNamedAdapter` throws. */
-export async function openInitFrom({ initFrom }: TrainFlags, terminal: Terminal): Promise<AdapterSource | null> {
+export async function openInitFrom({ initFrom, model }: TrainFlags, terminal: Terminal): Promise<AdapterSource | null> {
   if (initFrom === null) return null;
-  return await openNamedAdapter(initFrom, { option: "--init-from", adapters: null }, terminal);
+  return await openNamedAdapter(initFrom, { option: "--init-from", adapters: null, model }, terminal);
 }
 
 /** What to say of an option that differs from what the --init-from adapter has. */
