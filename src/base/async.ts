@@ -1,4 +1,4 @@
-/** Small asynchronous helpers: a counting semaphore and single-flight calls. */
+/** Small asynchronous helpers: promises settled from outside, joined, bounded in number or in time. */
 
 /** Runs at most `limit` tasks at once; the others wait in order. */
 export class Semaphore {
@@ -59,6 +59,19 @@ export function deferred<T>(): Deferred<T> {
     reject = no;
   });
   return { promise, resolve, reject };
+}
+
+/** Whether work finishes in time. Rejects if the work does. */
+export async function within(work: Promise<unknown>, limitMs: number): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined;
+  const expiry = new Promise<false>((resolve) => {
+    timer = setTimeout(() => resolve(false), Math.ceil(limitMs) + 1); // a timer may be early by a part of a millisecond
+  });
+  try {
+    return await Promise.race([work.then(() => true), expiry]);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 /** Wakes one sleeper. What rings while nobody sleeps is not lost: the next sleep ends at once. */

@@ -4,7 +4,7 @@
  */
 
 import type { HostAdapter } from "../adapter/types.js";
-import { Alarm } from "../base/async.js";
+import { Alarm, within } from "../base/async.js";
 import { assert, LorikeetError } from "../base/errors.js";
 import { at } from "../base/list.js";
 import { type Logger, silent } from "../base/log.js";
@@ -403,25 +403,14 @@ export class ContinuousEngine<Held = HostAdapter, Hold extends AdapterHold = Ban
     this.#draining = true;
     const idle = new Promise<void>((resolve) => this.#idle.add(resolve));
     this.#alarm.ring();
-    let timer: NodeJS.Timeout | undefined;
-    const grace = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, graceMs);
-    });
-    await Promise.race([idle, grace, this.#loop]);
-    clearTimeout(timer);
+    await within(Promise.race([idle, this.#loop]), graceMs);
     await this.close();
   }
 
   async close(graceMs = closeMs): Promise<void> {
     this.#closing = true;
     this.#alarm.ring();
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<"late">((resolve) => {
-      timer = setTimeout(() => resolve("late"), graceMs);
-    });
-    const ended = await Promise.race([this.#loop, late]);
-    clearTimeout(timer);
-    if (ended !== "late") return;
+    if (await within(this.#loop, graceMs)) return;
     this.#logger.warn({ graceMs }, "a step did not end in time; the engine is closed without it");
     this.#endAll();
   }

@@ -2,6 +2,8 @@
  * Bounds how long a reader may lag. It must read enough bytes in each window of waiting, and gives up its slot sooner if others wait
  * for one. Transport and clock are passed in.
  */
+
+import { within } from "../base/async.js";
 import { LorikeetError } from "../base/errors.js";
 
 export interface ReaderBounds {
@@ -98,17 +100,4 @@ export class ReaderPace {
 /** The error that ends an answer whose reader is too slow. */
 export function slowReaderFault(clause: string, allowed: number): LorikeetError {
   return new LorikeetError("timeout", `The reader ${clause}, so its request was ended.`, { allowed });
-}
-
-/** Whether the work finished in time. */
-async function within(work: Promise<void>, limitMs: number): Promise<boolean> {
-  let timer: NodeJS.Timeout | undefined;
-  const expiry = new Promise<boolean>((resolve) => {
-    timer = setTimeout(() => resolve(false), Math.ceil(limitMs) + 1); // a timer may be early by a part of a millisecond
-  });
-  try {
-    return await Promise.race([work.then(() => true), expiry]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

@@ -4,7 +4,7 @@
  */
 
 import type { AdapterSource, HostTaskAdapter } from "../../adapter/types.js";
-import { Alarm, deferred } from "../../base/async.js";
+import { Alarm, deferred, within } from "../../base/async.js";
 import { assert, LorikeetError } from "../../base/errors.js";
 import { FairQueue } from "../../base/fair-queue.js";
 import { type Logger, silent } from "../../base/log.js";
@@ -308,17 +308,6 @@ export class BatchingEngine implements TaskEngine {
     this.#logger.warn({ graceMs }, "a run did not end in time; the engine is closed without it");
     this.#endAll();
   }
-}
-
-/** Whether something happens within a time. */
-async function within(event: Promise<unknown>, limitMs: number): Promise<boolean> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<false>((resolve) => {
-    timer = setTimeout(() => resolve(false), limitMs);
-  });
-  const ended = await Promise.race([event.then(() => true), late]);
-  clearTimeout(timer);
-  return ended;
 }
 
 /** Outputs whose last axis is cut to a row's own number of values. */
