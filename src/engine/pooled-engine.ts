@@ -16,8 +16,8 @@ import type {
   TaskSignature,
   TaskTensor,
 } from "./task/types.js";
-import { jobOf, throwIfFailed, tokenPorts, tokensOf } from "./token-rows.js";
-import { type Engine, type EngineEvent, type EngineStats, greedy } from "./types.js";
+import { eventsOfRow, jobOf, tokenPorts, tokensOf } from "./token-rows.js";
+import type { Engine, EngineEvent, EngineStats } from "./types.js";
 
 export interface PooledOptions {
   readonly engine: Engine;
@@ -60,35 +60,25 @@ export class PooledEngine implements TaskEngine {
 
   /** What the engine refuses rejects the job. */
   submit(request: TaskRequest): TaskJob {
-    return jobOf((admit, answer) => this.#run(request, admit, answer));
+    return jobOf((admit) => this.#run(request, admit));
   }
 
-  async #run(
-    { inputs, adapter, signal }: TaskRequest,
-    admit: () => void,
-    answer: (result: TaskResult) => void,
-  ): Promise<void> {
-    const promptIds = tokensOf(inputs);
+  async #run(request: TaskRequest, admit: () => void): Promise<TaskResult> {
+    const promptIds = tokensOf(request.inputs);
     const pooling = { mode: this.#mode, place: classifiedPlace(promptIds, this.#padId) };
     await this.#engine.preparePooling();
-    const sequence = this.#engine.submit({
-      promptIds,
-      pooling,
-      ...{ maxTokens: 0, sampling: greedy, stopIds: [], promptLogprobs: null, adapter },
-      ...(signal && { signal }),
-    });
+    const own = { promptIds, pooling, maxTokens: 0, stopIds: [] };
     let pooled: Extract<EngineEvent, { type: "pooled" }> | null = null;
-    for await (const event of sequence) {
-      if (event.type === "admitted") admit();
+    let queueMs = 0;
+    for await (const event of eventsOfRow(this.#engine, request, own, admit)) {
       if (event.type === "pooled") pooled = event;
-      if (event.type !== "finish") continue;
-      throwIfFailed(event);
-      assert(pooled, "a row that ended well was pooled");
-      const { vector, scores, labels } = pooled;
-      const outputs = new Map([["sentence_embedding", rowOf(vector)]]);
-      if (scores) outputs.set(scoresName, rowOf(scores));
-      answer({ outputs, queueMs: event.timings.queueMs, labels });
+      if (event.type === "finish") queueMs = event.timings.queueMs;
     }
+    assert(pooled, "a row that ended well was pooled");
+    const { vector, scores, labels } = pooled;
+    const outputs = new Map([["sentence_embedding", rowOf(vector)]]);
+    if (scores) outputs.set(scoresName, rowOf(scores));
+    return { outputs, queueMs, labels };
   }
 
   stats(): EngineStats {

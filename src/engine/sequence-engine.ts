@@ -1,8 +1,8 @@
 /** An encoder-decoder as a task engine: rows of a source's token ids in, the greedy answer's ids out. */
 
 import type { TaskEngine, TaskJob, TaskPort, TaskRequest, TaskResult, TaskSignature } from "./task/types.js";
-import { jobOf, throwIfFailed, tokenPorts, tokensOf } from "./token-rows.js";
-import { type Engine, type EngineStats, greedy } from "./types.js";
+import { eventsOfRow, jobOf, tokenPorts, tokensOf } from "./token-rows.js";
+import type { Engine, EngineStats } from "./types.js";
 
 export interface SequenceOptions {
   readonly engine: Engine;
@@ -33,30 +33,20 @@ export class SequenceEngine implements TaskEngine {
 
   /** What the engine refuses rejects the job. */
   submit(request: TaskRequest): TaskJob {
-    return jobOf((admit, answer) => this.#run(request, admit, answer));
+    return jobOf((admit) => this.#run(request, admit));
   }
 
-  async #run(
-    { inputs, adapter, signal }: TaskRequest,
-    admit: () => void,
-    answer: (result: TaskResult) => void,
-  ): Promise<void> {
+  async #run(request: TaskRequest, admit: () => void): Promise<TaskResult> {
     const { engine, maxTokens, stopIds, padId } = this.#options;
-    const sequence = engine.submit({
-      promptIds: tokensOf(inputs),
-      ...{ maxTokens, sampling: greedy, stopIds, promptLogprobs: null, adapter },
-      ...(signal && { signal }),
-    });
     const data = new BigInt64Array(maxTokens).fill(BigInt(padId));
-    let count = 0;
-    for await (const event of sequence) {
-      if (event.type === "admitted") admit();
+    let [count, queueMs] = [0, 0];
+    const own = { promptIds: tokensOf(request.inputs), maxTokens, stopIds };
+    for await (const event of eventsOfRow(engine, request, own, admit)) {
       if (event.type === "token") data[count++] = BigInt(event.id);
-      if (event.type !== "finish") continue;
-      throwIfFailed(event);
-      const outputs = new Map([["sequences", { type: "int64", shape: [1, maxTokens], data } as const]]);
-      answer({ outputs, queueMs: event.timings.queueMs, labels: null });
+      if (event.type === "finish") queueMs = event.timings.queueMs;
     }
+    const outputs = new Map([["sequences", { type: "int64", shape: [1, maxTokens], data } as const]]);
+    return { outputs, queueMs, labels: null };
   }
 
   stats(): EngineStats {

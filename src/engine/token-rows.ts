@@ -2,8 +2,8 @@
 
 import { deferred } from "../base/async.js";
 import { assert, LorikeetError } from "../base/errors.js";
-import type { TaskJob, TaskPort, TaskResult, TaskTensor } from "./task/types.js";
-import type { EngineEvent } from "./types.js";
+import type { TaskJob, TaskPort, TaskRequest, TaskResult, TaskTensor } from "./task/types.js";
+import { type Engine, type EngineEvent, type EngineRequest, greedy } from "./types.js";
 
 const axes = ["batch", "length"] as const;
 
@@ -22,19 +22,34 @@ export function tokensOf(inputs: ReadonlyMap<string, TaskTensor>): number[] {
   throw new LorikeetError("invalid_value", "A text has no tokens; one or more are allowed.", { param: "input" });
 }
 
-/** `run` resolves when the row has ended. What it rejects with rejects the job. */
-export function jobOf(run: (admit: () => void, answer: (result: TaskResult) => void) => Promise<void>): TaskJob {
+/** `run` gives the row's result, after `admit`. What it rejects with rejects the job. */
+export function jobOf(run: (admit: () => void) => Promise<TaskResult>): TaskJob {
   const admitted = deferred<void>();
   const result = deferred<TaskResult>();
   admitted.promise.catch(() => {});
-  run(() => admitted.resolve(), result.resolve).catch((cause: unknown) => {
+  run(() => admitted.resolve()).then(result.resolve, (cause: unknown) => {
     admitted.reject(cause);
     result.reject(cause);
   });
   return { admitted: admitted.promise, result: result.promise };
 }
 
-export function throwIfFailed({ reason, error }: Extract<EngineEvent, { type: "finish" }>): void {
+/** Runs a row as one greedy sequence: its events, of which the last is its end. Calls `admit` when it starts; throws unless it ends well. */
+export async function* eventsOfRow(
+  engine: Engine,
+  { adapter, signal }: TaskRequest,
+  own: Pick<EngineRequest, "promptIds" | "maxTokens" | "stopIds" | "pooling">,
+  admit: () => void,
+): AsyncGenerator<EngineEvent> {
+  const request = { ...own, ...{ sampling: greedy, promptLogprobs: null, adapter }, ...(signal && { signal }) };
+  for await (const event of engine.submit(request)) {
+    if (event.type === "admitted") admit();
+    if (event.type === "finish") throwIfFailed(event);
+    yield event;
+  }
+}
+
+function throwIfFailed({ reason, error }: Extract<EngineEvent, { type: "finish" }>): void {
   if (reason === "error") throw error ?? new LorikeetError("internal", "The engine ended a row without a reason.");
   if (reason === "cancelled") throw new LorikeetError("cancelled", "The request was cancelled.");
   if (reason === "shutdown") {
