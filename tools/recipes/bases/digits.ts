@@ -7,7 +7,7 @@
 import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { type Digit, negative, quarterTurn, readMnist, readUci, side, writeDigits } from "./digits-data.js";
-import { lorikeet } from "./lorikeet.js";
+import { lorikeet, pictureOptions } from "./lorikeet.js";
 import { writePictureModel } from "./network.js";
 import { efficientNetwork, residualNetwork } from "./networks.js";
 import { greyPng } from "./png.js";
@@ -69,14 +69,6 @@ const hands: Readonly<Record<string, Hand>> = {
   },
 };
 
-const shared = {
-  "--gradient-accumulation-steps": 1,
-  "--min-lr-rate": 0.01,
-  "--validation-split": 0,
-  "--save-total-limit": 1,
-  "--threads": 1,
-} as const;
-
 await rm(home, { recursive: true, force: true });
 await mkdir(home, { recursive: true });
 const initial = join(home, "initial", name);
@@ -86,7 +78,7 @@ await writeDigits(join(home, "mnist"), { train: learned });
 const base = join(home, name);
 await lorikeet(["train"], {
   ...{ "--model": initial, "--data": join(home, "mnist"), "--output-dir": base, "--method": "full" },
-  ...{ ...shared, ...recipe.base },
+  ...{ ...pictureOptions, ...recipe.base },
 });
 const shipped = join(home, "shipped", name);
 await ship(base, shipped);
@@ -96,7 +88,7 @@ for (const [hand, { train }] of Object.entries(hands)) {
   await writeDigits(join(home, hand), { train });
   await lorikeet(["train"], {
     ...{ "--model": base, "--data": join(home, hand), "--output-dir": join(home, "runs", adapter) },
-    ...{ ...shared, ...recipe.adapter },
+    ...{ ...pictureOptions, ...recipe.adapter },
   });
   await ship(join(home, "runs", adapter), join(adapters, adapter));
 }

@@ -18,3 +18,12 @@ export async function lorikeet(
   if (code !== 0) throw new Error(`lorikeet ${command.join(" ")} ended with ${code}: ${printed.slice(-2000)}`);
   return printed;
 }
+
+/** Options of `train` that the recipes over pictures share. */
+export const pictureOptions = {
+  "--gradient-accumulation-steps": 1,
+  "--min-lr-rate": 0.01,
+  "--validation-split": 0,
+  "--save-total-limit": 1,
+  "--threads": 1,
+} as const;

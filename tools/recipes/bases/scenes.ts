@@ -8,7 +8,7 @@ import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { Draws } from "../../../src/train/random.js";
 import { readMnist, writeDigits } from "./digits-data.js";
-import { lorikeet } from "./lorikeet.js";
+import { lorikeet, pictureOptions } from "./lorikeet.js";
 import { readWeights, writePictureModel } from "./network.js";
 import { detectorNetwork, patchNetwork } from "./networks.js";
 import { patchesOf, patchSide, type Scene, type Style, sceneOf, side, writeScenes } from "./scenes-data.js";
@@ -28,14 +28,6 @@ const splits = (style: Style, train: readonly Scene[]): Readonly<Record<string, 
   valid: training(style, 100, 3),
   test: unseen(style),
 });
-
-const shared = {
-  "--gradient-accumulation-steps": 1,
-  "--min-lr-rate": 0.01,
-  "--validation-split": 0,
-  "--save-total-limit": 1,
-  "--threads": 1,
-} as const;
 
 /** The average precision on the unseen pictures of a style, at an overlap of one half. */
 async function precision(style: Style, options: Readonly<Record<string, string>>): Promise<string> {
@@ -58,7 +50,7 @@ const classifier = { architectures: ["ResNetForImageClassification"], model_type
 await writePictureModel(initial("backbone"), patchNetwork(1), { config: classifier, labels, side: patchSide });
 await lorikeet(["train"], {
   ...{ "--model": initial("backbone"), "--data": join(home, "patches"), "--output-dir": backbone },
-  ...{ ...shared, "--method": "full", "--batch-size": 32, "--epochs": 3, "--learning-rate": 0.004 },
+  ...{ ...pictureOptions, "--method": "full", "--batch-size": 32, "--epochs": 3, "--learning-rate": 0.004 },
 });
 
 const base = join(home, name);
@@ -68,7 +60,7 @@ await writePictureModel(initial(name), network, { config: detector, labels, side
 await writeScenes(join(home, "bright"), splits("bright", bright));
 await lorikeet(["train"], {
   ...{ "--model": initial(name), "--data": join(home, "bright"), "--output-dir": base },
-  ...{ ...shared, "--method": "full", "--batch-size": 16, "--epochs": 3, "--learning-rate": 0.002 },
+  ...{ ...pictureOptions, "--method": "full", "--batch-size": 16, "--epochs": 3, "--learning-rate": 0.002 },
 });
 const shipped = join(home, "shipped", name);
 await ship(base, shipped);
@@ -82,7 +74,14 @@ for (const style of ["dark-on-light", "outlines"] as const) {
   await writeScenes(join(home, style), splits(style, training(style, 300)));
   await lorikeet(["train"], {
     ...{ "--model": base, "--data": join(home, style), "--output-dir": run },
-    ...{ ...shared, "--batch-size": 16, "--epochs": 40, "--learning-rate": 0.005, "--lora-r": 8, "--lora-alpha": 16 },
+    ...{
+      ...pictureOptions,
+      "--batch-size": 16,
+      "--epochs": 40,
+      "--learning-rate": 0.005,
+      "--lora-r": 8,
+      "--lora-alpha": 16,
+    },
   });
   const adapter = join(shipped, "adapters", style);
   await ship(run, adapter);
