@@ -6,9 +6,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { readOptions } from "../../src/cli/options/command-line.js";
-import { createProgram } from "../../src/cli/program.js";
 import { trainOptions } from "../../src/cli/train/options.js";
-import { runHere as run } from "../support/program.js";
+import { runHere as run, silentProgram } from "../support/program.js";
 
 const folder = mkdtempSync(join(tmpdir(), "lorikeet-sections-"));
 after(() => rmSync(folder, { recursive: true }));
@@ -20,14 +19,7 @@ const put = (text: string): string => {
 
 /** The settings that `train` reads. */
 async function trainSettings(path: string, ...args: string[]) {
-  const program = await createProgram({
-    stdout: { write: () => {} },
-    stderr: { write: () => {} },
-    environment: {},
-    onSignal: () => () => {},
-    onCrash: () => () => {},
-    exitNow: (code) => assert.fail(`exited with ${code}`),
-  });
+  const program = await silentProgram();
   const train = program.commands.find((command) => command.name() === "train");
   assert.ok(train);
   train.parseOptions(["--config", path, ...args]);

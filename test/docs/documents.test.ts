@@ -4,8 +4,8 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
 import type { Command } from "commander";
-import { createProgram } from "../../src/cli/program.js";
 import { families } from "../../src/model/families/registry.js";
+import { silentProgram } from "../support/program.js";
 
 const documents = ["", "docs", "docs/tasks", "models", "adapters"].flatMap((folder) =>
   readdirSync(folder === "" ? "." : folder)
@@ -45,14 +45,7 @@ test("links of the documents lead to a file and its heading", () => {
 });
 
 test("commands of the documents have options that exist", async () => {
-  const program = await createProgram({
-    stdout: { write: () => {} },
-    stderr: { write: () => {} },
-    environment: {},
-    onSignal: () => () => {},
-    onCrash: () => () => {},
-    exitNow: () => {},
-  });
+  const program = await silentProgram();
   const unknown = documents.flatMap((file) => {
     const text = readFileSync(file, "utf8").replaceAll("\\\n", " ");
     return [...text.matchAll(/^(?:npx )?lorikeet (.*)$/gm)].flatMap(([line, rest = ""]) => {
