@@ -87,6 +87,7 @@ function Header() {
 const states = {
   connecting: "Connecting",
   loading: "Loading the model",
+  draining: "Shutting down",
   ready: "Connected",
   lost: "Reconnecting",
   locked: "Needs a key",

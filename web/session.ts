@@ -3,7 +3,7 @@
  * cost. Everything else on the page asks the server through here.
  */
 import { computed, signal } from "@preact/signals";
-import { ApiClient } from "./client/client.js";
+import { ApiClient, readinessOf } from "./client/client.js";
 import { ApiError, isNoAnswer } from "./client/errors.js";
 import { GenerationSocket } from "./client/socket.js";
 import type { ServerInfo } from "./client/types.js";
@@ -13,6 +13,8 @@ export type Connection =
   | { readonly state: "connecting" }
   /** The server answers, but its model is not loaded yet. */
   | { readonly state: "loading" }
+  /** The server shuts down: it ends what it has begun. */
+  | { readonly state: "draining" }
   | { readonly state: "ready" }
   /** The server does not answer, or stopped answering. */
   | { readonly state: "lost" }
@@ -68,14 +70,15 @@ async function probe(): Promise<Connection> {
     const found = await client.server();
     if (server.value !== null && server.value.instance !== found.instance) reportRestart();
     server.value = found;
-    if (!(await client.isReady())) return { state: "loading" };
+    const readiness = await client.readiness();
+    if (readiness !== "ready") return { state: readiness };
     // Ready and still the same: it has only lost the connection, if that has not just broken again.
     if (cutOff === cutOffBefore) cutOff = 0;
     return { state: "ready" };
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
     if (error.status === 401) return { state: "locked", refusal: key === null ? null : error.message };
-    return { state: isNoAnswer(error) ? "lost" : "loading" };
+    return { state: isNoAnswer(error) ? "lost" : readinessOf(error) };
   }
 }
 
@@ -95,10 +98,10 @@ export async function useKey(given: string): Promise<void> {
   await connect();
 }
 
-/** Passes on what a call throws, unless the server is gone or refuses the key: then the page says so as a whole. */
+/** What a call throws, in the server's words. If the server is gone, shuts down or refuses the key, the page says so as a whole. */
 export function noteFailure(error: unknown): string {
   if (!(error instanceof ApiError)) throw error;
-  if (isNoAnswer(error) || error.status === 401) void connect();
+  if (isNoAnswer(error) || error.status === 401 || error.code === "draining") void connect();
   return error.message;
 }
 

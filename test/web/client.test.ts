@@ -62,7 +62,7 @@ const sampling = { max_tokens: 3, temperature: 0, top_p: 1 };
 test("the client lists, uploads, shows, pins and removes adapters", async () => {
   await using rig = await openServerRig({ script });
   const client = clientOf(rig);
-  assert.equal(await client.isReady(), true);
+  assert.equal(await client.readiness(), "ready");
   assert.deepEqual((await client.server()).bases, [
     { name: "base", text: true, task: null, tasks: ["text-generation"] },
   ]);
@@ -100,6 +100,22 @@ test("a refusal arrives in the server's words, with every fault", async () => {
   await assert.rejects(clientOf(rig).fineTuning.jobs(), { status: 404, code: "route_not_found" });
   await rig.server.close();
   await assert.rejects(clientOf(rig).adapters(), { status: 0, code: "no_answer" });
+});
+
+test("the client tells a server that shuts down from one that loads", async () => {
+  await using rig = await openServerRig({ script: { answer: () => bytes("x".repeat(50)), tokenMs: 4 } });
+  const socket = socketOf(rig);
+  const ask: Ask = { type: "completions", body: { prompt: "x", ...sampling, max_tokens: 40 } };
+  let draining: Promise<unknown> | null = null;
+  const during = await new Promise((resolve) => {
+    void answerOf(socket, ask, () => {
+      if (draining !== null) return;
+      draining = rig.server.drain(5_000);
+      resolve(clientOf(rig).readiness());
+    });
+  });
+  await draining;
+  assert.equal(during, "draining");
 });
 
 test("a key opens the API and the socket; a wrong one is refused", async () => {

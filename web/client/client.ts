@@ -29,6 +29,11 @@ export interface UploadOptions {
 /** Asks for a path and throws ApiError for a refusal. */
 export type Call = (path: string, init?: RequestInit) => Promise<Response>;
 
+export type Readiness = "ready" | "loading" | "draining";
+
+/** What a refusal says of the server as a whole. */
+export const readinessOf = ({ code }: ApiError): Readiness => (code === "draining" ? "draining" : "loading");
+
 interface List<Item> {
   readonly data: readonly Item[];
 }
@@ -49,9 +54,10 @@ export class ApiClient {
     return this.#json("", { headers: { accept: "application/json" } });
   }
 
-  /** Whether the model is loaded. Needs no key. Throws ApiError `no_answer`. */
-  async isReady(): Promise<boolean> {
-    return (await this.#ask("ready")).ok;
+  /** Whether requests are taken. Needs no key. Throws ApiError `no_answer`. */
+  async readiness(): Promise<Readiness> {
+    const response = await this.#ask("ready");
+    return response.ok ? "ready" : readinessOf(errorOf(response.status, await response.text()));
   }
 
   async models(): Promise<readonly ModelInfo[]> {

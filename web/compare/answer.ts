@@ -31,6 +31,8 @@ export class Answer {
   readonly state = signal<AnswerState>({ kind: "idle" });
   readonly blocks = signal<readonly Block[]>([]);
   readonly pace = signal<Pace>(noPace);
+  /** Who was asked; null before the first question. */
+  #asked: string | null = null;
   #cancel: (() => void) | null = null;
   #gathered: AnswerPiece[] = [];
   #frame = 0;
@@ -47,9 +49,15 @@ export class Answer {
     return kind === "waiting" || kind === "streaming";
   }
 
-  start(ask: Ask): void {
+  get asked(): string | null {
+    return this.#asked;
+  }
+
+  /** `asked`: who answers, as the column is called. */
+  start(asked: string, ask: Ask): void {
     this.stop();
     this.clear();
+    this.#asked = asked;
     this.state.value = { kind: "waiting" };
     this.#startedAt = performance.now();
     const run = this.#run;
@@ -68,8 +76,17 @@ export class Answer {
     this.#cancel?.();
   }
 
+  /** An answer belongs to the one who was asked: for another, or for none, it ends and goes. */
+  keepFor(name: string | null): void {
+    if (this.#asked === null || this.#asked === name) return;
+    this.stop();
+    this.clear();
+  }
+
   clear(): void {
     this.#run++;
+    this.#cancel = null;
+    this.#asked = null;
     cancelAnimationFrame(this.#frame);
     this.#frame = 0;
     this.#gathered = [];

@@ -1,4 +1,5 @@
 /** One prompt, answered side by side by the base, adapters and mixtures of them. */
+import { effect } from "@preact/signals";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { Icon } from "../parts/icon.js";
 import { type Route, route } from "../route.js";
@@ -13,6 +14,15 @@ import { formatTarget, modelTarget, type Target } from "./target.js";
 /** Kept while the reader looks at another view. */
 const answers = Array.from({ length: mostColumns }, () => new Answer());
 const fallbackPrompt = "It was a dark night";
+
+// Whatever changes the columns, also an address: no answer stands under another name.
+effect(() => {
+  const { targets } = settings.value;
+  for (const [index, answer] of answers.entries()) {
+    const target = targets[index];
+    answer.keepFor(target ? formatTarget(target) : null);
+  }
+});
 
 export function Compare() {
   const [isShaded, setShaded] = useState(false);
@@ -94,7 +104,9 @@ async function begin(): Promise<void> {
 
 function run(): void {
   const { targets } = settings.value;
-  for (const [index, target] of targets.entries()) answers[index]?.start(askOf(target, settings.value));
+  for (const [index, target] of targets.entries()) {
+    answers[index]?.start(formatTarget(target), askOf(target, settings.value));
+  }
 }
 
 function stop(): void {
@@ -117,7 +129,6 @@ function addColumn(): void {
   const names = targets.map(formatTarget);
   const { base = "", names: known = [] } = models.value ?? {};
   const next = known.find((name) => !names.includes(name)) ?? base;
-  answers[targets.length]?.clear();
   change({ targets: [...targets, modelTarget(next)] });
 }
 
@@ -129,22 +140,21 @@ function remove(index: number): void {
   change({ targets: settings.value.targets.filter((_, at) => at !== index) });
 }
 
-/** Says once for each answer that it has ended, not token by token. */
+/** Says once for each answer that it has ended, not token by token, and not again when the reader comes back to the view. */
 function Announcer() {
   const [said, setSaid] = useState("");
-  const before = useRef<readonly string[]>([]);
-  const { targets } = settings.value;
-  const kinds = targets.map((_, index) => answers[index]?.state.value.kind ?? "idle");
+  const kinds = answers.map((answer) => [answer, answer.state.value.kind] as const);
+  const before = useRef<ReadonlyMap<Answer, string>>(new Map(kinds));
   useEffect(() => {
-    const ended = kinds.flatMap((kind, index) => {
-      const target = targets[index];
-      const isNew = before.current[index] !== kind && (kind === "done" || kind === "stopped");
-      const { tokens } = answers[index]?.pace.peek() ?? { tokens: 0 };
-      return target && isNew ? [`${formatTarget(target)}: ${tokens} tokens, ${kind}.`] : [];
+    const ended = kinds.flatMap(([answer, kind]) => {
+      const isNew = before.current.get(answer) !== kind && (kind === "done" || kind === "stopped");
+      return isNew ? [`${answer.asked}: ${answer.pace.peek().tokens} tokens, ${kind}.`] : [];
     });
-    before.current = kinds;
+    before.current = new Map(kinds);
     if (ended.length > 0) setSaid(ended.join(" "));
-  }, [kinds.join()]);
+    // What was said of an answer that is gone would be read as said of the next one.
+    else if (kinds.every(([, kind]) => kind === "idle")) setSaid("");
+  });
   return (
     <p class="hidden" role="status">
       {said}
