@@ -8,13 +8,18 @@ import { join } from "node:path";
 import { writeTinyModel } from "../../dist/test/support/tiny-model.js";
 import { findChromium, startChromium } from "./chromium.mjs";
 import { checkKeys, checkPage } from "./page.mjs";
-import { takePictures } from "./page-pictures.mjs";
+import { updatePictures } from "./page-pictures.mjs";
 import { checkTasks } from "./page-tasks.mjs";
 import { freePort, startServer } from "./server.mjs";
 
 const path = findChromium();
 if (path === null) {
   console.log("No Chromium is installed, and this user cannot install one: the browser check is skipped.");
+  process.exit(0);
+}
+
+if (process.env.LORIKEET_UPDATE_DOCS === "1") {
+  await updatePictures(path);
   process.exit(0);
 }
 
@@ -182,13 +187,6 @@ try {
     );
     await checkTasks(browser);
     assert.equal(await stop(), 0, "the server exits cleanly");
-    if (process.env.LORIKEET_UPDATE_DOCS === "1") {
-      const started = JSON.parse(readFileSync("package.json", "utf8")).scripts.start.split(" ").slice(1);
-      const training = ["--fine-tuning", `${folder}-training`, "--pause-training-at", "0", "--training-nice", "0"];
-      stop = await startServer("node", [...started, ...training, "--port", String(port)], `${local}/ready`, {});
-      await takePictures(browser, `${local}/`);
-      await stop();
-    }
     const key = { LORIKEET_API_KEYS: "a-key-of-this-check", LORIKEET_DRAIN_TIMEOUT: "100ms" };
     stop = await start(key);
     const restart = async () => {

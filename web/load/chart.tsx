@@ -73,8 +73,11 @@ function readingAt(point: Point | undefined, line: Line, show: (value: number) =
   return value === null ? "–" : show(value);
 }
 
-const spanOf = (ms: number): string =>
-  ms <= shortestMs ? "the last minute" : `the last ${Math.round(ms / 60_000)} minutes`;
+function spanOf(ms: number): string {
+  const minutes = Math.round(ms / 60_000);
+  return minutes <= 1 ? "the last minute" : `the last ${minutes} minutes`;
+}
+
 const agoOf = (ms: number): string => (ms < 1000 ? "now" : `${Math.round(ms / 1000)} s ago`);
 
 /** A line is interrupted where nothing was measured. */
