@@ -197,6 +197,8 @@ test("a generation_config.json sets the start, what is never generated and the l
       { src_lang: "de", tgt_lang: "en" },
     ];
     assert.deepEqual(await answer("", { inputs: second, parameters }), prefixed);
+    const completed = await complete(service.url, { prompt: second, ...parameters, max_tokens: 2 });
+    assert.deepEqual([only(completed).text], prefixed);
     const summary = await answer("/pipeline/summarization", { inputs: second });
     assert.deepEqual(summary, await answer("", { inputs: `a ${second}` }));
     const refused = await post(service.url, "/models/marian", { inputs: second, parameters: no });
@@ -237,6 +239,20 @@ test("a source has its language's token, and an answer begins with that of its o
   const fromEnglish = await text({ tgt_lang: "fra_Latn" });
   assert.notEqual(fromEnglish, french);
   assert.equal(await text({ src_lang: "eng_Latn", tgt_lang: "fra_Latn" }), fromEnglish);
+  const completed = async (body: object) => only(await complete(service.url, { max_tokens: 6, ...body })).text;
+  assert.equal(await completed({ prompt: first, src_lang: "deu_Latn", tgt_lang: "fra_Latn" }), french);
+  assert.equal(await completed({ prompt: first, tgt_lang: "fra_Latn" }), fromEnglish);
+  for (const [body, message] of [
+    [{ prompt: first, tgt_lang: "french" }, /`tgt_lang` is not a language of the model, which has 3/],
+    [
+      { prompt: [3, 12], src_lang: "deu_Latn", tgt_lang: "fra_Latn" },
+      /`src_lang` is for texts; a `prompt` of token ids/,
+    ],
+  ] as const) {
+    const response = await post(service.url, "/v1/completions", body);
+    assert.equal(response.status, 400);
+    assert.match(await response.text(), message);
+  }
   for (const [parameters, message] of [
     [{ tgt_lang: "french" }, /`tgt_lang` is not a language of the model, which has 3: eng_Latn, deu_Latn, fra_Latn/],
     [{ src_lang: "eng_Latn" }, /`tgt_lang` is missing; the model translates into one of 3 languages/],

@@ -65,3 +65,9 @@ const modelRule = "must be the name of a model, a string of 1 to 512 characters"
 export const modelField = v.optional(
   v.pipe(v.string(modelRule), v.minLength(1, modelRule), v.maxLength(512, modelRule)),
 );
+
+const languageRule = "must be the name of a language";
+const languageName = v.pipe(v.string(languageRule), v.minLength(1, languageRule), v.maxLength(64, languageRule));
+
+/** What a translator's sources are written in, and what their answers are to be written in. */
+export const languageEntries = { src_lang: v.optional(languageName), tgt_lang: v.optional(languageName) };

@@ -4,7 +4,7 @@ import * as v from "valibot";
 import { assert, LorikeetError } from "../../base/errors.js";
 import { isObject, type Json } from "../../base/json.js";
 import { sourceFormOf } from "../../text/source-forms.js";
-import { flag, integer, objectField, real } from "../body/field-kinds.js";
+import { flag, integer, languageEntries, objectField, real } from "../body/field-kinds.js";
 import { type BodyFormat, describe, faultsError, type IgnoredTable, invalid, parse } from "../body/parse.js";
 import { temperatureOf } from "../body/temperature.js";
 import { textInputsField } from "../body/text-inputs.js";
@@ -78,12 +78,6 @@ const ignored: IgnoredTable = {
   return_text: { allowed: "true", accepts: (value) => value === true },
 };
 
-const languageName = v.pipe(
-  v.string("must be the name of a language"),
-  v.minLength(1, "must be the name of a language"),
-  v.maxLength(64, "must be the name of a language"),
-);
-
 function parametersFormat(bounds: RequestBounds) {
   const most = mostTokens(bounds);
   const entries = {
@@ -91,8 +85,7 @@ function parametersFormat(bounds: RequestBounds) {
       v.union([flag, v.picklist(truncations)], `must be true, false or one of ${truncations.join(", ")}`),
       false,
     ),
-    src_lang: v.optional(languageName),
-    tgt_lang: v.optional(languageName),
+    ...languageEntries,
     max_new_tokens: v.optional(integer(1, most)),
     max_length: v.optional(integer(2, most + 1)),
     do_sample: v.optional(flag, false),

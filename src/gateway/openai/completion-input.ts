@@ -1,7 +1,9 @@
 /** The body of `completions`: an untrusted object in, a CompletionRequest or every fault out. */
 import * as v from "valibot";
+import { LorikeetError } from "../../base/errors.js";
 import type { Json } from "../../base/json.js";
-import { firstInvalidId, flag, integer, invalidIdIn } from "../body/field-kinds.js";
+import { type SourceForm, type SourceForms, sourceFormOf } from "../../text/source-forms.js";
+import { firstInvalidId, flag, integer, invalidIdIn, languageEntries } from "../body/field-kinds.js";
 import { type BodyFormat, describe, type Fault, Found, invalid, parse } from "../body/parse.js";
 import type { RequestBounds } from "../options.js";
 import type { CompletionRequest, Prompt } from "../requests.js";
@@ -12,32 +14,52 @@ import { completionIgnored } from "./ignored-fields.js";
 /** OpenAI's default for completions. */
 const defaultMaxTokens = 16;
 
-export function completionFormat(bounds: RequestBounds) {
-  const entries = {
+/** `sources`: of an encoder-decoder, whose requests may name languages; others refuse them by name. */
+export function completionFormat(bounds: RequestBounds, sources: SourceForms | null = null) {
+  const own = {
     ...commonEntries(bounds),
     prompt: promptField(bounds),
     echo: v.optional(flag, false),
     logprobs: v.optional(integer(0, bounds.maxLogprobs)),
   };
+  const entries = { ...own, ...languageEntries };
   const schema = v.object(entries, "is required");
-  return { schema, known: Object.keys(entries), ignored: completionIgnored, cross } satisfies BodyFormat<typeof schema>;
+  const known = Object.keys(sources === null ? own : entries);
+  return { schema, known, ignored: completionIgnored, cross } satisfies BodyFormat<typeof schema>;
 }
 
 /** Throws LorikeetError `invalid_value` or `unsupported_parameter` with every fault. */
 export function parseCompletion(
   format: ReturnType<typeof completionFormat>,
   body: unknown,
+  sources: SourceForms | null = null,
 ): CompletionRequest & AnswerForm {
   const fields = parse(format, body);
+  const { src_lang: sourceLanguage = null, tgt_lang: targetLanguage = null } = fields;
+  const isStated = sourceLanguage !== null || targetLanguage !== null;
+  const form =
+    sources && isStated ? sourceFormOf(sources, { task: "translation", sourceLanguage, targetLanguage }) : null;
   return {
     kind: "completions",
     ...commonOf(fields),
     defaultMaxTokens,
     addsSpecialTokens: fields.add_special_tokens ?? true,
-    prompts: fields.prompt,
+    prompts: form === null ? fields.prompt : fields.prompt.map((prompt) => inForm(prompt, form)),
+    ...(form?.firstId !== undefined && { firstId: form.firstId }),
     echo: fields.echo,
     logprobs: fields.logprobs ?? null,
   };
+}
+
+/** Throws `invalid_value` for token ids that would need a prefix or a language, as they may have one already. */
+function inForm(prompt: Prompt, { prefix, languageId }: SourceForm): Prompt {
+  if (prompt.kind === "text") {
+    return { ...prompt, text: `${prefix}${prompt.text}`, ...(languageId !== undefined && { languageId }) };
+  }
+  if (prefix === "" && languageId === undefined) return prompt;
+  throw new LorikeetError("invalid_value", "`src_lang` is for texts; a `prompt` of token ids begins as it is.", {
+    param: "src_lang",
+  });
 }
 
 function* crossFaults(body: Json): Iterable<Fault> {

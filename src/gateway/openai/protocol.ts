@@ -1,4 +1,5 @@
 /** OpenAI's completions and chats, with vLLM's additions: bodies in, chunks and whole answers out. */
+import type { SourceForms } from "../../text/source-forms.js";
 import type { Answer } from "../answer.js";
 import type { RequestBounds } from "../options.js";
 import type { Frame, Protocol } from "../protocol.js";
@@ -34,8 +35,15 @@ export interface OpenAiProtocols {
   readonly chat: OpenAiProtocol;
 }
 
-export function openAiProtocols(context: SerializerContext & { readonly bounds: RequestBounds }): OpenAiProtocols {
-  const completions = completionFormat(context.bounds);
+export interface OpenAiContext extends SerializerContext {
+  readonly bounds: RequestBounds;
+  /** Of an encoder-decoder. */
+  readonly sources?: SourceForms | null;
+}
+
+export function openAiProtocols(context: OpenAiContext): OpenAiProtocols {
+  const { sources = null } = context;
+  const completions = completionFormat(context.bounds, sources);
   const chat = chatFormat(context.bounds);
   const shared = {
     errorForm: openAiErrorForm,
@@ -46,7 +54,7 @@ export function openAiProtocols(context: SerializerContext & { readonly bounds: 
     },
   };
   return {
-    completions: { route: "completions", read: (body) => parseCompletion(completions, body), ...shared },
+    completions: { route: "completions", read: (body) => parseCompletion(completions, body, sources), ...shared },
     chat: { route: "chat", read: (body) => parseChat(chat, body), ...shared },
   };
 }
