@@ -6,7 +6,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { packTar } from "../../src/adapter/upload/upload.js";
+import { LorikeetError } from "../../src/base/errors.js";
 import { resolveSettings } from "../../src/cli/options/settings.js";
+import { nearestMisfit } from "../../src/cli/serve/base-choice.js";
 import { basesOfFile } from "../../src/cli/serve/base-settings.js";
 import { serveOptions } from "../../src/cli/serve/options.js";
 import { post } from "../support/client.js";
@@ -163,6 +165,26 @@ describe("several bases in one process", () => {
     const deleted = await fetch(`${service.url}/v1/adapters/moving`, { method: "DELETE" });
     assert.equal(deleted.status, 200);
     assert.equal((await infer("moving")).status, 404);
+  });
+
+  test("a refusal by the base that was chosen names the base that the adapter fits, and advises nothing else", async () => {
+    const saved = join(classifier, "adapters/four-labels");
+    const fitting = await upload("wrong", saved, "?base=llama");
+    assert.equal(fitting.status, 422);
+    assert.match(
+      fitting.error?.message ?? "",
+      /does not fit the base "llama".* It fits "bert-[\w-]+"; choose that base\.$/s,
+    );
+    assert.doesNotMatch(fitting.error?.message ?? "", /not supported/);
+  });
+
+  test("a fault that all bases find is reported alone, without a nearest base", () => {
+    const missing = (): LorikeetError => new LorikeetError("adapter_invalid", "adapter_config.json is missing.");
+    const refused = nearestMisfit([
+      { name: "one", error: missing() },
+      { name: "two", error: missing() },
+    ]);
+    assert.equal(refused.message, "adapter_config.json is missing.");
   });
 
   test("an adapter that fits no base is refused as by the nearest", async () => {

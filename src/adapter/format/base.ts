@@ -49,6 +49,8 @@ export interface ModuleIndex {
   readonly tableNames: ReadonlySet<string>;
   /** The module that a path means; null, with a fault, if there is not exactly one. */
   resolve(named: NamedModule, faults: Faults): ResolvedModule | null;
+  /** Whether the base has a module of that path, of any kind. */
+  has(path: string): boolean;
   /** Where the weight of a module lies that a file may hold a copy of; null: the base has no such module. "any": there is no base. */
   storedOf(path: string): StoredWeight | "any" | null;
   /** Whether a path of the base is a head that shares its weights with the embeddings. */

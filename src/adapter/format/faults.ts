@@ -54,8 +54,9 @@ export class Faults {
   throwIfAny(label: string, bases: Bases = {}): void {
     if (this.count === 0) return;
     const misfits = [...this.#shapes, ...this.#strangers];
-    // A few modules that do not fit may be a slip; many are an adapter for another base.
-    if (misfits.length === this.count && misfits.length > maxInMessage) throw misfit(label, misfits, bases);
+    // A few modules that do not fit may be a slip; many are an adapter for another base, which may support all that it uses.
+    const isForeign = misfits.length > maxInMessage && this.#invalid.length === 0;
+    if (isForeign) throw misfit(label, misfits, this.#unsupported, bases);
     const all = [...this.#unsupported, ...this.#invalid, ...misfits.map(({ fault }) => fault)];
     throw new LorikeetError(
       this.#unsupported.length < all.length ? "adapter_invalid" : "adapter_unsupported",
@@ -66,18 +67,20 @@ export class Faults {
 }
 
 /** One sentence for an adapter of another base, with one fault for each of the first modules. */
-function misfit(label: string, misfits: readonly Misfit[], { named, own }: Bases): LorikeetError {
+function misfit(
+  label: string,
+  misfits: readonly Misfit[],
+  unsupported: readonly string[],
+  { named, own }: Bases,
+): LorikeetError {
   const firsts = new Map<string, string>();
   for (const { module, fault } of misfits) if (!firsts.has(module)) firsts.set(module, fault);
   const base = own === undefined ? "this base" : `the base ${quote(own)}`;
   const differences = summary([...firsts.values()]);
   const origin = named ? ` (its config names ${quote(named)})` : "";
   return new LorikeetError("adapter_invalid", `${label} does not fit ${base}${origin}: ${differences}.`, {
-    faults: listed(
-      misfits.map(({ fault }) => fault),
-      maxMisfitsListed,
-    ),
-    found: misfits.length,
+    faults: listed([...misfits.map(({ fault }) => fault), ...unsupported], maxMisfitsListed),
+    found: misfits.length + unsupported.length,
     allowed: 0,
   });
 }

@@ -9,13 +9,15 @@ const features = {
   dora: "DoRA's magnitudes (lora_magnitude_vector) are read only if the config sets use_dora; set it to true",
   adalora_dora: "AdaLoRA with use_dora is not supported; PEFT does not support it either",
   lora_bias: "biases on lora_B (lora_bias) are not supported here; train it without lora_bias",
-  bias: 'trained biases (bias other than "none") are not supported yet; train it with bias "none"',
-  modules_to_save: "full modules saved with the adapter (modules_to_save, embeddings, heads) are not supported yet",
-  embedding: "LoRA on embeddings is not supported yet; remove them from target_modules",
+  bias: 'trained biases (bias other than "none") are not supported over a language model; train it with bias "none"',
+  modules_to_save:
+    "modules saved whole (modules_to_save, embeddings, heads) are not supported over a language model, except a classification head named score",
+  embedding: "LoRA on embeddings is not supported over this base; remove them from target_modules",
   tied_embedding:
     "LoRA on embeddings together with a tied head (ensure_weight_tying) is only supported for decoders; train without it",
-  conv: "LoRA on convolutions is not supported yet; remove them from target_modules",
-  trainable_tokens: "trained token rows (trainable_token_indices) are not supported yet",
+  conv: "LoRA with the four axes of a convolution is not supported on a language model's linear layers",
+  trainable_tokens:
+    "trained token rows (trainable_token_indices) are not supported; train it without them, or with LoRA on the embeddings",
   adalora: 'AdaLoRA (lora_E) is read only if the config says so; set peft_type to "ADALORA" and init_r',
 } as const;
 

@@ -44,7 +44,7 @@ export function planModules(tensors: ReadonlyMap<string, StoredTensor>, context:
     const isTaken = feature === null || targetModules.takes.has(feature) || isHead;
     const stored = key.kind === "saved" ? copiedWeight(key, isTaken, targetModules) : null;
     if (!isTaken && stored === null) {
-      context.features.note(feature, name);
+      reportUntaken(feature, key, name, context);
       continue;
     }
     const dtype = readDtype(name, tensor, context);
@@ -78,6 +78,24 @@ function copiedWeight(
 ): StoredWeight | "any" | null {
   return part === "weight" && (as === "copy" || !isTaken) ? targetModules.storedOf(path) : null;
 }
+
+/** A feature that the base does not take. Where it lacks the module as well, that is the fault: the adapter is for another base. */
+function reportUntaken(
+  feature: Feature,
+  { path }: { readonly path: string },
+  name: string,
+  { targetModules, faults, features }: PlanContext,
+): void {
+  const what = foreign[feature];
+  if (what === undefined || targetModules.has(path)) features.note(feature, name);
+  else
+    faults.otherModule(path, `tensor ${quote(name)} ${what} ${path}, which this base, a language model, does not have`);
+}
+
+const foreign: Partial<Readonly<Record<Feature, string>>> = {
+  conv: "adapts the convolution",
+  modules_to_save: "replaces the module",
+};
 
 type UsedKey = Exclude<ParsedKey, { readonly kind: "unknown" | "feature" }>;
 

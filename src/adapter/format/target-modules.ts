@@ -59,7 +59,7 @@ export class TargetModuleIndex implements ModuleIndex {
       return null;
     }
     if (isTable) return this.#table(path, tensor, faults);
-    const module = this.#byPath?.get(path) ?? this.#byCore.get(coreOf(path)) ?? this.#headOf(path);
+    const module = this.#target(path);
     if (module) return { path: module.path, module: { ...module, ...plain } };
     faults.otherModule(path, `tensor ${quote(tensor)} matches no linear layer of the base`);
     return null;
@@ -72,6 +72,14 @@ export class TargetModuleIndex implements ModuleIndex {
       faults.unsupported(`tensor ${quote(tensor)} adapts the learned positions, which is not supported`);
     } else faults.otherModule(path, `tensor ${quote(tensor)} matches no embedding of the base`);
     return null;
+  }
+
+  #target(path: string): TargetModule | undefined {
+    return this.#byPath?.get(path) ?? this.#byCore.get(coreOf(path)) ?? this.#headOf(path);
+  }
+
+  has(path: string): boolean {
+    return this.#target(path) !== undefined || this.isOutput(path) || this.#tableAt(path) !== undefined;
   }
 
   #headOf(path: string): TargetModule | undefined {
@@ -90,11 +98,14 @@ export class TargetModuleIndex implements ModuleIndex {
   }
 
   storedOf(path: string): StoredWeight | "any" | null {
-    if (!this.#byPath) return "any";
+    return this.#byPath ? (this.#tableAt(path)?.stored ?? null) : "any";
+  }
+
+  /** The head or the embeddings, if a path means them. */
+  #tableAt(path: string): BaseModule | undefined {
     const core = coreOf(path);
     const namesHead = core === headName || this.#isHead(path);
-    const module = this.#tables.find((table) => coreOf(table.path) === core || (namesHead && isHead(table)));
-    return module?.stored ?? null;
+    return this.#tables.find((table) => coreOf(table.path) === core || (namesHead && isHead(table)));
   }
 
   isOutput(path: string): boolean {

@@ -67,6 +67,10 @@ export class TaskIndex implements ModuleIndex {
     return found;
   }
 
+  has(path: string): boolean {
+    return this.#find(path, null).length > 0;
+  }
+
   storedOf(): null {
     return null;
   }

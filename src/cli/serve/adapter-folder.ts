@@ -9,11 +9,11 @@ import type { CheckedAdapter } from "../../adapter/format.js";
 import type { CheckRequest } from "../../adapter/store/check.js";
 import { AdapterStore, type StoreLimits } from "../../adapter/store/store.js";
 import { Validator } from "../../adapter/worker/validator.js";
-import { assert } from "../../base/errors.js";
+import { assert, type LorikeetError } from "../../base/errors.js";
 import type { Logger } from "../../base/log.js";
 import { tryLockFile } from "../../runtime/file-lock.js";
 import { BaseAdapters } from "./base-adapters.js";
-import { ambiguousBase, isMisfit, type Misfit, namedBy, nearestMisfit } from "./base-choice.js";
+import { ambiguousBase, fitsOthers, isMisfit, type Misfit, namedBy, nearestMisfit } from "./base-choice.js";
 import { ownAdapters } from "./own-adapters.js";
 import {
   admit,
@@ -131,11 +131,34 @@ export class AdapterFolder implements AsyncDisposable {
 
   /** Against the base that is asked for, else the one that the adapter names, else the only one that it fits. */
   async #check(folder: string, { client, base = null }: CheckRequest): Promise<Checked> {
-    const [first, ...others] = await this.#candidates(folder, base);
-    if (first && others.length === 0) return await this.#checkAgainst(first, folder, client);
+    const candidates = await this.#candidates(folder, base);
+    const [first, ...others] = candidates;
+    if (first && others.length === 0) {
+      try {
+        return await this.#checkAgainst(first, folder, client);
+      } catch (error) {
+        throw isMisfit(error) ? await this.#orOthers(error, candidates, folder, client) : error;
+      }
+    }
+    const { fitting, misfits } = await this.#compare(candidates, folder, client);
+    const [own, ...rivals] = fitting;
+    const [misfit, ...more] = misfits;
+    if (!own && misfit) {
+      throw await this.#orOthers(nearestMisfit([misfit, ...more]), candidates, folder, client);
+    }
+    assert(own, "an adapter fits a base or not");
+    if (rivals.length > 0) throw ambiguousBase(fitting.map(({ name }) => name));
+    return await this.#checkAgainst(own, folder, client);
+  }
+
+  async #compare(
+    members: readonly TierMember[],
+    folder: string,
+    client: string | undefined,
+  ): Promise<{ readonly fitting: readonly TierMember[]; readonly misfits: readonly Misfit[] }> {
     const fitting: TierMember[] = [];
     const misfits: Misfit[] = [];
-    for (const member of [...(first ? [first] : []), ...others]) {
+    for (const member of members) {
       try {
         await this.#checkFormat(member, folder, client);
         fitting.push(member);
@@ -144,12 +167,24 @@ export class AdapterFolder implements AsyncDisposable {
         misfits.push({ name: member.name, error });
       }
     }
-    const [own, ...rivals] = fitting;
-    const [misfit, ...more] = misfits;
-    if (!own && misfit) throw nearestMisfit([misfit, ...more]);
-    assert(own, "an adapter fits a base or not");
-    if (rivals.length > 0) throw ambiguousBase(fitting.map(({ name }) => name));
-    return await this.#checkAgainst(own, folder, client);
+    return { fitting, misfits };
+  }
+
+  /** The refusal, with the served bases besides the candidates that take the adapter. */
+  async #orOthers(
+    error: LorikeetError,
+    candidates: readonly TierMember[],
+    folder: string,
+    client: string | undefined,
+  ): Promise<LorikeetError> {
+    const others = [...this.#members.values()].filter((member) => !candidates.includes(member));
+    const { fitting } = await this.#compare(others, folder, client);
+    return fitting.length === 0
+      ? error
+      : fitsOthers(
+          error,
+          fitting.map(({ name }) => name),
+        );
   }
 
   async #candidates(folder: string, asked: string | null): Promise<readonly TierMember[]> {

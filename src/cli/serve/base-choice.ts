@@ -29,14 +29,27 @@ export interface Misfit {
   readonly error: LorikeetError;
 }
 
-/** The refusal with the fewest faults, and whose it is. */
+/**
+ * The refusal with the fewest faults, and whose it is. Where all bases say the same, such as that a file is missing, the fault is not a base's.
+ */
 export function nearestMisfit(misfits: readonly [Misfit, ...Misfit[]]): LorikeetError {
+  const [{ error: first }] = misfits;
+  if (misfits.every(({ error }) => error.message === first.message)) return first;
   const faultsOf = ({ error }: Misfit): number => (typeof error.found === "number" ? error.found : 0);
   const { name, error } = misfits.reduce((nearest, each) => (faultsOf(each) < faultsOf(nearest) ? each : nearest));
-  const { code, message, found, allowed, faults } = error;
   const bases = quoted(misfits.map((each) => each.name));
-  const whole = `${message} It fits none of the bases ${bases}; "${name}" is the nearest.`;
-  return new LorikeetError(code, whole, { found, allowed, faults, cause: error });
+  return followed(error, `It fits none of the bases ${bases}; "${name}" is the nearest.`);
+}
+
+/** The refusal by the base that was chosen, where other served bases take the adapter. */
+export function fitsOthers(error: LorikeetError, names: readonly string[]): LorikeetError {
+  const choice = names.length === 1 ? "choose that base" : "choose one of these bases";
+  return followed(error, `It fits ${quoted(names)}; ${choice}.`);
+}
+
+function followed(error: LorikeetError, sentence: string): LorikeetError {
+  const { code, message, found, allowed, faults } = error;
+  return new LorikeetError(code, `${message} ${sentence}`, { found, allowed, faults, cause: error });
 }
 
 export function ambiguousBase(names: readonly string[]): LorikeetError {

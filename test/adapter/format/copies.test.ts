@@ -74,12 +74,12 @@ for (const [what, tensor, expected] of [
   [
     "embeddings that were trained",
     changed(copyOf("model.embed_tokens.weight", "model.embed_tokens.weight")),
-    /^full modules saved with the adapter/,
+    /^modules saved whole/,
   ],
   [
     "a copy of a weight that is not a head or embedding",
     copyOf("model.layers.0.mlp.down_proj.weight", "model.layers.0.mlp.down_proj.base_layer.weight"),
-    /^full modules saved with the adapter/,
+    /^modules saved whole/,
   ],
 ] as const) {
   test(`refuses ${what}`, async () => {

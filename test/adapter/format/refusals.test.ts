@@ -155,14 +155,17 @@ const unsupported: [string, Edit, RegExp][] = [
   ],
   [
     "modules_to_save",
-    { config: { modules_to_save: ["score2"] }, tensors: put("base_model.model.score2.weight", [2, 64]) },
-    /^full modules/,
+    {
+      config: { modules_to_save: ["down_proj"] },
+      tensors: put("base_model.model.model.layers.0.mlp.down_proj.weight", [64, 64]),
+    },
+    /^modules saved whole/,
   ],
-  ["a saved head", { tensors: put("base_model.model.lm_head.weight", [320, 64]) }, /^full modules/],
+  ["a saved head", { tensors: put("base_model.model.lm_head.weight", [320, 64]) }, /^modules saved whole/],
   [
-    "a convolution",
-    { tensors: put(`${q.replace("q_proj", "conv")}.lora_A.weight`, [8, 3, 3, 3]) },
-    /LoRA on convolutions/,
+    "a convolution's axes",
+    { tensors: put("base_model.model.model.layers.0.mlp.down_proj.lora_A.weight", [8, 3, 3, 3]) },
+    /^LoRA with the four axes of a convolution/,
   ],
   ["trained tokens", { config: { trainable_token_indices: [1] } }, /^trained token rows/],
   ["AdaLoRA's tensors", { tensors: put(`${q}.lora_E`, [8, 1]) }, /^AdaLoRA/],
@@ -247,6 +250,22 @@ test("harmless values of refused keys, and heads that are not there, are accepte
   };
   const { summary } = await checkAdapter(await edited({ config }), llama);
   assert.deepEqual(summary.warnings, []);
+});
+
+test("an adapter with convolutions and whole modules that the base lacks is for another base, not unsupported", async () => {
+  const conv = (i: number): string => `base_model.model.stages.${i}.conv.lora_A.weight`;
+  const folder = await edited({
+    config: { modules_to_save: ["fc"] },
+    tensors: (all) =>
+      [0, 1, 2].reduce((held, i) => put(conv(i), [8, 3, 3, 3])(held), put("base_model.model.fc.weight", [2, 64])(all)),
+  });
+  const error = await refusalOf(checkAdapter(folder, llama));
+  assert.equal(error.code, "adapter_invalid");
+  assert.match(
+    error.message,
+    /does not fit .*(adapts the convolution|replaces the module) .*a language model, does not have/,
+  );
+  assert.doesNotMatch(error.faults.join(), /not supported/);
 });
 
 test("one error lists every fault, and invalid ones decide the code", async () => {
