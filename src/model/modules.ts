@@ -53,6 +53,12 @@ export function tiedHead({ head, classifier }: Pick<DecoderConfig, "head" | "cla
   return head.tied && !classifier ? { ...asModule(head.linear), path: head.path } : null;
 }
 
+/** The target modules with the head, tied or not. */
+export function targetModulesWithHead(config: DecoderConfig): TargetModule[] {
+  const tied = tiedHead(config);
+  return [...targetModules(config), ...(tied ? [tied] : [])];
+}
+
 /** The path that a target module's weight is stored under: a tied head's is the embeddings'. */
 export const storedPath = ({ head, embedding }: Pick<Blueprint, "head" | "embedding">, path: string): string =>
   head.tied && path === head.path ? embedding.path : path;

@@ -5,7 +5,7 @@ import { LorikeetError } from "../base/errors.js";
 import { at, last } from "../base/list.js";
 import type { TargetModule } from "../model/blueprint.js";
 import { isWrapped } from "../model/checkpoint/names.js";
-import { expectedTensors, layerModules, targetModules, tiedHead } from "../model/modules.js";
+import { expectedTensors, layerModules, targetModulesWithHead } from "../model/modules.js";
 import type { TrainedModule } from "../model/training/types.js";
 import type { DecoderConfig } from "../model/types.js";
 import { Draws, purposes } from "./random.js";
@@ -37,8 +37,7 @@ export function chooseModules(config: DecoderConfig, targets: readonly string[],
   const { rank, alpha } = shape;
   const sized = (module: TargetModule): LoraModule => ({ ...module, rank, alpha, scale });
   if (isAllLinear(targets)) return layerModules(config).map(sized);
-  const tied = tiedHead(config);
-  const modules = [...targetModules(config), ...(tied ? [tied] : [])];
+  const modules = targetModulesWithHead(config);
   const unknown = targets.filter((target) => !modules.some(({ path }) => isNamed(path, target)));
   if (unknown.length > 0) {
     const allowed = [...new Set(modules.map(({ path }) => last(path.split("."))))];

@@ -308,7 +308,8 @@ it("a description has the right counts", async () => {
   assert.deepEqual(description.weights.dtypes, { F32: 35 });
   assert.equal(description.weights.bytes, 131904 * 4);
   assert.equal(description.kvBytesPerToken, 2 * 4 * 3 * 2 * 16);
-  assert.deepEqual([description.targetModules.total, description.targetModules.allLinear], [21, 21]);
+  assert.deepEqual([description.targetModules.total, description.targetModules.allLinear], [22, 21]);
   assert.equal(description.targetModules.names[0], "self_attn.q_proj");
+  assert.equal(description.targetModules.names.at(-1), "lm_head");
   assert.doesNotThrow(() => JSON.stringify(description));
 });

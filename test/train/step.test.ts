@@ -4,7 +4,7 @@ import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { openCheckpoint } from "../../src/model/checkpoint/open.js";
-import { targetModules, tiedHead } from "../../src/model/modules.js";
+import { targetModules, targetModulesWithHead } from "../../src/model/modules.js";
 import { attentionBlocks, blockSizes } from "../../src/model/training/masks.js";
 import { moduleInputs } from "../../src/model/training/types.js";
 import type { DecoderConfig } from "../../src/model/types.js";
@@ -23,8 +23,7 @@ const root = "test/fixtures/oracle";
 type Choose = (path: string) => boolean;
 
 const common = (config: DecoderConfig, weights: WeightSource, choose: Choose = () => true) => {
-  const tied = tiedHead(config);
-  const chosen = [...targetModules(config), ...(tied ? [tied] : [])].filter(({ path }) => choose(path));
+  const chosen = targetModulesWithHead(config).filter(({ path }) => choose(path));
   const modules = new Map(chosen.map(({ path }, i) => [path, { rank: 2 + (i % 3), scale: 2 }]));
   return { config, weights, modules, mode: "lora" as const, maxLength: 64, chunks: 2, threads: 1 };
 };

@@ -187,7 +187,7 @@ function finish(
 /** Each module's alpha by `alpha_pattern`. Warns if the config's ranks, including `rank_pattern`, differ from the tensors'. */
 function resolveAlphas(
   modules: readonly Pair[],
-  { config, faults, warnings }: PlanContext,
+  { config, targetModules, faults, warnings }: PlanContext,
   budget: PatternBudget,
 ): (number | undefined)[] {
   const { canonical, method } = config;
@@ -197,7 +197,9 @@ function resolveAlphas(
     ? []
     : modules.flatMap(({ path, source, rank }) => {
         const configured = ranks.lookup(source) ?? canonical.r;
-        return configured === rank ? [] : [`${path} has rank ${rank}, the config says ${configured}`];
+        if (configured === rank) return [];
+        if (config.tiesWeights && targetModules.isTiedHead(path)) faults.unsupported(tiedRank(path, rank, configured));
+        return [`${path} has rank ${rank}, the config says ${configured}`];
       });
   if (disagreeing.length > 0) {
     const more = disagreeing.length > 1 ? `, and ${disagreeing.length - 1} more` : "";
@@ -205,6 +207,10 @@ function resolveAlphas(
   }
   return modules.map(({ source }) => alphas.lookup(source));
 }
+
+/** PEFT divides a tied head's alpha by the rank of the config, though its tensors are those of the embeddings. */
+const tiedRank = (path: string, rank: number, configured: number): string =>
+  `module ${path} has the rank ${rank} of the embeddings (ensure_weight_tying), but r or rank_pattern gives it ${configured}, by which PEFT would scale it; give both the same rank`;
 
 function warnOfPruned(pruned: number, left: number, { faults, warnings }: PlanContext): void {
   if (pruned === 0) return;

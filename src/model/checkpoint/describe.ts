@@ -1,7 +1,7 @@
 /** Describes a checkpoint before it is served, as plain data. */
 
 import { last } from "../../base/list.js";
-import { attentions, layerModules, targetModules } from "../modules.js";
+import { attentions, layerModules, targetModulesWithHead } from "../modules.js";
 import { cacheShape, kvBytesPerToken, stateBytesPerSlot } from "../serving/cache-shape.js";
 import type { Checkpoint, DecoderConfig } from "../types.js";
 
@@ -39,7 +39,7 @@ export function describeCheckpoint(checkpoint: Checkpoint): CheckpointDescriptio
   const tensors = [...checkpoint.tensors.values()];
   const dtypes: Record<string, number> = {};
   for (const { dtype } of tensors) dtypes[dtype] = (dtypes[dtype] ?? 0) + 1;
-  const modules = targetModules(config);
+  const modules = targetModulesWithHead(config);
   return {
     directory,
     family: config.family,

@@ -459,6 +459,11 @@ test("a tied head and its embeddings, which PEFT trains as one parameter, are in
     refused.message,
     /lm_head\.lora_B\.weight.*lora_embedding_A.*one parameter \(ensure_weight_tying\), but they differ/,
   );
+  const ranked = await edited({ source, config: { r: 4, rank_pattern: { embed_tokens: 3 } } });
+  assert.match(
+    (await refusalOf(loadAdapter(ranked, tied))).message,
+    /lm_head has the rank 3 of the embeddings .* gives it 4/,
+  );
   // Over a base whose head is its own, PEFT ties nothing: the file's head is not its config's.
   const own = baseModules((await openCheckpoint(`${oracle}/llama`)).config);
   assert.match((await refusalOf(loadAdapter(await edited({ source }), own))).message, /config does not name.*lm_head/);
