@@ -2,16 +2,28 @@
 
 import { LorikeetError } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
+import { isEncoderDecoder } from "../model/task/encoder-decoder.js";
 import { type DeviceChoice, findDevice } from "../runtime/device/choose.js";
 import type { CudaCard } from "../runtime/device/cuda-driver.js";
 import type { GpuAdapter } from "../runtime/device/vulkan.js";
 import { usableMemory } from "./machine.js";
 import type { EngineSettings } from "./options/engine-options.js";
 import { formatBytes } from "./options/units.js";
+import { UsageError } from "./usage.js";
 
 /** Throws `device_unavailable`. */
 export function chooseFor({ device, allowSoftwareGpu }: Pick<EngineSettings, "device" | "allowSoftwareGpu">) {
   return findDevice({ device, allowSoftwareGpu });
+}
+
+/** Of a task model. Throws a UsageError for a card that cannot run an encoder-decoder, and what `chooseFor` throws. */
+export async function chooseForTask(
+  model: Parameters<typeof isEncoderDecoder>[0],
+  settings: Pick<EngineSettings, "device" | "allowSoftwareGpu">,
+): Promise<DeviceChoice> {
+  if (!isEncoderDecoder(model) || settings.device === "cpu") return await chooseFor(settings);
+  if (settings.device === "auto") return { kind: "cpu", why: "encoder-decoders run there" };
+  throw new UsageError([`--device ${settings.device} does not run encoder-decoders; use cpu or auto.`]);
 }
 
 /**

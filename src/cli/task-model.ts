@@ -9,6 +9,7 @@ import { isTaskModel } from "../model/task/folder.js";
 import { type GenerationRules, readGenerationRules } from "../model/task/generation-rules.js";
 import { type OpenedFile, openTaskModel, type TaskModel } from "../model/task/open.js";
 import type { FoldedNorm, TaskModule } from "../model/task/target-modules.js";
+import { chooseForTask, type DeviceFacts, describeDevice, formatDevice } from "./device.js";
 import { locate } from "./hub/model-folder.js";
 import { ownAdapterNames } from "./serve/own-adapters.js";
 import { formatFields, formatTable } from "./table.js";
@@ -41,14 +42,19 @@ export async function inspectTaskModel(path: string, json: boolean, terminal: Te
   const inputs = await describeInputs(model.folder);
   const generation = isEncoderDecoder(model) ? await generationOf(model) : null;
   const ownAdapters = await ownAdapterNames(path);
+  const device = describeDevice(await chooseForTask(model, { device: "auto", allowSoftwareGpu: false }));
   if (json)
     return printJson(terminal.stdout, {
       ...jsonOf(model),
       ...inputs,
       ...(generation && generationJson(generation)),
+      device,
       ownAdapters,
     });
-  printLine(terminal.stdout, formatFields([...fieldsOf(model, inputs, generation), ...ownAdapterFields(ownAdapters)]));
+  printLine(
+    terminal.stdout,
+    formatFields([...fieldsOf(model, inputs, generation), ...ownAdapterFields(ownAdapters), deviceField(device)]),
+  );
   if (model.modules.length === 0) return;
   const header = ["target module", "kind", "shape", "named by", "folded norm"];
   const rows = model.modules.map((module) => [
@@ -60,6 +66,11 @@ export async function inspectTaskModel(path: string, json: boolean, terminal: Te
   ]);
   printLine(terminal.stdout, `\n${formatTable(header, rows)}`);
 }
+
+const deviceField = (device: DeviceFacts): readonly [string, string] => [
+  "device",
+  `${formatDevice(device)}; ${device.why}${device.kind === "cpu" ? "" : ", if the model passes its trial there"}`,
+];
 
 function fieldsOf(model: TaskModel, inputs: TaskInputs, generation: Generation | null): (readonly [string, string])[] {
   const { folder, task, architecture, opened, otherFiles, weights, modules } = model;

@@ -20,7 +20,7 @@ import type { DeviceChoice } from "../runtime/device/choose.js";
 import type { Device } from "../runtime/device/device.js";
 import { openDevice } from "../runtime/device/open.js";
 import { loadRowTokenizer } from "../text/tokenizer/row-tokenizer.js";
-import { chooseFor, type DeviceFacts, describeDevice, onCardOrCpu } from "./device.js";
+import { chooseForTask, type DeviceFacts, describeDevice, onCardOrCpu } from "./device.js";
 import { usableThreads } from "./machine.js";
 import type { EngineSettings } from "./options/engine-options.js";
 import type { AdapterFolder } from "./serve/adapter-folder.js";
@@ -74,17 +74,8 @@ export async function planTaskStack({ settings }: Pick<TaskStackOptions, "settin
     throw new UsageError([`--dtype ${settings.dtype} is for decoders; a task model has the types of its ONNX file.`]);
   }
   const model = await openTaskModel(settings.model ?? "");
-  if (!isEncoderDecoder(model)) {
-    servedGraph(model);
-    return { model, device: await chooseFor(settings) };
-  }
-  if (settings.device !== "auto" && settings.device !== "cpu") {
-    throw new UsageError([`--device ${settings.device} does not run encoder-decoders; use cpu or auto.`]);
-  }
-  return {
-    model,
-    device: { kind: "cpu", why: settings.device === "cpu" ? "as requested" : "encoder-decoders run there" },
-  };
+  if (!isEncoderDecoder(model)) servedGraph(model);
+  return { model, device: await chooseForTask(model, settings) };
 }
 
 /**
@@ -103,6 +94,7 @@ async function openPlanned(options: TaskStackOptions, { model, device: choice }:
   const names = await readdir(model.folder);
   const imageSize = await readImageSize(model.folder, names);
   const signal = AbortSignal.timeout(options.trialTimeoutMs);
+  let isOnCard = false;
   const closers: (() => Promise<void>)[] = [];
   const close = async (): Promise<void> => {
     for (const closer of closers.splice(0).reverse()) await closer();
@@ -122,6 +114,7 @@ async function openPlanned(options: TaskStackOptions, { model, device: choice }:
     closers.push(async () => adapters?.[Symbol.asyncDispose]());
     const device = await openDevice(choice, { maxTurnMs: settings.deviceTimeout });
     closers.push(async () => device[Symbol.dispose]());
+    isOnCard = device.kind !== "cpu";
     const started = await startTaskEngine(
       {
         ...settings,
@@ -151,15 +144,22 @@ async function openPlanned(options: TaskStackOptions, { model, device: choice }:
     return { name, model, adapters, device, deviceFacts, threads, started, gateway, [Symbol.asyncDispose]: close };
   } catch (error) {
     await close();
-    throw isStopped(error) ? tooSlow(name, options.trialTimeoutMs, error) : error;
+    if (!isStopped(error)) throw error;
+    throw tooSlow(name, options.trialTimeoutMs, error, isOnCard ? "device_unavailable" : "model_unsupported");
   }
 }
 
 export const isStopped = (cause: unknown): boolean => cause instanceof LorikeetError && cause.code === "cancelled";
 
-export function tooSlow(name: string, allowed: number, cause: unknown): LorikeetError {
+/** `code`: `device_unavailable` where another device may be faster. */
+export function tooSlow(
+  name: string,
+  allowed: number,
+  cause: unknown,
+  code: "device_unavailable" | "model_unsupported" = "model_unsupported",
+): LorikeetError {
   const message = `The trial runs of the model ${name} took more than ${allowed / 1000} s (--model-trial-timeout).`;
-  return new LorikeetError("model_unsupported", message, { allowed, cause });
+  return new LorikeetError(code, message, { allowed, cause });
 }
 
 async function openAdapters(

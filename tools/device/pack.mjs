@@ -38,8 +38,8 @@ function packages() {
 
 /** ONNX Runtime's libraries for other platforms are the largest part of all. */
 const isOtherPlatform = (path) => /onnxruntime-node\/bin\/napi-v\d+\/\w+\/\w+/.test(path) && !path.includes(`/${here}`);
-/** Training's fixtures are not the oracle's. */
-const isTraining = (path) => /\/(train|expected-train)[^/]*$/.test(path);
+/** Training's fixtures are not the oracle's, and encoder-decoders do not run on a card. */
+const isUnused = (path) => /\/((train|expected-train)[^/]*|marian)$/.test(path);
 
 function findLoader() {
   const listed = execFileSync("ldconfig", ["-p"], { encoding: "utf8", env: { PATH: "/usr/sbin:/sbin:/usr/bin:/bin" } });
@@ -57,7 +57,7 @@ try {
   const fixtures = ["oracle", "tasks", "adapter-format/adalora", "adapter-format/lm-head"].map(
     (name) => `test/fixtures/${name}`,
   );
-  for (const folder of fixtures) copy(folder, isTraining);
+  for (const folder of fixtures) copy(folder, isUnused);
   mkdirSync(join(root, "bin"));
   cpSync(process.execPath, join(root, "bin", "node"), { dereference: true });
   const loader = findLoader();

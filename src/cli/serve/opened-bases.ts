@@ -9,6 +9,7 @@ import { Bases, baseOf, holdersOf } from "../../gateway/bases.js";
 import { isEncoderDecoder } from "../../model/task/encoder-decoder.js";
 import { isTaskModel } from "../../model/task/folder.js";
 import { taskWeightBytes } from "../../model/task/weight-bytes.js";
+import type { DeviceChoice } from "../../runtime/device/choose.js";
 import type { Metrics } from "../../server/metrics/metrics.js";
 import { usableMemory } from "../machine.js";
 import { requireFolder } from "../options/paths.js";
@@ -86,10 +87,11 @@ export async function planBases(parts: OpeningParts): Promise<() => Promise<Open
   }
   if (settings.adapters !== null) await requireFolder("--adapters", settings.adapters);
   const areTasks = await Promise.all(parts.bases.map(({ model }) => isTaskModel(model)));
-  const surveyed: Surveyed[] = [];
+  const looked: Surveyed[] = [];
   for (const [index, base] of shareCard(parts.bases, areTasks).entries()) {
-    surveyed.push(await naming(base, () => survey(base, areTasks[index] === true, folder, parts)));
+    looked.push(await naming(base, () => survey(base, areTasks[index] === true, folder, parts)));
   }
+  const surveyed = withReasons(looked, parts.bases);
   refuseEqualNames(surveyed);
   checkTraining(
     settings,
@@ -134,6 +136,20 @@ async function survey(
   return isTask
     ? { kind: "task", settings, plan: await planTaskStack({ settings }) }
     : { kind: "decoder", settings, survey: await surveyStack(stackOptionsOf(settings, folder, parts)) };
+}
+
+const deviceOf = (each: Surveyed): DeviceChoice => (each.kind === "task" ? each.plan.device : each.survey.device);
+
+/** Bases that `shareCard` left to the CPU say why: another one has the card, or there is none. `asked`: the same bases before. */
+function withReasons(surveyed: readonly Surveyed[], asked: readonly BaseSettings[]): Surveyed[] {
+  const holder = surveyed.find(({ settings }) => settings.device !== "cpu");
+  const found = holder && deviceOf(holder);
+  const device = { kind: "cpu", why: found?.kind === "cpu" ? found.why : "a card runs one base" } as const;
+  return surveyed.map((each, index): Surveyed => {
+    if (each.settings.device === asked[index]?.device) return each;
+    if (each.kind === "task") return { ...each, plan: { ...each.plan, device } };
+    return { ...each, survey: { ...each.survey, device } };
+  });
 }
 
 function stackOptionsOf(

@@ -61,6 +61,10 @@ async function faultOf(runner: TaskRunner, options: CardCheckOptions): Promise<s
   if (trial === null) return "it did not run with trial inputs, so its results cannot be compared with the CPU's";
   await using reference = new TaskRunner({ ...options.runner, device: cpu });
   const differences = [await largestDifference(runner, reference, [0], null, trial, options)];
+  const { longer } = trial;
+  if (longer && (await runs(reference, longer, options))) {
+    differences.push(await largestDifference(runner, reference, [0], null, longer, options));
+  }
   const chosen = trialModules(modules);
   if (chosen.length > 0) {
     const bank = new TaskBank({ modules, maxPlaces: 2, maxBytes: Number.POSITIVE_INFINITY });
@@ -74,6 +78,17 @@ async function faultOf(runner: TaskRunner, options: CardCheckOptions): Promise<s
   }
   const missing = missingKernels((await Promise.all(files.map(readRanNodes))).flat());
   return missing.length > 0 ? `the card has no kernel for ${missing.join(", ")}` : null;
+}
+
+/** Whether the model takes these inputs. */
+async function runs(reference: TaskRunner, trial: Trial, { signal }: CardCheckOptions): Promise<boolean> {
+  try {
+    await reference.run([trialRow(trial, 0, 0)], null, signal);
+    return true;
+  } catch (error) {
+    if (error instanceof LorikeetError && error.code === "runtime_failed") return false;
+    throw error;
+  }
 }
 
 /** Runs a single row of each of these places, and a full batch of them if there are batches. */

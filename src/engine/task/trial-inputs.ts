@@ -7,7 +7,12 @@ import { Tensor } from "../../runtime/tensor.js";
 /** Inputs for rows, of which each seed gives another. */
 export interface Trial {
   of(seeds: readonly number[]): Map<string, Tensor>;
+  /** With texts of another length, which may be more than the model takes. Default: there is no other. */
+  readonly longer?: Trial | null;
 }
+
+/** A multiple of what cards compute at once, as the usual length is not. */
+const longerTokens = 40;
 
 /** Stands for the sizes that a file only names. */
 export interface TrialSizes {
@@ -26,6 +31,7 @@ export class TrialInputs implements Trial {
   readonly #channels = new Map<string, number>();
   readonly #named = new Map<string, number>();
   readonly #sizes: TrialSizes;
+  readonly longer: Trial | null;
 
   constructor(graph: Graph, sizes: TrialSizes) {
     this.#inputs = graph.inputs;
@@ -41,6 +47,14 @@ export class TrialInputs implements Trial {
         if (typeof name === "string" && axis > 0) this.#named.set(name, this.#imageSize(value, axis));
       }
     }
+    const isText = ({ type, shape }: Value): boolean =>
+      isInteger(type) &&
+      shape.length < 3 &&
+      shape.slice(1).some((size) => typeof size === "string" && !this.#named.has(size));
+    this.longer =
+      sizes.ids < longerTokens && graph.inputs.some(isText)
+        ? new TrialInputs(graph, { ...sizes, ids: longerTokens })
+        : null;
   }
 
   /** `seeds`: one for each row. */
