@@ -16,6 +16,14 @@ export interface Example {
   readonly text: string | null;
   /** A `data:` URL. */
   readonly picture: string | null;
+  readonly sampling: ExampleSampling;
+}
+
+/** How the answer to an example should be sampled; null: as whoever asks likes. */
+export interface ExampleSampling {
+  readonly temperature: number | null;
+  readonly topP: number | null;
+  readonly maxTokens: number | null;
 }
 
 export interface AdapterCard {
@@ -36,6 +44,7 @@ const maxBytes = 2 ** 18;
 const maxFrontMatter = 2 ** 14;
 const maxExamples = 16;
 const maxExampleCharacters = 4096;
+const maxExampleTokens = 100_000;
 /** Of all pictures of a card. */
 const maxPictureBytes = 2 ** 19;
 const maxListed = 256;
@@ -93,15 +102,17 @@ function splitFrontMatter(readme: string | null): { readonly matter: string; rea
 async function examplesOf(folder: string, matter: string): Promise<Example[]> {
   const examples: Example[] = [];
   let room = maxPictureBytes;
-  for (const { example_title: name, text, src } of widgetOf(matter)) {
+  for (const { example_title: name, text, src, parameters } of widgetOf(matter)) {
     const title = typeof name === "string" ? name.slice(0, 100) : null;
+    const sampling = samplingOf(parameters);
     if (typeof src === "string" && isExamplePicture(src)) {
       const bytes = await readBytes(folder, src, room);
       if (bytes === null) continue;
       room -= bytes.length;
-      examples.push({ title, text: null, picture: `data:${mediaTypeOf(src)};base64,${bytes.toString("base64")}` });
+      const url = `data:${mediaTypeOf(src)};base64,${bytes.toString("base64")}`;
+      examples.push({ title, text: null, picture: url, sampling });
     } else if (typeof text === "string" && text !== "" && text.length <= maxExampleCharacters) {
-      examples.push({ title, text, picture: null });
+      examples.push({ title, text, picture: null, sampling });
     }
   }
   return examples;
@@ -116,6 +127,18 @@ function widgetOf(matter: string): Json[] {
   } catch {
     return [];
   }
+}
+
+/** By the names of Hugging Face's pipelines. What no request could ask for is left out. */
+function samplingOf(value: unknown): ExampleSampling {
+  const { temperature, top_p: topP, max_new_tokens: maxTokens } = isObject(value) ? value : {};
+  const within = (number: unknown, least: number, most: number): number | null =>
+    typeof number === "number" && number >= least && number <= most ? number : null;
+  return {
+    temperature: within(temperature, 0, 2),
+    topP: within(topP, 0, 1),
+    maxTokens: Number.isInteger(maxTokens) ? within(maxTokens, 1, maxExampleTokens) : null,
+  };
 }
 
 function mediaTypeOf(name: string): string {

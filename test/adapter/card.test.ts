@@ -7,6 +7,8 @@ import { test } from "node:test";
 import { readCard } from "../../src/adapter/card.js";
 import { summaryOf } from "../../web/parts/summary.js";
 
+const unsaid = { temperature: null, topP: null, maxTokens: null };
+
 async function cardOf(files: Readonly<Record<string, string>>) {
   const folder = await mkdtemp(join(tmpdir(), "lorikeet-card-"));
   try {
@@ -78,7 +80,22 @@ test("front matter that is no YAML, or hostile, gives no examples and keeps the 
   }
   const long = "x".repeat(5_000);
   const { examples } = await cardOf({ "README.md": `---\nwidget:\n- text: ${long}\n- text: ok\n---\n` });
-  assert.deepEqual(examples, [{ title: null, text: "ok", picture: null }]);
+  assert.deepEqual(examples, [{ title: null, text: "ok", picture: null, sampling: unsaid }]);
+});
+
+test("an example may say how it is sampled; what no request could ask for is left out", async () => {
+  const parameters = [
+    "{ temperature: 0, top_p: 0.5, max_new_tokens: 40 }",
+    "{ temperature: -1, top_p: 2, max_new_tokens: 1.5 }",
+    "{ temperature: .nan, top_p: hot, max_new_tokens: .inf }",
+    "7",
+  ];
+  const widget = parameters.map((each) => `- text: x\n  parameters: ${each}\n`).join("");
+  const { examples } = await cardOf({ "README.md": `---\nwidget:\n${widget}---\n` });
+  assert.deepEqual(
+    examples.map(({ sampling }) => sampling),
+    [{ temperature: 0, topP: 0.5, maxTokens: 40 }, unsaid, unsaid, unsaid],
+  );
 });
 
 test("broken, huge and linked files are left out", async () => {

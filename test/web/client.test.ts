@@ -53,7 +53,12 @@ const tarOf = (weights: string) =>
   packTar([
     { name: "adapter_config.json", content: new Blob(['{"target_modules":["q_proj"]}']) },
     { name: "adapter_model.safetensors", content: new Blob([weights]) },
-    { name: "README.md", content: new Blob(["---\nwidget:\n- text: Once\n  example_title: A start\n---\n# Plays\n"]) },
+    {
+      name: "README.md",
+      content: new Blob([
+        "---\nwidget:\n- text: Once\n  example_title: A start\n  parameters: { temperature: 0 }\n---\n# Plays\n",
+      ]),
+    },
   ]);
 
 const script: RigOptions["script"] = { answer: () => bytes("abc") };
@@ -80,7 +85,8 @@ test("the client lists, uploads, shows, pins and removes adapters", async () => 
   );
   const card = await client.card("org/plays");
   assert.deepEqual([card.readme, card.target_modules], ["# Plays\n", ["q_proj"]]);
-  assert.deepEqual(card.examples, [{ title: "A start", text: "Once", picture: null }]);
+  const parameters = { temperature: 0, top_p: null, max_tokens: null };
+  assert.deepEqual(card.examples, [{ title: "A start", text: "Once", picture: null, parameters }]);
   assert.equal((await client.pin("org/plays", true)).pinned, true);
   assert.equal((await client.adapters()).length, 1);
   assert.ok((await client.download("org/plays")).size > 0);

@@ -44,11 +44,15 @@ const adapterOf = (index) => ({
 
 const adapters = Array.from({ length: adapterCount }, (_, index) => adapterOf(index));
 
+const parameters = { temperature: null, top_p: null, max_tokens: null };
 const card = {
   readme: `# ${hostile}\n\n[x](javascript:window.hacked=1) ![${hostile}](x) **${hostile}** \`${hostile}\`\n\n| ${hostile} |\n| --- |\n| [y](data:text/html,x) |\n\n- ${hostile}\n\n> ${hostile}\n\n\`\`\`html\n${hostile}\n\`\`\`\n`,
   examples: [
-    { title: hostile, text: hostile, picture: null },
-    { title: hostile, text: null, picture: `data:image/svg+xml;base64,${btoa("<svg onload='window.hacked = 1'/>")}` },
+    { title: hostile, text: hostile, picture: null, parameters },
+    {
+      ...{ title: hostile, text: null, parameters },
+      picture: `data:image/svg+xml;base64,${btoa("<svg onload='window.hacked = 1'/>")}`,
+    },
   ],
   labels: [hostile],
   target_modules: [hostile],

@@ -1,7 +1,7 @@
 /** Where an adapter can be tried, on an example of its author or on what was compared last. */
 import { formsOf, generation } from "../client/tasks.js";
 import type { AdapterInfo, Example } from "../client/types.js";
-import { settings, toParameters } from "../compare/settings.js";
+import { type Settings, samplingOf, settings, toParameters } from "../compare/settings.js";
 import { modelTarget } from "../compare/target.js";
 import { hrefOf } from "../route.js";
 import { server } from "../session.js";
@@ -27,8 +27,9 @@ export function tryLinkOf(
   if (!served) return null;
   const [task] = formsOf([], [tasks]);
   if (tasks.includes(generation)) {
-    const prompt = example ? example.text : settings.value.prompt;
-    return prompt === null ? null : { isComparison: true, href: compareHref(name, served.name, prompt) };
+    if (example?.text === null) return null;
+    const asked = example ? { prompt: example.text, ...samplingOf(example.parameters) } : {};
+    return { isComparison: true, href: compareHref(name, served.name, asked) };
   }
   if (task === undefined) return null;
   const parameters = new URLSearchParams({ base: served.name, task, model: name });
@@ -37,8 +38,8 @@ export function tryLinkOf(
   return { isComparison: false, href: hrefOf("tasks", parameters) };
 }
 
-/** The address of a comparison of an adapter with its base. */
-export function compareHref(name: string, base: string, prompt = settings.value.prompt): string {
+/** The address of a comparison of an adapter with its base. `asked`: what is not asked as before. */
+export function compareHref(name: string, base: string, asked: Partial<Settings> = {}): string {
   const targets = [base, name].map(modelTarget);
-  return hrefOf("compare", toParameters({ ...settings.value, isChat: false, prompt, targets }));
+  return hrefOf("compare", toParameters({ ...settings.value, isChat: false, ...asked, targets }));
 }

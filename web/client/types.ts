@@ -62,6 +62,14 @@ export interface Example {
   readonly title: string | null;
   readonly text: string | null;
   readonly picture: string | null;
+  readonly parameters: ExampleParameters;
+}
+
+/** How the answer to an example should be sampled; null: as the reader likes. */
+export interface ExampleParameters {
+  readonly temperature: number | null;
+  readonly top_p: number | null;
+  readonly max_tokens: number | null;
 }
 
 /** What an adapter's files say about it. Untrusted text. */

@@ -7,8 +7,9 @@ import { connection } from "../session.js";
 import { Answer } from "./answer.js";
 import { Column } from "./column.js";
 import { Composer } from "./composer.js";
-import { baseOf, loadModels, models, type Preset, presets } from "./models.js";
-import { askOf, change, fromParameters, mostColumns, settings } from "./settings.js";
+import { adaptersOf, baseOf, loadModels, models, presets } from "./models.js";
+import { openingOf, type Preset, writesFreely } from "./opening.js";
+import { askOf, change, fromParameters, mostColumns, samplingOf, settings } from "./settings.js";
 import { formatTarget, modelTarget, type Target } from "./target.js";
 
 /** Kept while the reader looks at another view. */
@@ -91,14 +92,13 @@ async function begin(): Promise<void> {
     change({});
     return;
   }
-  const { base, adapters, parents } = models.value;
-  const ofBase = (name: string): boolean => parents.get(name) === base;
-  const example = presets.value.find(({ adapter }) => ofBase(adapter));
-  const known = [...presets.value.map(({ adapter }) => adapter), ...adapters];
-  const others = [...new Set(known.filter(ofBase))].slice(0, 2);
+  const { base } = models.value;
+  const { example, adapters } = openingOf(adaptersOf(base), presets.value);
+  const { prompt } = settings.value;
   change({
-    prompt: settings.value.prompt || (example?.text ?? fallbackPrompt),
-    targets: [base, ...others].map(modelTarget),
+    ...(prompt === "" && example ? { prompt: example.text, ...samplingOf(example.parameters) } : {}),
+    ...(prompt === "" && !example ? { prompt: fallbackPrompt } : {}),
+    targets: [base, ...adapters].map(modelTarget),
   });
 }
 
@@ -113,14 +113,16 @@ function stop(): void {
   for (const answer of answers) answer.stop();
 }
 
-/** An example of an adapter shows that adapter beside its base, and beside another of that base that was there. */
-function runPreset({ adapter, text }: Preset): void {
+/** An example of an adapter shows that adapter beside its base, in as many columns as there were; of the others, those that write freely stay. */
+function runPreset({ adapter, text, parameters }: Preset): void {
   const { targets } = settings.value;
   const isShown = targets.some((target) => formatTarget(target) === adapter);
   const base = models.value?.parents.get(adapter) ?? models.value?.base ?? "";
   const others = targets.filter((target) => formatTarget(target) !== base && baseOf(target) === base);
-  const pair = [base, adapter].map(modelTarget);
-  change({ isChat: false, prompt: text, targets: isShown ? targets : [...pair, ...others.slice(0, 1)] });
+  const isFree = (target: Target): boolean => writesFreely(formatTarget(target), presets.value);
+  others.sort((a, b) => Number(isFree(b)) - Number(isFree(a)));
+  const shown = [...[base, adapter].map(modelTarget), ...others].slice(0, Math.max(2, targets.length));
+  change({ isChat: false, prompt: text, ...samplingOf(parameters), targets: isShown ? targets : shown });
   run();
 }
 

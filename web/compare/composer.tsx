@@ -2,7 +2,8 @@
 import { CopyButton } from "../parts/copy-button.js";
 import { Icon } from "../parts/icon.js";
 import { NumberField } from "../parts/number-field.js";
-import { models, type Preset, presets } from "./models.js";
+import { models, presets } from "./models.js";
+import type { Preset } from "./opening.js";
 import { change, hrefWith, settings } from "./settings.js";
 
 export interface ComposerProps {

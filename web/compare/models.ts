@@ -4,6 +4,7 @@ import { generation } from "../client/tasks.js";
 import type { AdapterCard, ModelInfo } from "../client/types.js";
 import { summaryOf } from "../parts/summary.js";
 import { client, noteFailure, server } from "../session.js";
+import { type Preset, typedFirst } from "./opening.js";
 import type { Target } from "./target.js";
 
 export interface Models {
@@ -25,12 +26,6 @@ export interface AdapterOfTask {
   readonly tasks: readonly string[];
 }
 
-export interface Preset {
-  readonly adapter: string;
-  readonly title: string | null;
-  readonly text: string;
-}
-
 /** Cards are read of this many adapters; with thousands, examples of all would help nobody. */
 const mostCards = 12;
 
@@ -43,9 +38,10 @@ export async function loadModels(): Promise<void> {
   try {
     models.value = modelsOf(await client.models());
     const cards = await cardsOf(models.value.adapters.slice(0, mostCards));
-    presets.value = cards.flatMap(({ name: adapter, examples }) =>
-      examples.flatMap(({ title, text }) => (text === null ? [] : [{ adapter, title, text }])),
+    const examples = cards.flatMap(({ name: adapter, examples }) =>
+      examples.flatMap(({ text, ...example }) => (text === null ? [] : [{ ...example, text, adapter }])),
     );
+    presets.value = typedFirst(examples);
     summaries.value = new Map(cards.map(({ name, readme }) => [name, summaryOf(readme) ?? ""] as const));
   } catch (error) {
     noteFailure(error);

@@ -1,6 +1,6 @@
 /** What is compared: the prompt, how it is sampled, and the columns. It lives in the address, so that a comparison can be shared. */
 import { signal } from "@preact/signals";
-import type { Ask } from "../client/types.js";
+import type { Ask, ExampleParameters } from "../client/types.js";
 import { hrefOf, replaceParameters } from "../route.js";
 import { bodyOf, formatTarget, parseTarget, type Target } from "./target.js";
 
@@ -33,6 +33,15 @@ export const defaults: Settings = {
 };
 
 export const settings = signal<Settings>(defaults);
+
+/** The sampling that an example asks for, and the usual one where it says nothing. */
+export function samplingOf({ temperature, top_p: topP, max_tokens: maxTokens }: ExampleParameters): Partial<Settings> {
+  return {
+    temperature: temperature ?? defaults.temperature,
+    topP: topP ?? defaults.topP,
+    ...(maxTokens === null ? {} : { maxTokens }),
+  };
+}
 
 /** Changes some settings, and the address with them. */
 export function change(changes: Partial<Settings>): void {

@@ -1,6 +1,6 @@
 /** Lorikeet's own calls about adapters: how an adapter is shown, and the body that pins one. */
 import * as v from "valibot";
-import type { AdapterCard } from "../../adapter/card.js";
+import type { AdapterCard, Example } from "../../adapter/card.js";
 import { wellFormed } from "../../text/characters.js";
 import type { AdapterInfo, Tier } from "../adapters.js";
 import { type BodyFormat, parse } from "../body/parse.js";
@@ -64,10 +64,19 @@ export function adapterObject(info: AdapterInfo): AdapterObject {
 }
 
 /** What the adapter's author wrote: untrusted text. */
-export interface CardObject extends Pick<AdapterCard, "readme" | "examples" | "labels" | "training" | "chart"> {
+export interface CardObject extends Pick<AdapterCard, "readme" | "labels" | "training" | "chart"> {
   readonly name: string;
   readonly object: "adapter.card";
   readonly target_modules: readonly string[];
+  readonly examples: readonly ExampleObject[];
+}
+
+export interface ExampleObject extends Pick<Example, "title" | "text" | "picture"> {
+  readonly parameters: {
+    readonly temperature: number | null;
+    readonly top_p: number | null;
+    readonly max_tokens: number | null;
+  };
 }
 
 export function cardObject(name: string, { targetModules, examples, labels, ...card }: AdapterCard): CardObject {
@@ -76,10 +85,11 @@ export function cardObject(name: string, { targetModules, examples, labels, ...c
     object: "adapter.card",
     target_modules: targetModules.map(wellFormed),
     labels: labels.map(wellFormed),
-    examples: examples.map(({ title, text, picture }) => ({
+    examples: examples.map(({ title, text, picture, sampling }) => ({
       title: title === null ? null : wellFormed(title),
       text: text === null ? null : wellFormed(text),
       picture,
+      parameters: { temperature: sampling.temperature, top_p: sampling.topP, max_tokens: sampling.maxTokens },
     })),
     ...card,
   };

@@ -1,0 +1,23 @@
+/** What the page's comparison begins with, whatever adapters are served. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { openingOf, type Preset, typedFirst } from "../../web/compare/opening.js";
+
+const preset = (adapter: string, text: string, temperature: number | null = null): Preset => ({
+  ...{ adapter, text, title: null },
+  parameters: { temperature, top_p: null, max_tokens: null },
+});
+
+test("prompts in a chat template's format come last", () => {
+  const texts = ["<|im_start|>user\nHello", "<s>[INST] Hello", "<start_of_turn>user", "Is 3 < 4 | 5 > 4?", "ROMEO:"];
+  const ordered = typedFirst(texts.map((text) => preset("one", text))).map(({ text }) => text);
+  assert.deepEqual(ordered, ["Is 3 < 4 | 5 > 4?", "ROMEO:", ...texts.slice(0, 3)]);
+});
+
+test("the first example is shown with its adapter and one that writes freely", () => {
+  const presets = [preset("calls", "call", 0), preset("dates", "date", 0), preset("plays", "ROMEO:")];
+  const adapters = ["calls", "dates", "none", "plays"];
+  assert.deepEqual(openingOf(adapters, presets), { example: presets[0], adapters: ["calls", "plays"] });
+  assert.deepEqual(openingOf(["dates", "none"], presets), { example: presets[1], adapters: ["dates", "none"] });
+  assert.deepEqual(openingOf(["none"], presets), { example: null, adapters: ["none"] });
+});
