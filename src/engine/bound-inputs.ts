@@ -2,10 +2,15 @@
  * A session's binding between steps: only what changed is bound again. Where binding a tensor of the host copies it, that is all
  * of those. Knows no input by name.
  */
-import type { Bindable } from "../runtime/device/device.js";
+import type { Bindable, DeviceTensor } from "../runtime/device/device.js";
 import type { Binding } from "../runtime/session.js";
 import { Tensor } from "../runtime/tensor.js";
 import type { KvView } from "./kv-cache.js";
+
+/** What takes the inputs of a step: a binding, or a list of them. */
+export interface InputSink {
+  input(name: string, tensor: Tensor | DeviceTensor): void;
+}
 
 export class BoundInputs {
   readonly binding: Binding;
