@@ -115,7 +115,7 @@ export class JobRun {
       case "validation":
         return this.#validated(report.figures);
       case "samples":
-        return this.#note("info", "Sample answers, before and after training", null, report.samples);
+        return this.#sampled(report);
     }
   }
 
@@ -139,6 +139,18 @@ export class JobRun {
     this.#figures.set(step, { ...figures, trainLoss: this.#figures.get(step)?.trainLoss ?? null });
     const message = `Step ${step}/${this.#steps}: full validation loss=${(validLoss ?? 0).toFixed(4)}`;
     await this.#note("info", message, { ...dataOf(figures), total_steps: this.#steps });
+  }
+
+  #sampled({ step, samples }: Extract<TrainingReport, { type: "samples" }>): Promise<void> {
+    const { jobs, now } = this.#parts;
+    const shared = { level: "info" as const, data: null, samples };
+    return step === null
+      ? jobs.note(this.id, { ...shared, message: "Sample answers, before and after training" }, now())
+      : jobs.note(
+          this.id,
+          { ...shared, message: `Step ${step}/${this.#steps}: sample answers`, sampledStep: step },
+          now(),
+        );
   }
 
   async #finish(end: TrainingEnd): Promise<void> {
@@ -271,15 +283,9 @@ export class JobRun {
     return this.#note(level, message, null);
   }
 
-  #note(
-    level: JobEvent["level"],
-    message: string,
-    data: JobEvent["data"],
-    samples: JobEvent["samples"] = undefined,
-  ): Promise<void> {
+  #note(level: JobEvent["level"], message: string, data: JobEvent["data"]): Promise<void> {
     const { jobs, now, publicText } = this.#parts;
-    const shown = samples === undefined ? {} : { samples };
-    return jobs.note(this.id, { level, message: publicText(message), data, ...shown }, now());
+    return jobs.note(this.id, { level, message: publicText(message), data }, now());
   }
 }
 

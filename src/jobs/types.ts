@@ -101,6 +101,8 @@ export interface JobEvent {
   readonly data: Readonly<Record<string, number>> | null;
   /** Of a message that shows what the adapter answers. */
   readonly samples?: readonly SampleAnswer[];
+  /** The step after which it answers so; absent at the end of the training. */
+  readonly sampledStep?: number;
 }
 
 /** Greedy answers to the beginning of a row, by the base alone and with the trained adapter. */
@@ -136,7 +138,8 @@ export type TrainingReport =
   | { readonly type: "started"; readonly step: number }
   | { readonly type: "step"; readonly figures: StepFigures; readonly rate: number }
   | { readonly type: "validation"; readonly figures: StepFigures }
-  | { readonly type: "samples"; readonly samples: readonly SampleAnswer[] };
+  /** `step`: null at the end of the training. */
+  | { readonly type: "samples"; readonly step: number | null; readonly samples: readonly SampleAnswer[] };
 
 export type TrainingEnd =
   | { readonly type: "done"; readonly product: TrainingProduct }

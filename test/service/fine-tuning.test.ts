@@ -95,6 +95,10 @@ test("a job trains beside the server, goes on in the next one, and its adapter a
   const held = events.find(({ message }) => message.startsWith("Held-out loss"));
   const figures = Object(held?.data);
   assert.ok(figures.full_valid_loss < figures.base_valid_loss, JSON.stringify(figures));
+  const sampled = events.flatMap(({ message, data }) => (/^Step \d+\/\d+: sample/.test(message) ? [Object(data)] : []));
+  const sampledAt = sampled.map(({ step }) => step);
+  assert.ok(sampledAt.length > 0 && sampledAt.length <= 4, String(sampledAt));
+  assert.ok(sampled.every(({ samples }) => samples.length > 0 && samples[0].prompt.includes("Say it:")));
   const { samples = [] } = Object(events.find(({ message }) => message.startsWith("Sample answers"))?.data);
   assert.equal(samples[0]?.prompt.includes("Say it:"), true);
   assert.notEqual(samples[0].before, samples[0].after);

@@ -4,6 +4,7 @@ import { test } from "node:test";
 import { errorOf, noAnswer } from "../../web/client/errors.js";
 import { FineTuningClient, type JobEvent } from "../../web/client/fine-tuning.js";
 import { readRows, suffixOf } from "../../web/training/rows.js";
+import { samplesOf } from "../../web/training/sample-answers.js";
 
 const request = {
   model: "base",
@@ -69,4 +70,19 @@ test("of a long file the beginning is shown, in whole rows where there are any",
   const long = "x".repeat(2 ** 20);
   assert.deepEqual(await readRows(new Blob(["1\n", long])), { count: null, first: ["1"], isPreferences: false });
   assert.deepEqual(await readRows(new Blob([long, long])), { count: null, first: [long], isPreferences: false });
+});
+
+test("answers of a job stand in the order of their steps, those of a repeated step once, the end's last", () => {
+  const eventOf = (step: number | null, after: string): JobEvent => ({
+    ...{ id: "e", created_at: 0, level: "info", message: "", type: "message" },
+    data: { ...(step === null ? {} : { step }), samples: [{ prompt: "Say", before: "base", after }] },
+  });
+  const figures: JobEvent = { ...eventOf(1, ""), data: { step: 1, train_loss: 2 } };
+  const events = [eventOf(10, "b"), eventOf(5, "a"), figures, eventOf(10, "c"), eventOf(null, "d")];
+  const answers = [
+    { when: "step 5", text: "a" },
+    { when: "step 10", text: "c" },
+    { when: "trained", text: "d" },
+  ];
+  assert.deepEqual(samplesOf(events), [{ prompt: "Say", before: "base", answers }]);
 });

@@ -1,12 +1,6 @@
-/** What the base and a job's adapter answer to the same prompts. */
-import { fieldOf } from "../client/errors.js";
+/** What the base and a job's adapter answer to the same prompts, as the training goes on. */
 import { nameOf, type Run } from "./curves.js";
-
-interface Sample {
-  readonly prompt: string;
-  readonly before: string;
-  readonly after: string;
-}
+import { samplesOf } from "./sample-answers.js";
 
 export function Samples({ job, events }: Run) {
   const samples = samplesOf(events);
@@ -15,27 +9,17 @@ export function Samples({ job, events }: Run) {
     <section aria-label={`Sample answers of ${nameOf(job)}`}>
       <h3>{nameOf(job)}: sample answers</h3>
       <ul class="samples">
-        {samples.map(({ prompt, before, after }) => (
+        {samples.map(({ prompt, before, answers }) => (
           <li key={prompt}>
             <p class="answer">{prompt}</p>
             <dl>
               <dt>{job.model}</dt>
               <dd>{before}</dd>
-              <dt>trained</dt>
-              <dd>{after}</dd>
+              {answers.map(({ when, text }) => [<dt key={when}>{when}</dt>, <dd key={`${when}:`}>{text}</dd>])}
             </dl>
           </li>
         ))}
       </ul>
     </section>
   );
-}
-
-/** The last ones: a run that went on after a restart may have answered twice. */
-function samplesOf(events: Run["events"]): readonly Sample[] {
-  const found = events.findLast(({ data }) => Array.isArray(data.samples))?.data.samples;
-  const text = (value: unknown, name: string): string => String(fieldOf(value, name) ?? "");
-  return Array.isArray(found)
-    ? found.map((each) => ({ prompt: text(each, "prompt"), before: text(each, "before"), after: text(each, "after") }))
-    : [];
 }

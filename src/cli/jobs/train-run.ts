@@ -12,15 +12,18 @@ import type {
   TrainingRun,
 } from "../../jobs/types.js";
 import { openCheckpoint } from "../../model/checkpoint/open.js";
+import type { TokenBatch } from "../../train/data/batch.js";
+import { peakBytes } from "../../train/estimate.js";
 import { Checkpoints } from "../../train/files/checkpoints.js";
 import { type RunResults, readRecord } from "../../train/files/record.js";
 import { RunFolder } from "../../train/files/run-folder.js";
 import { defaultRate } from "../../train/optimizer/default-rate.js";
-import { type RunEvents, runTraining } from "../../train/run.js";
+import { type RunEvents, type RunOptions, runTraining } from "../../train/run.js";
 import { openServed, type Served } from "../../train/served.js";
 import { compareServed } from "../../train/served-comparison.js";
 import { resolveSettings } from "../options/settings.js";
 import type { Terminal } from "../terminal.js";
+import { memoryForRun } from "../train/checks.js";
 import { openJob, type TrainJob } from "../train/job.js";
 import { type TrainFlags, trainOptions } from "../train/options.js";
 import { storedOptions } from "../train/resume.js";
@@ -35,6 +38,10 @@ const maxRowsAtOnce = 8;
 /** Checkpoints that stay, besides the best one. */
 const keptCheckpoints = 3;
 const shownFaults = 8;
+/** Times that a run answers samples before its end, at most. */
+const mostSamplings = 4;
+/** The weights of an engine, and what it packs of them. */
+const servedCopies = 2;
 
 /** Never rejects. */
 export async function train(
@@ -76,29 +83,65 @@ async function trainIn(
   const [trainRows, validRows] = [data.train.length, data.valid.length];
   report({ type: "opened", steps: session.totalSteps, trainRows, validRows, warnings: data.warnings });
   await folder.start(mode, storedOptions(job.flags));
+  const serve = (result: string): Promise<Served> =>
+    openServed({
+      checkpoint: job.checkpoint,
+      dtype: settings.dtype,
+      threads: job.threads,
+      maxContext: settings.maxLength,
+      maxBatch: 4,
+      adapter: result,
+      ...(base.cacheDir === null ? {} : { cacheDirectory: base.cacheDir }),
+    });
+  const show = async (step: number | null, served: Served): Promise<void> =>
+    report({ type: "samples", step, samples: await samplesOf(job, served, signal) });
   const { results } = await runTraining({
     folder,
     session,
     settings,
     record: job.record,
+    ...samplingOf(job, serve, show, signal),
     comparison: compareServed({
       ...{ session, settings, rows: job.check },
-      serve: (result) =>
-        openServed({
-          checkpoint: job.checkpoint,
-          dtype: settings.dtype,
-          threads: job.threads,
-          maxContext: settings.maxLength,
-          maxBatch: 4,
-          adapter: result,
-          ...(base.cacheDir === null ? {} : { cacheDirectory: base.cacheDir }),
-        }),
-      onServed: async (served) => report({ type: "samples", samples: await samplesOf(job, served, signal) }),
+      serve,
+      onServed: (served) => show(null, served),
     }),
     signal,
     events: eventsFor(report),
   });
   return results;
+}
+
+/**
+ * Sample answers along the way, with every validation or every few of them. They serve the weights beside the session that trains them, so
+ * they are left out where memory has no room for both.
+ */
+function samplingOf(
+  { session }: TrainJob,
+  serve: (draft: string) => Promise<Served>,
+  show: (step: number, served: Served) => Promise<void>,
+  signal: AbortSignal,
+): Pick<RunOptions<TokenBatch>, "sampling"> {
+  if (peakBytes() + servedCopies * session.base.bytes > memoryForRun()) return {};
+  const validations = Math.ceil(session.totalSteps / session.validateEvery);
+  const every = session.validateEvery * Math.ceil(validations / mostSamplings);
+  let isOff = false;
+  return {
+    sampling: {
+      every,
+      async take(draft, step) {
+        if (isOff) return;
+        try {
+          await using served = await serve(draft);
+          await show(step, served);
+        } catch (error) {
+          if (signal.aborted) throw error;
+          isOff = true; // the run is worth more than what can be seen of it
+          process.stderr.write(`lorikeet: a fine-tuning job answers no samples before its end: ${error}\n`);
+        }
+      },
+    },
+  };
 }
 
 /** What the base and the adapter answer to the same prompts. */

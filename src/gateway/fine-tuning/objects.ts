@@ -56,7 +56,8 @@ export function jobObject(job: JobRecord, baseName: string) {
   };
 }
 
-export function eventObject({ id, createdAt, level, message, data, samples }: JobEvent) {
+export function eventObject({ id, createdAt, level, message, data, samples, sampledStep }: JobEvent) {
+  const shown = samples === undefined ? {} : { ...(sampledStep !== undefined && { step: sampledStep }), samples };
   return {
     id,
     object: "fine_tuning.job.event" as const,
@@ -64,7 +65,7 @@ export function eventObject({ id, createdAt, level, message, data, samples }: Jo
     level,
     message,
     type: data === null ? ("message" as const) : ("metrics" as const),
-    data: data ?? (samples === undefined ? {} : { samples }),
+    data: data ?? shown,
   };
 }
 
