@@ -19,7 +19,7 @@ import { AdapterDigest } from "./digest.js";
 import { Faults, quote } from "./faults.js";
 import { type Feature, FeatureLog } from "./features.js";
 import { configFile, surveyFolder } from "./files.js";
-import { readLabels } from "./labels.js";
+import { readLabels, unnamedLabels } from "./labels.js";
 import { hostDtype } from "./layout.js";
 import type { AdapterPlan, ModulePlan, SavedPlan } from "./module-plan.js";
 import { planModules } from "./modules.js";
@@ -106,6 +106,7 @@ export async function examine(
     features.report(faults, takes);
     const outputs = headOutputs(plan, targetModules);
     const labels = isTaskBase(base) || outputs !== null ? await readLabels(folder, outputs, faults) : null;
+    if (outputs !== null && labels === null && outputs !== ownOutputs(base)) warnings.push(...unnamedLabels(outputs));
     if (faults.count > 0) {
       await readContent(file, plan, { faults, digest: null, visit: null });
       faults.throwIfAny(label, bases);
@@ -135,6 +136,12 @@ const indexOf = (base: AdapterBase | null): ModuleIndex =>
 function headOutputs({ saved }: AdapterPlan, targetModules: ModuleIndex): number | null {
   const heads = saved.filter(({ path, weight }) => weight && targetModules.isOutput(path));
   return heads.length === 1 ? (heads[0]?.outFeatures ?? null) : null;
+}
+
+/** The outputs of the base's own head, whose labels an adapter without names keeps; null if the base has none. */
+function ownOutputs(base: AdapterBase | null): number | null {
+  if (isTaskBase(base)) return base.targets.find(({ isOutput }) => isOutput)?.outFeatures ?? null;
+  return base?.find(({ role }) => role === "score")?.outFeatures || null;
 }
 
 async function openWeights(

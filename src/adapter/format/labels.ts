@@ -30,6 +30,15 @@ export async function readLabels(folder: string, outputs: number | null, faults:
   return named && (outputs === null || named.length === outputs) ? named : null;
 }
 
+/** The warning about a head that comes without names; none for a single output, which is a score. */
+export function unnamedLabels(outputs: number): string[] {
+  if (outputs < 2) return [];
+  const shown = outputs === 2 ? "LABEL_0 and LABEL_1" : `LABEL_0 to LABEL_${outputs - 1}`;
+  return [
+    `The adapter has a head of ${outputs} labels without their names, so answers say ${shown}; upload its folder with labels.json, which training writes there.`,
+  ];
+}
+
 /** The labels of a config.json; null if it names none. */
 export async function readConfigLabels(folder: string): Promise<string[] | null> {
   const config = await readJson(join(folder, modelConfigFile));

@@ -34,6 +34,12 @@ describe("a classification head", () => {
     assert.equal(loaded.digest, summary.weightsDigest);
     const unnamed = await checkAdapter(await edited({ source }), modules);
     assert.notEqual(unnamed.summary.weightsDigest, summary.weightsDigest, "names are part of it");
+    assert.match(
+      unnamed.summary.warnings.join(),
+      /answers say LABEL_0 to LABEL_2; upload its folder with labels\.json/,
+    );
+    const scored = await checkAdapter(await edited({ source, tensors: reshaped([1, 64]) }), modules);
+    assert.deepEqual(scored.summary.warnings, [], "a single output is a score");
     const other = await edited({
       source,
       tensors: reshaped([3, 64]),

@@ -36,11 +36,13 @@ function arraysOf({ a, b, magnitude, addedBias, bias, whole }: HostTaskModule): 
 }
 
 for (const model of taskModels) {
-  test(`every adapter of ${model} is accepted, without warnings, and read into one block of memory`, async () => {
+  test(`every adapter of ${model} is accepted, warns only of labels without names, and is read into one block of memory`, async () => {
     for (const name of readdirSync(join(taskRoot, model, "adapters"))) {
       const folder = adapterOf(model, name);
       const { summary } = await describeAdapter(folder, { targets: targetsOf(model) });
-      assert.deepEqual(summary.warnings, [], name);
+      const unnamed = /^four-labels/.test(name) ? [/head of 4 labels without their names/] : [];
+      assert.equal(summary.warnings.length, unnamed.length, name);
+      for (const [i, warning] of unnamed.entries()) assert.match(summary.warnings[i] ?? "", warning);
       const adapter = await loadTaskAdapter(folder, targetsOf(model), { expectedDigest: summary.weightsDigest });
       const arrays = [...adapter.modules.values()].flatMap(arraysOf);
       assert.deepEqual(new Set(arrays.map(({ buffer }) => buffer.byteLength)), new Set([summary.bytes]), name);
