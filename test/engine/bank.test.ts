@@ -5,7 +5,7 @@ import fc from "fast-check";
 import type { HostAdapter, HostModule } from "../../src/adapter/types.js";
 import { AdapterBank, type BankHold } from "../../src/engine/adapters/bank.js";
 import { BankClass, placeBytes } from "../../src/engine/adapters/bank-class.js";
-import { gainBytes } from "../../src/engine/adapters/gain-stack.js";
+import { type GainStack, gainBytes } from "../../src/engine/adapters/gain-stack.js";
 import { sliceElements } from "../../src/engine/adapters/slices.js";
 import type { ModuleGroup } from "../../src/model/serving/adapters.js";
 import { tileColumns, tilesOf } from "../../src/model/serving/rank-tiles.js";
@@ -13,7 +13,9 @@ import { bfloat16ToFloat32, float16ToFloat32, float32ToBfloat16, float32ToFloat1
 import { groups } from "../support/engine-rig.js";
 import { hostData } from "../support/host-data.js";
 
-const modules = groups.flatMap(({ parts }) => parts);
+const tiedHead = { path: "tied", inFeatures: 4, outFeatures: 9 };
+const headGroups: readonly ModuleGroup[] = [{ key: "tied", inFeatures: 4, parts: [tiedHead] }];
+const modules = [...groups, ...headGroups].flatMap(({ parts }) => parts);
 
 /** Numbers that tell where they belong; some modules left out, some of a smaller rank, all dtypes. */
 function adapterOf(id: number, rank: number): HostAdapter {
@@ -41,13 +43,23 @@ const widen = (values: Float32Array | Uint16Array, dtype: HostModule["dtype"]): 
 
 /** Compares a hold's place with the adapter's own tensors: padding is zero, the scale is in B. */
 function assertHolds(bank: AdapterBank, hold: BankHold, adapter: HostAdapter): void {
-  const memory = bank.memory(hold.rankClass);
+  assertStacks(bank.memory(hold.rankClass), bank.gains, groups, hold, adapter);
+  if (hold.adaptsTiedHead) assertStacks(bank.head(hold.rankClass), bank.headGains, headGroups, hold, adapter);
+}
+
+function assertStacks(
+  memory: BankClass,
+  stack: GainStack,
+  groups: readonly ModuleGroup[],
+  hold: BankHold,
+  adapter: HostAdapter,
+): void {
   const { rank } = memory;
   assert.ok(rank >= adapter.rank);
   const { tiles, columns } = tilesOf(rank);
   assert.ok(columns <= tileColumns, "no tile is wider than the kernels' narrowest block");
   const tensors = new Map(memory.view(hold.place, 1));
-  const gains = new Map(bank.gains.inputs());
+  const gains = new Map(stack.inputs());
   assert.equal(hold.gain !== null, adapter.hasGains);
   for (const { key, inFeatures, parts } of groups) {
     const a = hostData(tensors.get(`lora_A.${key}.0`));
@@ -199,7 +211,7 @@ test("compact fills holes from the window's end; the hold follows", async () => 
   for (const [id, hold] of kept) assertHolds(bank, hold, adapterOf(id, 8));
 });
 
-test("any order of acquires, releases and compactions: every hold's memory is its adapter's, and the bytes stay bounded", async () => {
+test("any order of acquires, releases and compactions: every hold's memory is its adapter's, a tied head's too, and the bytes stay bounded", async () => {
   const step = fc.oneof(
     { weight: 5, arbitrary: fc.record({ kind: fc.constant("acquire" as const), id: fc.integer({ min: 0, max: 9 }) }) },
     { weight: 4, arbitrary: fc.record({ kind: fc.constant("release" as const), id: fc.integer({ min: 0, max: 99 }) }) },
@@ -209,8 +221,9 @@ test("any order of acquires, releases and compactions: every hold's memory is it
   const room = fc.integer({ min: 6, max: 30 });
   await fc.assert(
     fc.asyncProperty(fc.array(step, { maxLength: 40 }), ranks, room, async (steps, ranksOf, units) => {
-      const maxBytes = units * placeBytes(groups, 8) + gainBytes(groups);
-      const bank = bankOf(4, maxBytes);
+      const all = [...groups, ...headGroups];
+      const maxBytes = units * placeBytes(all, 8) + gainBytes(all);
+      const bank = new AdapterBank({ groups, tiedHead, places: 4, maxBytes });
       const held: { hold: BankHold; adapter: HostAdapter }[] = [];
       const pending: Promise<void>[] = [];
       for (const { kind, id } of steps) {
@@ -227,7 +240,10 @@ test("any order of acquires, releases and compactions: every hold's memory is it
         assert.ok(bank.bytes <= maxBytes, `${bank.bytes} of ${maxBytes} bytes`);
       }
       await Promise.all(pending);
-      for (const { hold, adapter } of held) assertHolds(bank, hold, adapter);
+      for (const { hold, adapter } of held) {
+        assert.equal(hold.adaptsTiedHead, adapter.modules.has("tied"));
+        assertHolds(bank, hold, adapter);
+      }
       assert.equal(bank.holds, held.length);
       const places = new Map(held.map(({ hold }) => [`${hold.rankClass}/${hold.place}`, hold.digest]));
       for (const { hold } of held) assert.equal(places.get(`${hold.rankClass}/${hold.place}`), hold.digest);
