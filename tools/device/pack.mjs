@@ -54,9 +54,7 @@ try {
   for (const file of ["package.json", "dist/src", "dist/test", "tools/device"])
     copy(file, (path) => path.endsWith(".map"));
   for (const folder of packages()) copy(folder, (path) => isOtherPlatform(path) || path.endsWith(".map"));
-  const fixtures = ["oracle", "tasks", "adapter-format/adalora", "adapter-format/lm-head"].map(
-    (name) => `test/fixtures/${name}`,
-  );
+  const fixtures = ["oracle", "tasks", "adapter-format", "decoder-heads"].map((name) => `test/fixtures/${name}`);
   for (const folder of fixtures) copy(folder, isUnused);
   mkdirSync(join(root, "bin"));
   cpSync(process.execPath, join(root, "bin", "node"), { dereference: true });
