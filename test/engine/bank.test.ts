@@ -191,10 +191,12 @@ test("the longest idle adapter is evicted first", async () => {
   assert.deepEqual([...bank.digests].sort(), ["sha256:1", "sha256:3", "sha256:4"]);
 });
 
-test("compact fills holes from the window's end; the hold follows", async () => {
-  const bank = bankOf(5);
+test("compact fills holes from the window's end; the hold follows, with its gains and what it changes of a tied head", async () => {
+  const bank = new AdapterBank({ groups, tiedHead, places: 5, maxBytes: 1 << 24 });
   const holds: BankHold[] = [];
-  for (let id = 0; id < 5; id++) holds.push(await take(bank, adapterOf(id, 8)));
+  const ids = [0, 1, 2, 9, 7];
+  for (const id of ids) holds.push(await take(bank, adapterOf(id, 8)));
+  assert.ok(holds.slice(3).every(({ adaptsTiedHead, gain }) => adaptsTiedHead && gain !== null));
   assert.equal(bank.scattered, false);
   for (const [i, hold] of holds.entries()) if (i === 1 || i === 2) hold.release();
   assert.equal(bank.scattered, true);
@@ -202,7 +204,7 @@ test("compact fills holes from the window's end; the hold follows", async () => 
   assert.equal(await bank.compact(), true, "one move a call");
   assert.equal(bank.scattered, false);
   assert.equal(await bank.compact(), false);
-  const kept = [0, 3, 4].map((id) => [id, holds[id] as BankHold] as const);
+  const kept = [0, 3, 4].map((i) => [ids[i] as number, holds[i] as BankHold] as const);
   assert.deepEqual(
     kept.map(([, { place }]) => place),
     [0, 2, 1],
