@@ -4,6 +4,7 @@ import { test } from "node:test";
 import { Draws } from "../../src/train/random.js";
 import { startState as recipeStart, step as recipeStep, worlds } from "../../tools/recipes/bases/cart-pole.js";
 import { teacher } from "../../tools/recipes/bases/policy-play.js";
+import { readTraining } from "../../web/adapters/training-record.js";
 import { formsOf, readResult } from "../../web/client/tasks.js";
 import { readTensor, shapeFor, shownValues } from "../../web/client/tensors.js";
 import { summaryOf } from "../../web/parts/summary.js";
@@ -191,4 +192,14 @@ test("an adapter's summary is the first sentence of its README's first paragraph
   for (const none of [null, "", "# a heading", "- a list\n\n```sh\na program\n```"])
     assert.equal(summaryOf(none), null);
   assert.equal(summaryOf("word ".repeat(100))?.length, 240);
+});
+
+test("a run's answers to held-out rows are read from its record, a few of them, whatever it holds", () => {
+  const sample = { prompt: "valid/1.png", expected: "7", before: "1", after: "7" };
+  const read = (samples: unknown) => readTraining({ results: { steps: 1, samples } })?.samples;
+  assert.deepEqual(read([sample, 7]), [
+    { row: "valid/1.png", expected: "7", before: "1", after: "7" },
+    { row: "", expected: "", before: "", after: "" },
+  ]);
+  assert.deepEqual([read("x"), read(undefined), read(Array(100).fill(sample))?.length], [[], [], 8]);
 });

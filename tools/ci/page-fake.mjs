@@ -56,7 +56,12 @@ const card = {
   ],
   labels: [hostile],
   target_modules: [hostile],
-  training: { results: { steps: hostile, validation_loss: 1, base_validation_loss: 2 } },
+  training: {
+    results: {
+      ...{ steps: hostile, validation_loss: 1, base_validation_loss: 2 },
+      samples: [{ prompt: hostile, expected: hostile, before: hostile, after: hostile }],
+    },
+  },
   chart: `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 8 4" onload="window.hacked = 1"><script>parent.hacked = 1</script></svg>`,
 };
 

@@ -3,7 +3,7 @@ import { formatCount, formatDuration, formatNumber } from "../parts/format.js";
 import type { TrainingRecord } from "./training-record.js";
 
 export function Scores({ record }: { readonly record: TrainingRecord }) {
-  const { scores } = record;
+  const { scores, samples } = record;
   return (
     <>
       {scores.length === 0 ? null : (
@@ -22,6 +22,31 @@ export function Scores({ record }: { readonly record: TrainingRecord }) {
                 <td>{show(before)}</td>
                 <td>
                   <b>{show(after)}</b>
+                </td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      )}
+      {samples.length === 0 ? null : (
+        <table class="scores">
+          <thead>
+            <tr>
+              {["Held-out row", "Expected", "Base", "With the adapter"].map((name) => (
+                <th key={name} scope="col">
+                  {name}
+                </th>
+              ))}
+            </tr>
+          </thead>
+          <tbody>
+            {samples.map(({ row, expected, before, after }) => (
+              <tr key={row}>
+                <th scope="row">{row}</th>
+                <td>{expected}</td>
+                <td>{before}</td>
+                <td>
+                  <b>{after}</b>
                 </td>
               </tr>
             ))}

@@ -8,7 +8,16 @@ export interface Score {
   readonly after: number | null;
 }
 
+/** What was answered to a held-out row. */
+export interface AnsweredRow {
+  readonly row: string;
+  readonly expected: string;
+  readonly before: string;
+  readonly after: string;
+}
+
 export interface TrainingRecord {
+  readonly samples: readonly AnsweredRow[];
   readonly scores: readonly Score[];
   readonly trainRows: number | null;
   readonly heldOutRows: number | null;
@@ -25,12 +34,23 @@ export function readTraining(training: unknown): TrainingRecord | null {
   ].filter(({ after }) => after !== null);
   const record = {
     scores,
+    samples: samplesOf(fieldOf(results, "samples")),
     trainRows: numberOf(data, "train_rows"),
     heldOutRows: numberOf(data, "validation_rows"),
     steps: numberOf(results, "steps"),
     seconds: numberOf(results, "seconds"),
   };
   return scores.length === 0 && record.steps === null ? null : record;
+}
+
+const mostSamples = 8;
+
+function samplesOf(samples: unknown): AnsweredRow[] {
+  const text = (value: unknown, name: string): string => String(fieldOf(value, name) ?? "");
+  return (Array.isArray(samples) ? samples.slice(0, mostSamples) : []).map((each) => ({
+    ...{ row: text(each, "prompt"), expected: text(each, "expected") },
+    ...{ before: text(each, "before"), after: text(each, "after") },
+  }));
 }
 
 function metricsOf(before: unknown, after: unknown): Score[] {

@@ -38,10 +38,12 @@ export interface ShownAnswer {
   describe(example: TaskExample): string;
   /** What the outputs say about a row. */
   answer(outputs: Outputs, row: number): string;
+  /** What they should say. Default: the target. */
+  expected?(example: TaskExample): string;
 }
 
 /** Shows the answers that one run gives. */
-export function shownAnswers({ describe, answer }: ShownAnswer): Assessment {
+export function shownAnswers({ describe, answer, expected = targetOf }: ShownAnswer): Assessment {
   return {
     runs: () => 1,
     async assess(examples, { predict, batchSize }) {
@@ -49,7 +51,7 @@ export function shownAnswers({ describe, answer }: ShownAnswer): Assessment {
       const outputs = await predict(shown.map(({ source }) => source));
       const samples = shown.map((example, row) => ({
         prompt: describe(example),
-        expected: textOf(example.target),
+        expected: expected(example),
         answer: answer(outputs, row),
       }));
       return { metrics: {}, samples };
@@ -57,4 +59,4 @@ export function shownAnswers({ describe, answer }: ShownAnswer): Assessment {
   };
 }
 
-const textOf = (target: unknown): string => (typeof target === "string" ? target : JSON.stringify(target));
+const targetOf = ({ target }: TaskExample): string => (typeof target === "string" ? target : JSON.stringify(target));

@@ -11,10 +11,10 @@ import type { Box } from "../../../src/train/detection/boxes.js";
 import { Chrf } from "../../../src/train/tasks/metrics/chrf.js";
 import { spearman } from "../../../src/train/tasks/metrics/spearman.js";
 import { actionValues, advantages } from "../../../src/train/tasks/objectives/actions.js";
-import { detection } from "../../../src/train/tasks/objectives/detection.js";
+import { detection, shownObjects } from "../../../src/train/tasks/objectives/detection.js";
 import { scoredPairs } from "../../../src/train/tasks/objectives/embeddings.js";
 import { independentLabels } from "../../../src/train/tasks/objectives/independent-labels.js";
-import type { Outputs, TaskObjective } from "../../../src/train/tasks/types.js";
+import type { Outputs, TaskExample, TaskObjective } from "../../../src/train/tasks/types.js";
 import { runner } from "../../support/differences.js";
 
 interface Computed {
@@ -135,6 +135,26 @@ test("detection measures AP50 over the labels", async () => {
   assert.deepEqual(meter.metrics(), { ap50: 1 });
   meter.add(outputs, [{ objects: [{ label: "b", box }] }], new Map());
   assert.deepEqual(meter.metrics(), { ap50: 0.5 });
+});
+
+test("what a detector is sure of is shown beside what is there", async () => {
+  const shown = shownObjects(["b", "a"], ({ place }) => `picture ${place.line}`);
+  const logits = floats([2, 2, 3], [...[9, 0, 0, 0, 9, 0], ...[0, 0, 9, 1, 1, 1]]);
+  const outputs = new Map([
+    ["logits", logits],
+    ["pred_boxes", floats([2, 2, 4], Array(16).fill(0.5))],
+  ]);
+  const rowOf = (line: number, ...labels: string[]): TaskExample => {
+    const target = { objects: labels.map((label) => ({ label, box: [0.5, 0.5, 0.1, 0.1] })) };
+    return { source: line, target, size: 1, place: { file: "rows.jsonl", line } };
+  };
+  const { samples } = await shown.assess([rowOf(1, "b", "a", "a"), rowOf(2)], {
+    ...{ batchSize: 2, predict: async () => outputs },
+  });
+  assert.deepEqual(samples, [
+    { prompt: "picture 1", expected: "a, a, b", answer: "a, b" },
+    { prompt: "picture 2", expected: "nothing", answer: "nothing" },
+  ]);
 });
 
 test("a value of an action moves to its target by Huber's loss", async () => {

@@ -10,10 +10,12 @@ import type { ImagePreprocessor } from "../../../image/preprocessor.js";
 import { Tensor } from "../../../runtime/tensor.js";
 import type { Place } from "../../data/faults.js";
 import { RowFault, shown } from "../../data/rows.js";
-import type { TaskInputs } from "../types.js";
+import type { TaskExample, TaskInputs } from "../types.js";
 
 /** A picture of the data: where its bytes are, and what the model sees once it was prepared. */
 export interface ImageSource {
+  /** The file and its folder, for people; of a picture within the data, its line. */
+  readonly name: string;
   readonly sha256: string;
   prepared(): Promise<PreparedImage>;
 }
@@ -46,7 +48,8 @@ export class ImageReader {
     const size = first.pixels.byteLength + first.mask.byteLength;
     const isKept = this.#kept + size <= maxKeptBytes;
     if (isKept) this.#kept += size;
-    return { sha256, prepared: async () => (isKept ? first : await this.#prepare(await load(), value)) };
+    const name = value.startsWith("data:") ? `line ${place.line}` : value.split(/[/\\]/).slice(-2).join("/");
+    return { name, sha256, prepared: async () => (isKept ? first : await this.#prepare(await load(), value)) };
   }
 
   #requireSize({ shape }: PreparedImage, value: string): void {
@@ -65,6 +68,9 @@ export class ImageReader {
     }
   }
 }
+
+/** What a picture is called in sample answers. */
+export const describePicture = ({ source }: TaskExample): string => (source as ImageSource).name;
 
 /** The input of pixels. */
 const pixelsOf = ({ inputs }: Graph): Value | undefined =>

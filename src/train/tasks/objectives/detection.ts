@@ -9,8 +9,9 @@ import { Tensor } from "../../../runtime/tensor.js";
 import { assign } from "../../detection/assignment.js";
 import { averagePrecision, type ScoredBox, type SeenPicture } from "../../detection/average-precision.js";
 import { type Box, distance, generalizedIou } from "../../detection/boxes.js";
+import { type Assessment, shownAnswers } from "../assessment.js";
 import { crossEntropy, lossInputs } from "../losses.js";
-import { type Meter, type Outputs, outputOf, type TaskObjective } from "../types.js";
+import { type Meter, type Outputs, outputOf, type TaskExample, type TaskObjective } from "../types.js";
 
 /** As DETR has them, in the cost of a match as in the loss. Queries for nothing outnumber the others, and weigh less. */
 const weights = { nothing: 0.1, distance: 5, overlap: 2 } as const;
@@ -36,6 +37,24 @@ export function detection(labels: readonly string[]): TaskObjective<DetectionTar
     },
     meter: () => new DetectionMeter(labelled),
   };
+}
+
+/** Probability from which an object is shown as found, as in transformers. */
+const shownFrom = 0.5;
+
+/** Shows the labels of what is found in some pictures, in alphabetical order. */
+export function shownObjects(labels: readonly string[], describe: (example: TaskExample) => string): Assessment {
+  const listed = (found: readonly string[]): string => [...found].sort().join(", ") || "nothing";
+  return shownAnswers({
+    describe,
+    expected: ({ target }) => listed((target as DetectionTarget).objects.map(({ label }) => label)),
+    answer: (outputs, row) =>
+      listed(
+        foundIn(new PredictedQueries(outputs), row)
+          .filter(({ score }) => score >= shownFrom)
+          .map(({ label }) => labels[label] ?? ""),
+      ),
+  });
 }
 
 const logitsName = "logits";
@@ -172,6 +191,15 @@ function cornersOf(op: Ops, boxes: Value): { readonly start: Value; readonly end
   return { start: op.sub(center, half), end: op.add(center, half), size };
 }
 
+/** The likeliest label of each query, other than nothing. */
+function foundIn(queries: PredictedQueries, row: number): ScoredBox[] {
+  return Array.from({ length: queries.count }, (_, query) => {
+    const scores = queries.probabilities(row, query).slice(0, -1);
+    const score = scores.reduce((a, b) => Math.max(a, b), 0);
+    return { score, label: scores.indexOf(score), box: queries.box(row, query) };
+  });
+}
+
 class DetectionMeter implements Meter<DetectionTarget> {
   readonly #labelled: (target: DetectionTarget) => readonly LabelledBox[];
   readonly #pictures: SeenPicture[] = [];
@@ -183,12 +211,7 @@ class DetectionMeter implements Meter<DetectionTarget> {
   add(outputs: Outputs, targets: readonly DetectionTarget[]): void {
     const queries = new PredictedQueries(outputs);
     for (const [row, target] of targets.entries()) {
-      const found = Array.from({ length: queries.count }, (_, query): ScoredBox => {
-        const scores = queries.probabilities(row, query).slice(0, -1);
-        const score = scores.reduce((a, b) => Math.max(a, b), 0);
-        return { score, label: scores.indexOf(score), box: queries.box(row, query) };
-      });
-      this.#pictures.push({ found, objects: this.#labelled(target) });
+      this.#pictures.push({ found: foundIn(queries, row), objects: this.#labelled(target) });
     }
   }
 

@@ -3,7 +3,7 @@
 import type { RowTokenizer } from "../../../text/tokenizer/row-tokenizer.js";
 import type { Fields } from "../../data/rows.js";
 import { labelOf, RowFault, shown, textOf } from "../../data/rows.js";
-import { ImageReader, imageInputs } from "../inputs/image-inputs.js";
+import { describePicture, ImageReader, imageInputs } from "../inputs/image-inputs.js";
 import { NumberReader, numberInputs } from "../inputs/tensor-inputs.js";
 import { type TextParts, textInputs } from "../inputs/text-inputs.js";
 import { chooseLabels, requireSeveral, requireSingle } from "../labels.js";
@@ -81,7 +81,11 @@ export function imageClassification(parts: SetupParts): TaskSetup {
     reader,
     inputs: images ? imageInputs(graph) : numberInputs(graph),
     savesHeads: true,
-    objective: (data, labels) => labelGoal(parts, lesson, data, labels).goal,
+    objective(data, given) {
+      const { labels, output, goal } = labelGoal(parts, lesson, data, given);
+      const isShown = images !== null && lesson.field === "label";
+      return isShown ? { ...goal, assessment: shownLabels(labels, output, describePicture) } : goal;
+    },
   };
 }
 

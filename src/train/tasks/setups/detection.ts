@@ -3,9 +3,9 @@ import { LorikeetError } from "../../../base/errors.js";
 import { isObject } from "../../../base/json.js";
 import { type Fields, labelOf, RowFault, shown } from "../../data/rows.js";
 import type { Box } from "../../detection/boxes.js";
-import { ImageReader, imageInputs } from "../inputs/image-inputs.js";
+import { describePicture, ImageReader, imageInputs } from "../inputs/image-inputs.js";
 import { chooseLabels } from "../labels.js";
-import { type DetectionTarget, detection } from "../objectives/detection.js";
+import { type DetectionTarget, detection, shownObjects } from "../objectives/detection.js";
 import type { TaskData } from "../task-data.js";
 import { type SetupParts, type TaskGoal, type TaskSetup, widthOf } from "./setup.js";
 
@@ -56,6 +56,7 @@ function detectionGoal({ graph, head }: SetupParts, data: TaskData, given: reado
   const { labels, isFresh } = chooseLabels({ given, base: head.labels, width, found });
   return {
     objective: detection(labels),
+    assessment: shownObjects(labels, describePicture),
     labels: given ?? head.labels,
     freshHead: isFresh ? { output: "logits", width: labels.length + 1 } : null,
   };
