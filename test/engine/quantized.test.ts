@@ -16,12 +16,12 @@ import { cacheShape } from "../../src/model/serving/cache-shape.js";
 import type { Checkpoint } from "../../src/model/types.js";
 import { writeSafetensors } from "../../src/tensor/safetensors-write.js";
 import { loadTokenizer } from "../../src/text/tokenizer/tokenizer.js";
-import { readWeight } from "../../src/weights/convert/read.js";
 import { WeightNorms } from "../../src/weights/norms.js";
 import { type PlanOptions, planWeights } from "../../src/weights/plan.js";
 import { prepareWeights } from "../../src/weights/prepare.js";
 import { weightLengths } from "../support/magnitudes.js";
 import { writeRandomAdapter } from "../support/random-adapter.js";
+import { readWeight } from "../support/read-weight.js";
 
 // Written for this test: the model has never seen it.
 const passage = `The lamp in the upper window had been burning since seven o'clock, and still the old clockmaker did not

@@ -6,7 +6,6 @@ import { tmpdir } from "node:os";
 import { extname, join } from "node:path";
 import { after, describe, test } from "node:test";
 import { promisify } from "node:util";
-import { checkPromptCharacters } from "../../src/text/bound.js";
 import { Offload } from "../../src/text/tokenizer/offload.js";
 import { loadTokenizer } from "../../src/text/tokenizer/tokenizer.js";
 import { directoryOf, expectedOf, fallbackFamilies, families, load } from "./families.js";
@@ -339,15 +338,5 @@ describe("errors", async () => {
     await assert.rejects(loadTokenizer(directory), { code: "model_invalid", message: /tokenizer_config\.json/ });
     await rm(join(directory, "tokenizer_config.json"));
     assert.ok(await loadTokenizer(directory));
-  });
-});
-
-test("a prompt that is too long is refused with both numbers", () => {
-  checkPromptCharacters("12345", 5);
-  assert.throws(() => checkPromptCharacters("123456", 5), {
-    code: "prompt_too_long",
-    message: "The prompt has 6 characters; at most 5 are allowed.",
-    found: 6,
-    allowed: 5,
   });
 });

@@ -10,8 +10,8 @@ import type { PreparedWeight, WeightForm } from "../../src/model/weights.js";
 import { externalInitializer } from "../../src/model/weights.js";
 import { Session } from "../../src/runtime/session.js";
 import { Tensor } from "../../src/runtime/tensor.js";
-import { readWeight, rowTable } from "../../src/weights/convert/read.js";
 import { type PreparedWeights, prepareWeights } from "../../src/weights/prepare.js";
+import { readWeight, rowTable } from "../support/read-weight.js";
 import { relativeDistance } from "../support/relative-distance.js";
 import { gaussian, writeCheckpoint } from "../support/synthetic-weights.js";
 

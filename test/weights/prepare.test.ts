@@ -10,10 +10,10 @@ import type { Checkpoint } from "../../src/model/types.js";
 import { float16ToFloat32, float32ToFloat16 } from "../../src/tensor/half.js";
 import { SafetensorsFile } from "../../src/tensor/safetensors.js";
 import { defaultCacheDirectory } from "../../src/weights/cache/cache.js";
-import { readWeight } from "../../src/weights/convert/read.js";
 import { readSegment } from "../../src/weights/convert/task.js";
 import { planWeights, type WeightPlan } from "../../src/weights/plan.js";
 import { type PreparedWeights, type PrepareOptions, prepareWeights } from "../../src/weights/prepare.js";
+import { readWeight } from "../support/read-weight.js";
 import { relativeDistance } from "../support/relative-distance.js";
 import { gaussian, writeCheckpoint } from "../support/synthetic-weights.js";
 

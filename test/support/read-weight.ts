@@ -1,14 +1,14 @@
-/** Reads prepared weights as the float32 values that the kernels multiply by: for tests, training and inspection. */
+/** Reads prepared weights as the float32 values that the kernels multiply by. */
 
-import { LorikeetError } from "../../base/errors.js";
-import { at } from "../../base/list.js";
-import type { TensorLocation } from "../../model/types.js";
-import type { PreparedWeight } from "../../model/weights.js";
-import { viewAs } from "../../tensor/dtype.js";
-import { elementCount } from "../../tensor/shape.js";
-import { isFloat } from "../layout.js";
-import { dequantizeBlocks, dequantizeRows, transpose } from "../quantize.js";
-import { readSegment, toFloat32 } from "./task.js";
+import { LorikeetError } from "../../src/base/errors.js";
+import { at } from "../../src/base/list.js";
+import type { TensorLocation } from "../../src/model/types.js";
+import type { PreparedWeight } from "../../src/model/weights.js";
+import { viewAs } from "../../src/tensor/dtype.js";
+import { elementCount } from "../../src/tensor/shape.js";
+import { readSegment, toFloat32 } from "../../src/weights/convert/task.js";
+import { isFloat } from "../../src/weights/layout.js";
+import { dequantizeBlocks, dequantizeRows, transpose } from "../../src/weights/quantize.js";
 
 /** The weight in its stored layout (`weight.shape`): float32 [out, in], or [in, out] if transposed. Synchronous. */
 export function readWeight(weight: PreparedWeight): Float32Array {
