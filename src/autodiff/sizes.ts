@@ -2,7 +2,7 @@
 import { at } from "../base/list.js";
 import type { Ops } from "../graph/ops.js";
 import { broadcastShapes, sameShape } from "../graph/shape.js";
-import type { Shape, Value } from "../graph/types.js";
+import type { Value } from "../graph/types.js";
 
 export class Sizes {
   readonly #op: Ops;
@@ -86,6 +86,3 @@ export class Sizes {
     return known;
   }
 }
-
-/** Whether all sizes are known before the graph runs. */
-export const isStatic = (shape: Shape): shape is readonly number[] => shape.every((dim) => typeof dim === "number");

@@ -1,4 +1,4 @@
-/** Small asynchronous helpers: promises settled from outside, joined, bounded in number or in time. */
+/** Small asynchronous helpers: tasks bounded in number or in time, promises settled from outside, a sleeper to wake. */
 
 /** Runs at most `limit` tasks at once; the others wait in order. */
 export class Semaphore {
@@ -23,23 +23,6 @@ export class Semaphore {
       if (next) next();
       else this.#free++;
     }
-  }
-}
-
-/** Joins concurrent calls with the same key into one. */
-export class SingleFlight<K, V> {
-  readonly #flights = new Map<K, Promise<V>>();
-
-  run(key: K, task: () => Promise<V>): Promise<V> {
-    const running = this.#flights.get(key);
-    if (running) return running;
-    const flight = task().finally(() => this.#flights.delete(key));
-    this.#flights.set(key, flight);
-    return flight;
-  }
-
-  get size(): number {
-    return this.#flights.size;
   }
 }
 

@@ -77,7 +77,7 @@ async function holdSet(bank: AdapterBank, config: DecoderConfig, ranks: readonly
 }
 
 /** Bytes in fp32 of the adapters that a step of `rows` rows reads. */
-export function adapterBytesOf(groups: readonly ModuleGroup[], set: AdapterSet, rows: number): number {
+function adapterBytesOf(groups: readonly ModuleGroup[], set: AdapterSet, rows: number): number {
   return setRanks[set].slice(0, rows).reduce((sum, rank) => sum + placeBytes(groups, rank), 0);
 }
 

@@ -35,7 +35,7 @@ export interface TaskBenchOptions {
 }
 
 /** What runs: the file's own graph, or rows of the engine with this many different adapters, eight for `distinct`. */
-export const adapterSets = ["session", "none", "one", "distinct"] as const;
+const adapterSets = ["session", "none", "one", "distinct"] as const;
 export type AdapterSet = (typeof adapterSets)[number];
 
 export interface TaskCell {

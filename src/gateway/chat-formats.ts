@@ -29,7 +29,7 @@ export interface ChatFormatOptions {
   readonly reasoningParser: string;
 }
 
-export const noFormats: ChatFormats = { calls: null, reasoning: null };
+const noFormats: ChatFormats = { calls: null, reasoning: null };
 
 export function chatFormatsOf(tokenizer: Tokenizer | null, options: ChatFormatOptions): ChatFormats {
   const template = tokenizer?.chatTemplate ?? null;

@@ -44,7 +44,7 @@ async function shorten<Plan>(
 }
 
 /** What precedes the first message of the user goes with the first turn. */
-export function withoutTurns(messages: readonly ChatMessage[], count: number): ChatMessage[] {
+function withoutTurns(messages: readonly ChatMessage[], count: number): ChatMessage[] {
   let turn = 0;
   return messages.filter(({ role }) => {
     if (role === "user") turn++;

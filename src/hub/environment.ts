@@ -21,7 +21,7 @@ export interface HubEnvironment {
   readToken(): Promise<string | null>;
 }
 
-export const defaultEndpoint = "https://huggingface.co";
+const defaultEndpoint = "https://huggingface.co";
 const defaultTimeoutSeconds = 10;
 const maxTokenBytes = 4096;
 

@@ -6,7 +6,7 @@ export interface PaceLimits {
   readonly minBytes: number;
 }
 
-export const paceDefaults: PaceLimits = { windowMs: 60_000, minBytes: 60 * 1024 };
+const paceDefaults: PaceLimits = { windowMs: 60_000, minBytes: 60 * 1024 };
 
 export class Pace {
   readonly #limits: PaceLimits;

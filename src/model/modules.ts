@@ -130,7 +130,7 @@ export function rereadLength({ ropes }: Blueprint): number | null {
 }
 
 /** Every linear layer of the decoder's layers, in the order of the forward pass. */
-export function layerLinears({ layers }: Pick<Blueprint, "layers">): Linear[] {
+function layerLinears({ layers }: Pick<Blueprint, "layers">): Linear[] {
   return layers.flatMap(({ mixer, feedForward }) => [
     ...mixerLinears(mixer.body),
     ...feedForwardLinears(feedForward.body),

@@ -47,6 +47,6 @@ function added(sum: BatchEvaluation, { loss, margin, accuracy }: BatchEvaluation
 }
 
 /** Tokens of a batch without padding. */
-export function realTokens({ segments, rows, length }: TokenBatch): number {
+function realTokens({ segments, rows, length }: TokenBatch): number {
   return segments ? segments.reduce((count, segment) => count + (segment === 0 ? 0 : 1), 0) : rows * length;
 }

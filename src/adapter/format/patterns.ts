@@ -10,7 +10,7 @@ import { type Faults, quote } from "./faults.js";
 
 export type PatternEntries = readonly (readonly [pattern: string, value: number])[];
 
-export const maxPatterns = 4096;
+const maxPatterns = 4096;
 const maxPatternLength = 1024;
 /** Instructions of all expressions: compiling one takes about 30 µs. */
 export const maxPatternSize = 32_768;

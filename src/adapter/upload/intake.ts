@@ -82,7 +82,7 @@ function readiness(body: Readable, limitMs: number, signal: AbortSignal): Promis
   });
 }
 
-export function tooLarge(found: number, allowed: number): LorikeetError {
+function tooLarge(found: number, allowed: number): LorikeetError {
   const message = `The upload has at least ${found} bytes; at most ${allowed} are accepted.`;
   return new LorikeetError("too_large", message, { found, allowed });
 }

@@ -125,7 +125,7 @@ export class Uploads {
 }
 
 /** Receives a form with `config` and `weights` into an empty folder, which is removed on failure. */
-export function receiveMultipart(
+function receiveMultipart(
   upload: UploadBody,
   target: string,
   limits: IntakeLimits = uploadDefaults,

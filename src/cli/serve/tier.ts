@@ -124,7 +124,7 @@ function tooLargeToRun(bytes: number, allowed: number): LorikeetError {
 }
 
 /** Sizes and alphas of all versions that may still be requested, by the digest of their weights. */
-export class KnownAdapters implements AdapterSizes {
+class KnownAdapters implements AdapterSizes {
   readonly #known = new Map<string, Pick<AdapterRecord, "bytes" | "alphas">>();
   readonly #mixtures: Mixtures;
 

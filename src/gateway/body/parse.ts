@@ -100,7 +100,7 @@ function wellFormedValue(value: unknown, depth: number): unknown {
 }
 
 /** A parameter that is null counts as absent. */
-export function withoutNulls(value: Json): Json {
+function withoutNulls(value: Json): Json {
   const kept = Object.create(null) as Record<string, unknown>;
   for (const [key, item] of Object.entries(value)) if (item !== null) kept[key] = item;
   return kept;

@@ -62,7 +62,7 @@ const ignored: IgnoredTable = {
   integrations: { allowed: "an empty list", accepts: (value) => Array.isArray(value) && value.length === 0 },
 };
 
-export const jobFormat: BodyFormat<typeof schema> = {
+const jobFormat: BodyFormat<typeof schema> = {
   schema,
   known: [...["model", "training_file", "validation_file", "suffix", "seed", "metadata", "hyperparameters", "method"]],
   ignored,

@@ -52,9 +52,6 @@ export interface ServingOptions {
   readonly outputs?: "logits" | "both" | "hidden";
 }
 
-/** The first token with the largest logit: int64 [logit_rows]. */
-export const greedyTokens = "greedy_tokens";
-
 export interface ServingGraph {
   readonly graph: Graph;
   /** Target modules grouped by the input that they share, in graph order. Empty without adapters. */

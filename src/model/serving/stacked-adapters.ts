@@ -42,7 +42,7 @@ export const tileRanks = 8;
 const chunkInputs = 128;
 
 /** Into how many chunks of one length the inputs are cut. Kernels read four inputs at a time. */
-export function inputChunks(inFeatures: number): number {
+function inputChunks(inFeatures: number): number {
   for (let length = Math.min(chunkInputs, inFeatures); length >= 32; length--) {
     if (length % 4 === 0 && inFeatures % length === 0) return inFeatures / length;
   }

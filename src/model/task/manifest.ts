@@ -10,7 +10,7 @@ import { isTask, type Task } from "./tasks.js";
 
 export const manifestName = "lorikeet.json";
 
-export const fileRoles = ["whole", "encoder", "decoder", "decoder-with-past", "merged-decoder"] as const;
+const fileRoles = ["whole", "encoder", "decoder", "decoder-with-past", "merged-decoder"] as const;
 /** What a file of a model computes. "whole": all of it. */
 export type FileRole = (typeof fileRoles)[number];
 

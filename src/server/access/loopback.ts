@@ -14,6 +14,6 @@ export function isLoopback(host: string): boolean {
 }
 
 /** `localhost` and its subdomains, which resolvers must map to loopback (RFC 6761). */
-export function isLocalhost(name: string): boolean {
+function isLocalhost(name: string): boolean {
   return name === "localhost" || name.endsWith(".localhost");
 }

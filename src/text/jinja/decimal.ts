@@ -57,7 +57,7 @@ function divideHalfEven(numerator: bigint, denominator: bigint): bigint {
 }
 
 /** `value` × 10^places as an integer, rounded half to even. */
-export function scaledHalfEven(value: number, places: number): bigint {
+function scaledHalfEven(value: number, places: number): bigint {
   const [numerator, denominator] = fraction(value);
   const scale = 10n ** BigInt(Math.abs(places));
   return places >= 0 ? divideHalfEven(numerator * scale, denominator) : divideHalfEven(numerator, denominator * scale);

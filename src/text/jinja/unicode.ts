@@ -73,7 +73,7 @@ const isLineEnd = (unit: number): boolean =>
   unit === 0x2029;
 
 /** The range [begin, end) left after stripping; `chars` null means white space. */
-export function stripBounds(text: string, chars: string | null, sides: "left" | "right" | "both"): [number, number] {
+function stripBounds(text: string, chars: string | null, sides: "left" | "right" | "both"): [number, number] {
   spendCharacters(chars?.length ?? 0);
   const set = chars === null ? null : new Set(chars);
   const drops = (at: number, width: number): boolean =>
@@ -111,7 +111,7 @@ const digraphs = new Map([
 ]);
 
 /** The title case of one character, which differs from its upper case for ligatures, digraphs, Greek and Georgian. */
-export function titleCase(character: string): string {
+function titleCase(character: string): string {
   if (character === "" || character === "\u0149") return character.toUpperCase();
   for (const [family, title] of digraphs) if (family.includes(character)) return title;
   if (/[\u10d0-\u10ff]/.test(character)) return character;

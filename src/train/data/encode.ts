@@ -112,7 +112,7 @@ export async function encodePair(example: PreferenceExample, place: Place, encod
 }
 
 /** The ids of a text as the server encodes it, followed by the end token. */
-export async function encodeText(text: string, encoding: Encoding): Promise<number[]> {
+async function encodeText(text: string, encoding: Encoding): Promise<number[]> {
   const { tokenizer, endId } = encoding;
   const ids = await tokenizer.encode(text, { addSpecialTokens: true });
   await requireOneBeginning(ids, encoding);

@@ -54,7 +54,7 @@ export function scoreTrainable(
 }
 
 /** Texts with a label each, padded at their end. */
-export function toTokens(batch: TaskBatch, { labels, padId, minTokens }: BatchRules): TokenBatch {
+function toTokens(batch: TaskBatch, { labels, padId, minTokens }: BatchRules): TokenBatch {
   const texts = batch.map(({ source }) => at(source as TextParts, 0).ids);
   // With two tokens a row, some place has no label, which padding needs.
   const length = Math.max(2, Math.ceil(minTokens / texts.length), ...texts.map((ids) => ids.length));

@@ -17,7 +17,7 @@ export interface PoolOptions {
 }
 
 /** A system error (`ENOSPC`, `EIO`) in a thread. */
-export class ThreadFault extends Error {
+class ThreadFault extends Error {
   readonly code: string | undefined;
 
   constructor(message: string, code: string | undefined) {
