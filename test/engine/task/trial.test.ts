@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { test } from "node:test";
 import { LorikeetError } from "../../../src/base/errors.js";
+import { distance } from "../../../src/engine/task/card-check.js";
 import { probeRows } from "../../../src/engine/task/row-probe.js";
 import { probeModel, startTaskEngine } from "../../../src/engine/task/start.js";
 import { GraphBuilder } from "../../../src/graph/builder.js";
@@ -196,6 +197,21 @@ test("a card without a kernel for a node that computes is refused, with the oper
     message:
       /^The model policy-mlp cannot run on Card N: the card has no kernel for .*Gemm.*MatMul.*\. Use --device cpu\.$/,
   });
+});
+
+test("results are compared as numbers, whatever their type is", () => {
+  const tensor = (
+    type: "float16" | "bfloat16" | "float32" | "int64",
+    data: Uint16Array | Float32Array | BigInt64Array,
+  ) => ({ type, shape: [data.length], data }) as const;
+  const halves = (...bits: number[]) => tensor("float16", Uint16Array.from(bits));
+  assert.equal(distance(halves(0x3c00, 0x8000), halves(0x3c00, 0x0000)), 0, "zeros of both signs");
+  assert.equal(distance(halves(0x3c00, 0x3800), halves(0x3c00, 0xb800)), 1, "1 and 0.5 beside 1 and -0.5");
+  assert.equal(distance(tensor("bfloat16", Uint16Array.of(0x4000)), tensor("bfloat16", Uint16Array.of(0x3f80))), 0.5);
+  const [numbers, odd] = [Float32Array.of(4, Number.NaN), Float32Array.of(4, 1)];
+  assert.equal(distance(tensor("float32", numbers), tensor("float32", numbers)), 0);
+  assert.equal(distance(tensor("float32", numbers), tensor("float32", odd)), Number.POSITIVE_INFINITY);
+  assert.equal(distance(tensor("int64", BigInt64Array.of(4n)), tensor("int64", BigInt64Array.of(3n))), 0.25);
 });
 
 test("a card that computes something else than the CPU is refused, with the difference", async () => {
