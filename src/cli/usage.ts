@@ -103,7 +103,20 @@ const kindOfSystemCode: Readonly<Record<string, ExitKind>> = {
 
 /** The exit code for an error that ends a command. */
 export function exitCodeOf(error: unknown): number {
-  return error instanceof Quit ? error.exitCode : exitCodes[exitKindOf(error)];
+  const { first } = partSuppressed(error);
+  return first instanceof Quit ? first.exitCode : exitCodes[exitKindOf(first)];
+}
+
+/** What failed first, and what failed after it while `using` declarations were disposed of. */
+function partSuppressed(error: unknown): { first: unknown; later: readonly unknown[] } {
+  const later: unknown[] = [];
+  let first = error;
+  // Node.js 20 has no class of this name: the compiler's helper makes the error.
+  while (first instanceof Error && first.name === "SuppressedError" && "error" in first && "suppressed" in first) {
+    later.unshift(first.error);
+    first = first.suppressed;
+  }
+  return { first, later };
 }
 
 function exitKindOf(error: unknown): ExitKind {
@@ -122,6 +135,14 @@ const maxFaultsShown = 12;
 
 /** One line for the terminal, plus one for each of the first further faults. A bug shows its stack. */
 export function describeFault(error: unknown): string {
+  const { first, later } = partSuppressed(error);
+  return [
+    describeFirst(first),
+    ...later.map((fault) => `  - then, closing what was open: ${describeFirst(fault)}`),
+  ].join("\n");
+}
+
+function describeFirst(error: unknown): string {
   if (error instanceof UsageError) return oneLine(error.message);
   if (error instanceof LorikeetError || error instanceof RemoteError) {
     const more = error.faults.filter((fault) => !error.message.includes(fault));

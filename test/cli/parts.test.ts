@@ -317,6 +317,11 @@ test("faults become one line and an exit code", () => {
   const busy = Object.assign(new Error("listen"), { code: "EADDRINUSE", address: "127.0.0.1", port: 8080 });
   assert.match(describeFault(busy), /^The address 127\.0\.0\.1:8080 is in use/);
   assert.match(describeFault(new TypeError("a bug")), /TypeError: a bug\n {4}at /);
+  const closing = Object.assign(new Error("An error was suppressed during disposal."), {
+    ...{ name: "SuppressedError", error: usage, suppressed: many },
+  });
+  assert.equal(exitCodeOf(closing), 3);
+  assert.match(describeFault(closing), /^Two things are wrong\.\n[^]*\n {2}- then, closing what was open: --port must/);
 });
 
 test("the first signal asks for an end, the second ends at once with the shell's code", async () => {
