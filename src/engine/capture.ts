@@ -1,5 +1,5 @@
 /** Whether the kernels of a model's steps may be captured once and replayed. */
-import { attentions, filterReach } from "../model/modules.js";
+import { attentions } from "../model/modules.js";
 import type { DecoderConfig } from "../model/types.js";
 import type { Capture, DeviceCapabilities } from "../runtime/device/device.js";
 
@@ -10,6 +10,5 @@ export function captureFor(
 ): Capture | null {
   if (!capture) return null;
   const isWindowed = attentions(config).some(({ window }) => window !== null);
-  const gathers = filterReach(config) !== null;
-  return (isWindowed && !capture.keepsWindows) || (gathers && !capture.gathersPlaces) ? null : capture;
+  return isWindowed && !capture.keepsWindows ? null : capture;
 }

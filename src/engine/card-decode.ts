@@ -59,16 +59,13 @@ interface Prepared {
 
 type Outputs = Pick<Prepared, "logits" | "likeliest">;
 
-const totalLength = "total_sequence_length";
 /** The CPU reads the shape of attention's tensors, which does not change between steps of one shape. */
 const hostInputs: ReadonlySet<string> = new Set(["attention_shape"]);
 /** And, unless a capture reads it on the card, the length of the longest text. */
-const hostInputsAndLength: ReadonlySet<string> = new Set([...hostInputs, totalLength]);
+const hostInputsAndLength: ReadonlySet<string> = new Set([...hostInputs, "total_sequence_length"]);
 
 export interface CardForms {
   readonly vocabSize: number;
-  /** Tokens that a slot holds. */
-  readonly capacity: number;
   /** How steps are captured; null: they are not. */
   readonly capture: Capture | null;
 }
@@ -78,8 +75,6 @@ export class CardDecode implements Disposable {
   readonly #session: Session;
   readonly #vocabSize: number;
   readonly #capture: Capture | null;
-  /** The length that a capture takes for that of the longest text: no text is longer than its slot. */
-  readonly #capturedLength: Tensor<"int32"> | null;
   readonly #prepared = new Map<string, Prepared>();
   #stack: number | null = null;
   /** Ids of what was captured. */
@@ -89,12 +84,11 @@ export class CardDecode implements Disposable {
   /** Kernels are captured and replayed, not run one by one. */
   replays: boolean;
 
-  private constructor(device: Device, session: Session, { vocabSize, capacity, capture }: CardForms) {
+  private constructor(device: Device, session: Session, { vocabSize, capture }: CardForms) {
     this.#device = device;
     this.#session = session;
     this.#vocabSize = vocabSize;
     this.#capture = capture;
-    this.#capturedLength = capture && !capture.readsLength ? Tensor.from("int32", [1], Int32Array.of(capacity)) : null;
     this.replays = capture !== null;
   }
 
@@ -138,10 +132,10 @@ export class CardDecode implements Disposable {
   async #prepare(step: CardStep): Promise<Prepared> {
     const inputs = new Map<string, DeviceTensor>();
     const binding = this.#session.bind();
-    const onHost = this.#capture?.readsLength ? hostInputs : hostInputsAndLength;
+    const onHost = this.canCapture ? hostInputs : hostInputsAndLength;
     for (const [name, tensor] of step.values) {
       if (onHost.has(name)) {
-        binding.input(name, (name === totalLength ? this.#capturedLength : null) ?? tensor);
+        binding.input(name, tensor);
         continue;
       }
       const place = this.#allocate(tensor.type, tensor.shape);

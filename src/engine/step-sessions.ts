@@ -302,10 +302,10 @@ export class StepSessions implements AsyncDisposable, Disposable {
   async #openCard(mode: AdapterMode, gains: boolean): Promise<void> {
     const key = cardKey(mode, gains);
     if (this.#cards.has(key)) return;
-    const { config, session, capacity } = this.#options;
+    const { config, session } = this.#options;
     const target = targetOf(this.#options);
     const { vocabSize } = config;
-    const forms = { vocabSize, capacity, capture: captureFor(config, this.#device.capabilities) };
+    const forms = { vocabSize, capture: captureFor(config, this.#device.capabilities) };
     const { graph } = buildServingGraph({ ...this.#options, adapters: mode, gains, target, outputs: "both" });
     const names = this.#shared ? shareWeights(graph, this.#shared) : [];
     await this.#device.turn(async () => {

@@ -7,7 +7,7 @@ import { openCheckpoint } from "../../src/model/checkpoint/open.js";
 import type { Capture } from "../../src/runtime/device/device.js";
 import { oracleRoot } from "../support/oracle.js";
 
-const all: Capture = { options: { graphs: "1" }, keepsWindows: true, gathersPlaces: true, readsLength: true };
+const all: Capture = { options: { graphs: "1" }, keepsWindows: true };
 const { config: plain } = await openCheckpoint(join(oracleRoot, "llama"));
 const { config: windowed } = await openCheckpoint(join(oracleRoot, "mistral-sliding"));
 const { config: filtered } = await openCheckpoint(join(oracleRoot, "lfm2"));
@@ -23,10 +23,4 @@ test("layers with a window of attention are left out where a replay loses it", (
   const capture = { ...all, keepsWindows: false };
   assert.equal(captureFor(windowed, { capture }), null);
   assert.equal(captureFor(plain, { capture }), capture);
-});
-
-test("layers that keep a window of earlier tokens are left out where a replay gathers from memory that is gone", () => {
-  const capture = { ...all, gathersPlaces: false };
-  assert.equal(captureFor(filtered, { capture }), null);
-  assert.equal(captureFor(windowed, { capture }), capture);
 });

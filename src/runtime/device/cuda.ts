@@ -52,12 +52,7 @@ class Cuda extends Card {
     float16: true,
     halfTables: false,
     wideAttention: false,
-    capture: {
-      options: { enable_cuda_graph: "1" },
-      keepsWindows: true,
-      gathersPlaces: false, // it copies from memory of the host that is gone by then
-      readsLength: false,
-    },
+    capture: null, // replays of steps of several shapes, or behind a gather, lose the card
     longChunks: false,
   };
   readonly provider = {

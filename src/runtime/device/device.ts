@@ -13,10 +13,6 @@ export interface Capture {
   readonly options: Readonly<Record<string, string>>;
   /** Attention layers with a window keep it in such a session. */
   readonly keepsWindows: boolean;
-  /** A gather by several coordinates is right when it is replayed. */
-  readonly gathersPlaces: boolean;
-  /** Attention reads the length of the longest text on the card, at each replay; else on the host, and only when it is captured. */
-  readonly readsLength: boolean;
 }
 
 /** What differs between devices in ways that callers have to know. */

@@ -45,8 +45,6 @@ class Webgpu extends Card {
     capture: {
       options: { enableGraphCapture: "1" },
       keepsWindows: false,
-      gathersPlaces: true,
-      readsLength: true,
     },
     longChunks: false,
   };
