@@ -57,8 +57,7 @@ async function takePictures(browser, url) {
     "light",
     720,
     `await until(() => all(".column").length === 3, "columns");
-    fill(all(".picker")[1], "sentiment");
-    (await until(() => all(".chip").find((each) => each.textContent.startsWith("plays")), "an example")).click();
+    await press("Run");
     await until(() => texts()[1]?.length > 10, "a stream");
     await until(idle, "its end");
     one(".check input").click();`,
