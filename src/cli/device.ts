@@ -40,7 +40,7 @@ export async function onCardOrCpu<T>(
   } catch (error) {
     if (settings.device !== "auto" || choice.kind === "cpu" || !isCardFault(error)) throw error;
     logger.warn({ code: error.code }, `${error.message} The CPU runs the model instead.`);
-    return await open({ kind: "cpu", why: "the card does not work" });
+    return await open({ kind: "cpu", why: "the card was not taken" });
   }
 }
 

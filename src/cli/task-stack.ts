@@ -119,6 +119,7 @@ async function openPlanned(options: TaskStackOptions, { model, device: choice }:
       {
         ...settings,
         ...{ model, device, threads, logger, adapters: adapters?.cache ?? null },
+        cardMustGain: settings.device === "auto",
         ...{ progress: options.progress, signal },
         ...(observerOf && { observer: observerOf(name) }),
       },

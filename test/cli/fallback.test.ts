@@ -29,7 +29,7 @@ test("auto goes on with the CPU, and warns", async () => {
   const logger: Logger = { ...silent, warn: (_, message) => void warnings.push(message) };
   await using stack = await openFor("auto", logger);
   assert.equal(stack.device.kind, "cpu");
-  assert.equal(stack.deviceFacts.why, "the card does not work");
+  assert.equal(stack.deviceFacts.why, "the card was not taken");
   assert.equal(warnings.length, 1);
   assert.match(warnings[0] ?? "", /^CUDA does not start on Card N: .* The CPU runs the model instead\.$/);
 });
@@ -53,7 +53,7 @@ test("a task model follows the same rule", async () => {
     openTaskStack({ ...parts, settings: { ...settings, device }, logger, progress: () => {} }, plan);
   await assert.rejects(openFor("cuda"), { code: "device_unavailable" });
   await using stack = await openFor("auto");
-  assert.deepEqual([stack.device.kind, stack.deviceFacts.why], ["cpu", "the card does not work"]);
+  assert.deepEqual([stack.device.kind, stack.deviceFacts.why], ["cpu", "the card was not taken"]);
   assert.match(warnings[0] ?? "", /^CUDA does not start on Card N: .* The CPU runs the model instead\.$/);
   assert.equal(warnings.length, 1);
 });

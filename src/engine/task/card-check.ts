@@ -35,17 +35,21 @@ export interface CardCheckOptions {
   readonly trial: Trial | null;
   /** Modules that adapters can change; empty without adapters. */
   readonly modules: readonly TaskModule[];
+  /** Refuses a card on which a batch takes as long as on the CPU, or longer. */
+  readonly mustGain: boolean;
   readonly signal?: AbortSignal;
 }
 
-/** A runner on the card that has passed. Throws `device_unavailable` for a model that the card does not run, or not right. */
+/** A runner on the card that has passed. Throws `device_unavailable` for a model that the card does not run, runs wrong, or not faster than it must. */
 export async function openOnCard(options: CardCheckOptions): Promise<TaskRunner> {
   const folder = await mkdtemp(join(tmpdir(), "lorikeet-card-"));
   const runner = new TaskRunner({ ...options.runner, profile: join(folder, "nodes") });
   try {
-    const reason = await faultOf(runner, options);
-    if (reason === null) return runner;
-    throw refused(options, reason);
+    await using reference = new TaskRunner({ ...options.runner, device: cpu });
+    const reason = await faultOf(runner, reference, options);
+    if (reason !== null) throw refused(options, reason);
+    if (options.mustGain) await assertFaster(runner, reference, options);
+    return runner;
   } catch (error) {
     await runner[Symbol.asyncDispose]();
     if (!(error instanceof LorikeetError) || error.code !== "runtime_failed") throw error;
@@ -60,11 +64,52 @@ function refused({ name, runner: { device } }: CardCheckOptions, reason: string,
   return new LorikeetError("device_unavailable", message, cause ? { cause } : {});
 }
 
+async function assertFaster(runner: TaskRunner, reference: TaskRunner, options: CardCheckOptions): Promise<void> {
+  const { trial, name, signal } = options;
+  const { isBatched, maxBatch, device } = options.runner;
+  if (trial === null) return;
+  const count = isBatched ? Math.min(timedRows, maxBatch) : 1;
+  const rows = Array.from({ length: count }, (_, i) => trialRow(trial, i, 0));
+  const slow = await slowness(
+    () => runner.run(rows, null, signal),
+    () => reference.run(rows, null, signal),
+  );
+  if (slow === null) return;
+  const batch = count === 1 ? "one row" : `a batch of ${count} rows`;
+  const message = `The model ${name} is not faster on ${device.name}: ${batch} takes ${slow.cardMs} ms there and ${slow.cpuMs} ms on the CPU.`;
+  throw new LorikeetError("device_unavailable", message);
+}
+
+const timedRows = 8;
+const timedRuns = 5;
+
+/** Median milliseconds of both, to two digits, where the card does not gain; null where it does. The first run of each prepares, and is not counted. */
+export async function slowness(
+  onCard: () => Promise<unknown>,
+  onCpu: () => Promise<unknown>,
+  now: () => number = () => performance.now(),
+): Promise<{ readonly cardMs: number; readonly cpuMs: number } | null> {
+  const medianOf = async (run: () => Promise<unknown>): Promise<number> => {
+    await run();
+    const times: number[] = [];
+    for (let i = 0; i < timedRuns; i++) {
+      const began = now();
+      await run();
+      times.push(now() - began);
+    }
+    return at(
+      times.sort((a, b) => a - b),
+      timedRuns >> 1,
+    );
+  };
+  const [card, host] = [await medianOf(onCard), await medianOf(onCpu)];
+  return card < host ? null : { cardMs: Number(card.toPrecision(2)), cpuMs: Number(host.toPrecision(2)) };
+}
+
 /** Why the card cannot run the model; null if it can. */
-async function faultOf(runner: TaskRunner, options: CardCheckOptions): Promise<string | null> {
+async function faultOf(runner: TaskRunner, reference: TaskRunner, options: CardCheckOptions): Promise<string | null> {
   const { trial, modules } = options;
   if (trial === null) return "it did not run with trial inputs, so its results cannot be compared with the CPU's";
-  await using reference = new TaskRunner({ ...options.runner, device: cpu });
   const differences = [await largestDifference(runner, reference, [0], null, trial, options)];
   const { longer } = trial;
   if (longer && (await runs(reference, longer, options))) {

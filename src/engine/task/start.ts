@@ -35,6 +35,8 @@ export interface TaskStartOptions {
   readonly adapters: AdapterSource<HostTaskAdapter> | null;
   /** Default: the CPU. */
   readonly device?: Device;
+  /** Throws `device_unavailable` for a card that runs the model no faster than the CPU. */
+  readonly cardMustGain?: boolean;
   readonly observer?: EngineObserver;
   readonly logger?: Logger;
   readonly progress?: Progress;
@@ -102,6 +104,7 @@ export async function startTaskEngine(options: TaskStartOptions, probe: RowProbe
           name: model.names[0],
           trial: probe.trial,
           modules: options.adapters === null ? [] : ableModules(model, probe),
+          mustGain: options.cardMustGain ?? false,
           ...(options.signal && { signal: options.signal }),
         });
   try {

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { test } from "node:test";
 import { LorikeetError } from "../../../src/base/errors.js";
-import { distance } from "../../../src/engine/task/card-check.js";
+import { distance, slowness } from "../../../src/engine/task/card-check.js";
 import { probeRows } from "../../../src/engine/task/row-probe.js";
 import { probeModel, startTaskEngine } from "../../../src/engine/task/start.js";
 import { GraphBuilder } from "../../../src/graph/builder.js";
@@ -224,4 +224,17 @@ test("a card that computes something else than the CPU is refused, with the diff
     code: "device_unavailable",
     message: /by Infinity of/,
   });
+});
+
+test("a card that runs a batch no faster than the CPU is told with both medians, and what the first run compiles is not counted", async () => {
+  let clock = 0;
+  const taking =
+    (...times: number[]) =>
+    async () => {
+      clock += times.length > 1 ? (times.shift() ?? 0) : (times[0] ?? 0);
+    };
+  const now = () => clock;
+  assert.equal(await slowness(taking(5_000, 4), taking(5), now), null);
+  assert.deepEqual(await slowness(taking(9.87, 9.87, 1, 90, 9.87), taking(0.301), now), { cardMs: 9.9, cpuMs: 0.3 });
+  assert.deepEqual(await slowness(taking(5), taking(5), now), { cardMs: 5, cpuMs: 5 });
 });
