@@ -17,7 +17,7 @@ const nameOf = (index) => (index === 0 ? hostile : `adapter-${String(index).padS
 
 /** One adapter is of the base that has a task. */
 const baseOf = (index) => (index === 3 ? "digits" : "base");
-const tasksOf = (base) => [base === "digits" ? "image-classification" : "text-generation"];
+const tasksOf = (base) => (base === "digits" ? ["image-classification"] : ["text-generation", "sentence-similarity"]);
 
 const adapterOf = (index) => ({
   ...{

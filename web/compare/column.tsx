@@ -3,6 +3,7 @@ import { useState } from "preact/hooks";
 import { tryLinkOf } from "../adapters/compare-link.js";
 import { formatNumber } from "../parts/format.js";
 import { Icon } from "../parts/icon.js";
+import { NamePicker } from "../parts/name-picker.js";
 import type { Answer } from "./answer.js";
 import { CopyAs } from "./copy-as-menu.js";
 import { MixtureEditor } from "./mixture-editor.js";
@@ -86,47 +87,23 @@ function OtherTask({ adapter }: { readonly adapter: AdapterOfTask }) {
   );
 }
 
-/** A text field with the names that contain what is typed: it stays quick with thousands. */
 function ModelPicker({ index, name, onPick }: { index: number; name: string; onPick: (name: string) => void }) {
-  const [typed, setTyped] = useState<string | null>(null);
   const { names = [], adapters = [] } = models.value ?? {};
   const isBase = (each: string): boolean => names.includes(each) && !adapters.includes(each);
-  const wanted = typed?.toLowerCase() ?? "";
-  const matching = wanted === "" ? names : names.filter((each) => each.toLowerCase().includes(wanted));
-  const offered = matching.slice(0, mostOffered);
-  const pick = (value: string): void => {
-    setTyped(value);
-    if (names.includes(value)) {
-      onPick(value);
-      setTyped(null);
-    }
-  };
   return (
     <>
-      <input
-        class="picker grow"
-        aria-label={`Model of column ${index + 1}`}
-        list={`models-${index}`}
-        value={typed ?? name}
-        spellcheck={false}
-        onFocus={(event) => event.currentTarget.select()}
-        onInput={(event) => pick(event.currentTarget.value)}
-        onChange={(event) => {
-          if (event.currentTarget.value.trim() !== "") onPick(event.currentTarget.value.trim());
-          setTyped(null);
-        }}
+      <NamePicker
+        id={`models-${index}`}
+        label={`Model of column ${index + 1}`}
+        name={name}
+        names={names}
+        noteOf={(each) => (isBase(each) ? "the base, without an adapter" : undefined)}
+        onPick={onPick}
       />
-      <datalist id={`models-${index}`}>
-        {offered.map((each) => (
-          <option key={each} value={each} label={isBase(each) ? "the base, without an adapter" : undefined} />
-        ))}
-      </datalist>
       {isBase(name) ? <span class="tag">base</span> : null}
     </>
   );
 }
-
-const mostOffered = 100;
 
 function Ending({ answer }: { readonly answer: Answer }) {
   const state = answer.state.value;

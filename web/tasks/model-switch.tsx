@@ -2,6 +2,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { adapters } from "../adapters/live.js";
 import type { AdapterCard } from "../client/types.js";
+import { NamePicker } from "../parts/name-picker.js";
 import { summaryOf } from "../parts/summary.js";
 import { client, server } from "../session.js";
 
@@ -40,6 +41,9 @@ export function useCards(model: string, names: readonly string[]): ReadonlyMap<s
   return cards;
 }
 
+/** More models are chosen by name. */
+const mostButtons = 24;
+
 interface ModelSwitchProps {
   readonly base: string;
   readonly model: string;
@@ -52,13 +56,17 @@ export function ModelSwitch({ base, model, names, card, onSwitch }: ModelSwitchP
   const summary = model === base ? "The base, without an adapter." : summaryOf(card?.readme ?? null);
   return (
     <div class="model-switch">
-      <div class="segments" role="group" aria-label="Model">
-        {names.map((name) => (
-          <button key={name} type="button" aria-pressed={name === model} onClick={() => onSwitch(name)}>
-            {name}
-          </button>
-        ))}
-      </div>
+      {names.length > mostButtons ? (
+        <NamePicker id="task-models" label="Model" name={model} names={names} onPick={onSwitch} />
+      ) : (
+        <div class="segments" role="group" aria-label="Model">
+          {names.map((name) => (
+            <button key={name} type="button" aria-pressed={name === model} onClick={() => onSwitch(name)}>
+              {name}
+            </button>
+          ))}
+        </div>
+      )}
       <p class="summary muted">{summary}</p>
     </div>
   );
