@@ -5,7 +5,7 @@ import { WebSocket } from "ws";
 import { adapterObject, cardObject } from "../../src/gateway/lorikeet/adapters.js";
 import { type AnswerPiece, piecesOf } from "../../web/client/chunk.js";
 import { ApiClient } from "../../web/client/client.js";
-import { ApiError } from "../../web/client/errors.js";
+import { ApiError, errorOf } from "../../web/client/errors.js";
 import { GenerationSocket, type SocketLike } from "../../web/client/socket.js";
 import { packTar } from "../../web/client/tar.js";
 import type { AdapterCard, AdapterInfo, Ask, Done } from "../../web/client/types.js";
@@ -106,6 +106,11 @@ test("a refusal arrives in the server's words, with every fault", async () => {
   await assert.rejects(clientOf(rig).fineTuning.jobs(), { status: 404, code: "route_not_found" });
   await rig.server.close();
   await assert.rejects(clientOf(rig).adapters(), { status: 0, code: "no_answer" });
+});
+
+test("a refusal in the form of Hugging Face's pipelines keeps its words", () => {
+  const { status, code, message } = errorOf(415, '{"error":"PNG and JPEG are supported.","code":"image_unsupported"}');
+  assert.deepEqual([status, code, message], [415, "image_unsupported", "PNG and JPEG are supported."]);
 });
 
 test("the client tells a server that shuts down from one that loads", async () => {

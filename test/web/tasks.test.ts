@@ -89,7 +89,7 @@ test("a game asks at each step, ends with the fall or the time, goes on, and sto
   });
   await finished;
   const [first, second] = ends;
-  assert.deepEqual(first, { steps: 500, fell: false, model: "policy" });
+  assert.deepEqual(first, { steps: 500, fell: false, model: "policy", isReversed: false });
   assert.ok(second?.fell && second.steps < 50, "it pushes the wrong way");
   assert.equal(asked, 500 + second.steps);
 });

@@ -21,9 +21,10 @@ export function errorOf(status: number, text: string): ApiError {
   return readError(status, parsed(text)) ?? new ApiError(status, "unknown", `The server answered with ${status}.`);
 }
 
-/** The error in a message of OpenAI's form; null if there is none. */
+/** The error in a message of OpenAI's form, or of Hugging Face's, which is a text; null if there is none. */
 export function readError(status: number, message: unknown): ApiError | null {
   const error = fieldOf(message, "error");
+  if (typeof error === "string") return new ApiError(status, String(fieldOf(message, "code") ?? "unknown"), error);
   const text = fieldOf(error, "message");
   if (typeof text !== "string") return null;
   const faults = fieldOf(error, "faults");

@@ -45,6 +45,10 @@ export function Compare() {
   return (
     <div class="compare">
       <h1 class="hidden">Compare</h1>
+      <p class="intro">
+        Lorikeet keeps one <b>base</b> model in memory and swaps many small <b>adapters</b> over it, each trained for
+        one thing. Choose an example to see what an adapter changes.
+      </p>
       <Composer
         isRunning={running > 0}
         isShaded={isShaded}

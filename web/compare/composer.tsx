@@ -1,4 +1,5 @@
 /** The prompt and how it is sampled, with examples to begin with. */
+import { Chips } from "../parts/chips.js";
 import { CopyButton } from "../parts/copy-button.js";
 import { Icon } from "../parts/icon.js";
 import { NumberField } from "../parts/number-field.js";
@@ -68,33 +69,33 @@ export function Composer({ isRunning, isShaded, onShade, onRun, onStop, onPreset
             Stop all
           </button>
         ) : null}
-        <button type="submit" class="primary" title="Ctrl+Enter">
-          <Icon name="play" />
-          Run
-        </button>
+        <span class="run-button">
+          <button type="submit" class="primary" aria-keyshortcuts="Control+Enter">
+            <Icon name="play" />
+            Run
+          </button>
+          <kbd>Ctrl+Enter</kbd>
+        </span>
       </div>
     </form>
   );
 }
 
 function Presets({ onPreset }: Pick<ComposerProps, "onPreset">) {
-  if (presets.value.length === 0) return null;
   return (
-    <div class="presets" role="group" aria-label="Examples">
-      <span class="label">Try</span>
-      {presets.value.map((preset) => (
-        <button
-          key={`${preset.adapter} ${preset.text}`}
-          type="button"
-          class="chip"
-          title={preset.text}
-          onClick={() => onPreset(preset)}
-        >
-          <b>{preset.adapter}</b>
-          {preset.title ?? preset.text}
-        </button>
-      ))}
-    </div>
+    <Chips
+      chips={presets.value.map((preset) => ({
+        key: `${preset.adapter} ${preset.text}`,
+        help: preset.text,
+        content: (
+          <>
+            <b>{preset.adapter}</b>
+            {preset.title ?? preset.text}
+          </>
+        ),
+        choose: () => onPreset(preset),
+      }))}
+    />
   );
 }
 

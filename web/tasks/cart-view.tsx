@@ -1,5 +1,5 @@
 /** CartPole in the page: the policy plays over the WebSocket, and its adapter and the motors change while it does. */
-import { useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { noteFailure, socket } from "../session.js";
 import { type CartState, observationOf, stepSeconds, trackEnd } from "./cart-pole.js";
 import { type Ended, Game } from "./episode.js";
@@ -14,6 +14,7 @@ export function CartView({ model }: { readonly model: string }) {
   const [isRunning, setRunning] = useState(false);
   const [isReversed, setReversed] = useState(false);
   const [ended, setEnded] = useState<Ended | null>(null);
+  const [longest, setLongest] = useState<ReadonlyMap<string, number>>(new Map());
   const [fault, setFault] = useState<string | null>(null);
   const picture = useRef<SVGSVGElement>(null);
   const now = useRef({ model, isReversed });
@@ -32,7 +33,11 @@ export function CartView({ model }: { readonly model: string }) {
       isReversed: () => now.current.isReversed,
       model: () => now.current.model,
       stepped: draw,
-      ended: setEnded,
+      ended: (end) => {
+        setEnded(end);
+        const player = playerOf(end.model, end.isReversed);
+        setLongest((before) => new Map(before).set(player, Math.max(end.steps, before.get(player) ?? 0)));
+      },
       failed: (error) => {
         setFault(noteFailure(error));
         setRunning(false);
@@ -41,6 +46,8 @@ export function CartView({ model }: { readonly model: string }) {
     game.current = playing;
     return () => playing.stop();
   }, []);
+  // What was said of one policy does not stand under another.
+  useEffect(() => setEnded(null), [model, isReversed]);
   const start = (): void => {
     setFault(null);
     setRunning(true);
@@ -52,6 +59,10 @@ export function CartView({ model }: { readonly model: string }) {
   };
   return (
     <div class="cart">
+      <p>
+        Keep the pole upright for 10 seconds: 50 times a second the policy sees how the cart and the pole move, and
+        pushes the cart left or right. Reverse the motors, and choose another policy, while it plays.
+      </p>
       <svg
         ref={picture}
         viewBox="-260 -125 520 160"
@@ -92,14 +103,27 @@ export function CartView({ model }: { readonly model: string }) {
         </p>
       )}
       <p class="muted" role="status">
-        {ended === null ? "The policy is asked for each push, 50 times a second." : sentenceOf(ended)}
+        {ended === null ? (isRunning ? `${model} plays.` : "Press Play.") : sentenceOf(ended)}
       </p>
+      {longest.size > 0 ? (
+        <dl class="longest" aria-label="Longest time that each held the pole">
+          {[...longest].map(([player, steps]) => (
+            <div key={player}>
+              <dt>{player}</dt>
+              <dd>{secondsOf(steps)}</dd>
+            </div>
+          ))}
+        </dl>
+      ) : null}
     </div>
   );
 }
 
+const secondsOf = (steps: number): string => `${(steps * stepSeconds).toFixed(1)} s`;
+const playerOf = (model: string, isReversed: boolean): string => (isReversed ? `${model} with reversed motors` : model);
+
 function sentenceOf({ steps, fell, model }: Ended): string {
-  const seconds = `${(steps * stepSeconds).toFixed(1)} s`;
+  const seconds = secondsOf(steps);
   return fell ? `${model} lost the pole after ${seconds}.` : `${model} held the pole for ${seconds}, the whole time.`;
 }
 

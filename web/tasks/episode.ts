@@ -6,6 +6,8 @@ export interface Ended {
   readonly fell: boolean;
   /** Who held the pole at its end. */
   readonly model: string;
+  /** Whether the motors were reversed then. */
+  readonly isReversed: boolean;
 }
 
 export interface GameHooks {
@@ -79,7 +81,7 @@ export class Game {
       this.#state = step(pushed, action, isReversed());
       stepped(this.#state, steps);
       const fell = hasFallen(this.#state);
-      if (fell || steps === longestEpisode) return ended({ steps, fell, model: model() });
+      if (fell || steps === longestEpisode) return ended({ steps, fell, model: model(), isReversed: isReversed() });
     }
   }
 }

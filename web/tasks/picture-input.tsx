@@ -1,8 +1,8 @@
 /**
- * A picture: drawn with the pointer, white on black as digits are in most collections, or a file. A drawing can be turned, and its ink and paper
- * exchanged: what was drawn once is asked in other ways.
+ * A picture: drawn with the pointer, white on black as digits are in most collections, or a file. A drawing can be turned, and its black and white
+ * swapped: what was drawn once is asked in other ways.
  */
-import { useLayoutEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { inkOf } from "./ink.js";
 
 const size = 280;
@@ -13,7 +13,9 @@ const strokeWidth = 22;
 export function PictureInput({ onPicture }: { readonly onPicture: (picture: Blob | null) => void }) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const colours = useRef({ ink: "#fff", paper: "#000" });
+  const [isEmpty, setEmpty] = useState(true);
   const clear = (): void => {
+    setEmpty(true);
     const context = canvas.current?.getContext("2d", { willReadFrequently: true });
     if (!context) return;
     context.fillStyle = colours.current.paper;
@@ -55,6 +57,7 @@ export function PictureInput({ onPicture }: { readonly onPicture: (picture: Blob
   const start = (event: PointerEvent): void => {
     const context = canvas.current?.getContext("2d");
     if (!context) return;
+    setEmpty(false);
     canvas.current?.setPointerCapture(event.pointerId);
     context.strokeStyle = colours.current.ink;
     context.lineWidth = strokeWidth;
@@ -74,16 +77,23 @@ export function PictureInput({ onPicture }: { readonly onPicture: (picture: Blob
   };
   return (
     <div class="picture-input">
-      <canvas
-        ref={canvas}
-        width={size}
-        height={size}
-        role="img"
-        aria-label="Draw here, or choose a file below. A drawing is sent centred, at one size."
-        onPointerDown={start}
-        onPointerMove={move}
-        onPointerUp={end}
-      />
+      <div class="sheet">
+        <canvas
+          ref={canvas}
+          width={size}
+          height={size}
+          role="img"
+          aria-label="Draw here, or choose a file below. A drawing is sent centred, at one size."
+          onPointerDown={start}
+          onPointerMove={move}
+          onPointerUp={end}
+        />
+        {isEmpty ? (
+          <span class="hint" aria-hidden="true">
+            Draw here
+          </span>
+        ) : null}
+      </div>
       <div class="toolbar">
         <button
           type="button"
@@ -98,11 +108,11 @@ export function PictureInput({ onPicture }: { readonly onPicture: (picture: Blob
           Turn by a quarter
         </button>
         <button type="button" onClick={invert}>
-          Exchange ink and paper
+          Swap black and white
         </button>
       </div>
       <label>
-        or a picture
+        or a picture (PNG, JPEG, WebP)
         <input
           type="file"
           accept="image/png,image/jpeg,image/webp"

@@ -3,6 +3,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { adapters, listFault, refresh } from "../adapters/live.js";
 import { formsOf, readResult, similarity, type TaskResult } from "../client/tasks.js";
 import type { BaseInfo, Example } from "../client/types.js";
+import { Chips } from "../parts/chips.js";
 import { blobOf, Picture } from "../parts/picture.js";
 import { route } from "../route.js";
 import { client, noteFailure, server } from "../session.js";
@@ -68,6 +69,10 @@ export function Tasks() {
           <span class="tag">{task}</span>
         )}
       </div>
+      <p class="intro">
+        A <b>base</b> model does one task, and each of its <b>adapters</b> changes how. Give both the same input to see
+        what an adapter changes.
+      </p>
       {ofTensors.has(task) ? (
         <TensorTask key={base.name} {...shared} />
       ) : (
@@ -149,13 +154,21 @@ function TaskForm({ base, task, first }: TaskFormProps) {
       setFault(null);
     } catch (error) {
       const message = noteFailure(error);
-      if (count === asks.current) setFault(message);
+      if (count !== asks.current) return;
+      setAnswered(null);
+      setFault(message);
     }
   };
   // Whichever changes last, the picture that is there is asked of the model that is chosen.
   useEffect(() => {
     if (picture) void ask(model, picture);
+    else if (takesPictures) forget();
   }, [model, picture]);
+  const forget = (): void => {
+    asks.current++;
+    setAnswered(null);
+    setFault(null);
+  };
   const choose = ({ text: written, picture: url }: Example): void => {
     if (url !== null) setPicture(blobOf(url));
     if (written === null) return;
@@ -203,12 +216,13 @@ function TaskForm({ base, task, first }: TaskFormProps) {
             ) : null}
           </>
         )}
-        {examples.length > 0 ? <Examples examples={examples} onChoose={choose} /> : null}
+        <Examples examples={examples} onChoose={choose} />
         <button type="submit" class="primary">
           Ask {model}
         </button>
       </form>
-      <div class="card task-result" aria-live="polite">
+      {/* On a narrow screen it stays in view, and scrolls. */}
+      <section class="card task-result" aria-label="Answer" aria-live="polite" tabIndex={0}>
         {fault === null ? null : (
           <p class="fault" role="alert">
             {fault}
@@ -221,10 +235,10 @@ function TaskForm({ base, task, first }: TaskFormProps) {
               {answered.model}, {Math.round(answered.ms)} ms
             </p>
           </>
-        ) : (
-          <p class="muted">The answer appears here. Switch the model above to see what an adapter changes.</p>
-        )}
-      </div>
+        ) : fault === null ? (
+          <p class="muted">The answer appears here. Switch the model to see what an adapter changes.</p>
+        ) : null}
+      </section>
     </div>
   );
 }
@@ -241,20 +255,18 @@ interface ExamplesProps {
 /** What the authors of adapters wrote to try them with. */
 function Examples({ examples, onChoose }: ExamplesProps) {
   return (
-    <div class="presets" role="group" aria-label="Examples">
-      <span class="label">Try</span>
-      {examples.map((example) => (
-        <button
-          key={`${example.adapter} ${example.text ?? example.picture}`}
-          type="button"
-          class="chip"
-          onClick={() => onChoose(example)}
-        >
-          {example.picture === null ? null : <Picture url={example.picture} />}
-          <b>{example.adapter}</b>
-          {example.title ?? example.text ?? "A picture"}
-        </button>
-      ))}
-    </div>
+    <Chips
+      chips={examples.map((example) => ({
+        key: `${example.adapter} ${example.text ?? example.picture}`,
+        content: (
+          <>
+            {example.picture === null ? null : <Picture url={example.picture} />}
+            <b>{example.adapter}</b>
+            {example.title ?? example.text ?? "A picture"}
+          </>
+        ),
+        choose: () => onChoose(example),
+      }))}
+    />
   );
 }

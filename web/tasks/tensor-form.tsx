@@ -26,6 +26,7 @@ export function TensorForm({ model, metadata }: { readonly model: string; readon
       setAnswered({ model, outputs: await socket.infer({ model, inputs }) });
       setFault(null);
     } catch (error) {
+      setAnswered(null);
       setFault(noteFailure(error));
     }
   };
