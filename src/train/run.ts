@@ -3,7 +3,7 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { removeTree } from "../base/durable.js";
 import type { Progress } from "../base/log.js";
-import { modelCard } from "./files/card.js";
+import { type CardFacts, modelCard } from "./files/card.js";
 import { Checkpoints } from "./files/checkpoints.js";
 import { type RunRecord, type RunResults, writeRecord } from "./files/record.js";
 import type { RunFolder } from "./files/run-folder.js";
@@ -48,6 +48,8 @@ export interface RunOptions<Batch> {
   readonly comparison: ServedComparison;
   /** Shows the weights at every so many steps; `take` gets a folder like that of a result. */
   readonly sampling?: { readonly every: number; take(folder: string, step: number): Promise<void> };
+  /** `examples`: once the result was served. */
+  readonly card: Omit<CardFacts, "outputDir" | "examples"> & { examples(): Promise<readonly string[]> };
   /** Programs to write logs for. */
   readonly reportTo?: readonly ReportTarget[];
   /** Whether a finished run gets more steps. Early stopping then starts over. */
@@ -225,9 +227,10 @@ async function finish<Batch>(
   };
   const complete = { ...record, results };
   await writeRecord(folder.path, complete);
-  const name = basename(folder.outputDir);
-  await writeFile(join(folder.path, "README.md"), modelCard(name, complete), { flush: true });
-  await writeFile(join(folder.path, "training.svg"), drawTraining(rows, name), { flush: true });
+  const { outputDir } = folder;
+  const facts = { ...options.card, outputDir, examples: await options.card.examples() };
+  await writeFile(join(folder.path, "README.md"), modelCard(facts, complete), { flush: true });
+  await writeFile(join(folder.path, "training.svg"), drawTraining(rows, basename(outputDir)), { flush: true });
   await folder.finish();
   return results;
 }

@@ -4,6 +4,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSy
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { readCard } from "../../src/adapter/card.js";
 import { onlyWhenLong } from "../support/long.js";
 import { finish, killAll, type Run, start } from "../support/process.js";
 import { writeTinyModel } from "../support/tiny-model.js";
@@ -48,8 +49,20 @@ const weightsOf = (out: string): Buffer => readFileSync(join(out, "adapter_model
 
 test("a run is saved, evaluated and merged", async () => {
   const whole = join(folder, "adapters", "whole");
-  const { out, err, code } = await finish("train", ...short, "--output-dir", whole, "--json");
+  const { out, err, code } = await finish(
+    "train",
+    ...short,
+    "--output-dir",
+    whole,
+    "--description",
+    "Judges short texts.",
+    "--json",
+  );
   assert.equal(code, 0, err);
+  const { readme, examples } = await readCard(whole);
+  assert.match(readme ?? "", /^\s*# whole\n\nJudges short texts\.\n/);
+  assert.match(readme ?? "", /serve --model models\/bookworm-7m --adapters path\/to\/adapters\n/);
+  assert.ok(examples.length > 0 && readme?.includes(`"prompt":${JSON.stringify(examples[0]?.text)}`), readme ?? "");
   const results = JSON.parse(out);
   assert.deepEqual([results.steps, results.output_dir], [12, whole]);
   assert.ok(results.validation_loss < results.base_validation_loss);

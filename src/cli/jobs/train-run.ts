@@ -27,7 +27,8 @@ import { memoryForRun } from "../train/checks.js";
 import { openJob, type TrainJob } from "../train/job.js";
 import { type TrainFlags, trainOptions } from "../train/options.js";
 import { storedOptions } from "../train/resume.js";
-import { pairSamples, short, takeAnswers } from "../train/samples.js";
+import { cardOf } from "../train/run-job.js";
+import { examplePrompts, pairSamples, short, takeAnswers } from "../train/samples.js";
 import { UsageError } from "../usage.js";
 import type { TrainingBase } from "./messages.js";
 
@@ -100,6 +101,7 @@ async function trainIn(
     session,
     settings,
     record: job.record,
+    card: cardOf({ flags: job.flags, examples: () => examplePrompts(job.check, job.model.tokenizer) }),
     ...samplingOf(job, serve, show, signal),
     comparison: compareServed({
       ...{ session, settings, rows: job.check },

@@ -13,7 +13,7 @@ import { openJob, type TrainJob } from "./job.js";
 import type { TrainFlags } from "./options.js";
 import { formatHeader, formatLengths, formatRows } from "./report.js";
 import type { Job, JobPlan } from "./run-job.js";
-import { formatAnswers, mostAnswerTokens, pairSamples, type Sample, takeAnswers } from "./samples.js";
+import { examplePrompts, formatAnswers, mostAnswerTokens, pairSamples, type Sample, takeAnswers } from "./samples.js";
 
 /** `folder`: of the model. Throws what `openJob` throws. */
 export async function openDecoderJob(
@@ -50,6 +50,7 @@ export async function openDecoderJob(
       const answers = await takeAnswers(served, check, sampling(at));
       screen.print(formatAnswers(step, pairSamples(check, model.tokenizer, { before: [], after: answers })));
     },
+    examples: () => examplePrompts(check, model.tokenizer),
     async samples(at): Promise<readonly Sample[]> {
       if (isModel) {
         await using base = await serve(job, model.checkpoint, null);

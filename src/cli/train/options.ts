@@ -93,6 +93,11 @@ export const trainOptions = {
     parse: text,
     help: "folder to write the adapter to, or the model with --method full",
   }),
+  description: open("Adapter", "none", {
+    placeholder: "text",
+    parse: text,
+    help: "what the result is for, in a sentence; the first words of its card, which the page shows",
+  }),
   loraR: given("Adapter", d.loraR, {
     placeholder: "r",
     parse: integer(1, 4096),

@@ -15,6 +15,7 @@ import { type TrainFlags, trainOptions } from "./options.js";
 const free: readonly string[] = [
   "resume",
   "outputDir",
+  "description",
   "device",
   "threads",
   "cacheDir",

@@ -1,6 +1,7 @@
 /** Runs a training from its header to its report, whatever it trains. */
 
 import { basename } from "node:path";
+import { assert } from "../../base/errors.js";
 import type { Progress } from "../../base/log.js";
 import { peakBytes } from "../../train/estimate.js";
 import { Checkpoints } from "../../train/files/checkpoints.js";
@@ -50,6 +51,8 @@ export interface Job<Batch> extends AsyncDisposable {
   comparison(screen: JobScreen, signal: AbortSignal): ServedComparison;
   /** Shows what the weights of a step answer; null for models without samples. */
   takeSamples: ((folder: string, step: number, screen: JobScreen, signal: AbortSignal) => Promise<void>) | null;
+  /** Texts to try the result with, for its card. */
+  examples(): Promise<readonly string[]>;
   /** Answers before and after a finished run. */
   samples(signal: AbortSignal): Promise<readonly Sample[]>;
 }
@@ -125,6 +128,7 @@ export async function runJob<Batch>(
     settings,
     record: job.record,
     comparison: job.comparison(screen, signal),
+    card: cardOf(job),
     extends: job.isExtended,
     reportTo: flags.reportTo ?? [],
     ...samplingOf(job, screen, signal),
@@ -161,6 +165,13 @@ export async function runJob<Batch>(
     throw new Quit(signalExitCode(name));
   }
   await report(job, folder, plan, { outcome, samples: await job.samples(signal) }, terminal);
+}
+
+/** What the card of a run's result says besides its record. */
+export function cardOf({ flags, examples }: Pick<Job<never>, "flags" | "examples">): RunOptions<never>["card"] {
+  const { model, description, initFrom } = flags;
+  assert(model !== null, "a run has a model");
+  return { model, description, initFrom, examples };
 }
 
 function samplingOf<Batch>(

@@ -58,6 +58,21 @@ export function pairSamples(
   }));
 }
 
+/** The prompts as texts, where a completion of that text is asked with the same tokens. */
+export async function examplePrompts(rows: readonly TokenRow[], tokenizer: Tokenizer): Promise<string[]> {
+  const texts: string[] = [];
+  for (const prompt of promptsOf(rows)) {
+    for (const keepSpecialTokens of [false, true]) {
+      const text = tokenizer.decode(prompt, { keepSpecialTokens });
+      const ids = await tokenizer.encode(text, { addSpecialTokens: true });
+      if (ids.length !== prompt.length || ids.some((id, i) => id !== prompt[i])) continue;
+      texts.push(text);
+      break;
+    }
+  }
+  return texts;
+}
+
 /** Shows the end of a long prompt, which the answer continues. */
 export const short = (text: string): string => (text.length > 300 ? `...${text.slice(-297)}` : text);
 

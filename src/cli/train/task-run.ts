@@ -17,6 +17,7 @@ export function taskJob(
     warnings: data.warnings,
     measure: (signal, progress) => planTask(facts, signal, progress),
     takeSamples: null,
+    examples: async () => [],
     samples: async () => [],
     async [Symbol.asyncDispose]() {
       await session[Symbol.asyncDispose]();

@@ -1,13 +1,33 @@
 /** The model card of a trained adapter or model: a README.md for model hubs, with the recipe that reproduces it. */
 
+import { basename, dirname, isAbsolute } from "node:path";
 import { methodOf } from "../../adapter/format.js";
 import { type TrainSettings, trainDefaults } from "../settings.js";
 import type { Metrics } from "../trainable.js";
 import type { RunRecord, RunResults, TaskRecord } from "./record.js";
 
-/** Markdown with the hubs' front matter. `name` is the adapter's. */
-export function modelCard(name: string, record: RunRecord): string {
+/** What a card says besides the record. */
+export interface CardFacts {
+  /** The base, as the run was given it: a folder or a name on the hub. */
+  readonly model: string;
+  readonly outputDir: string;
+  /** The author's words; null: the card says only how it was made. */
+  readonly description: string | null;
+  /** The adapter that it started from, as the run was given it. */
+  readonly initFrom: string | null;
+  /** Texts to try it with. */
+  readonly examples: readonly string[];
+}
+
+/** Longer prompts are no examples to read. */
+const mostExampleCharacters = 1000;
+const mostExamples = 3;
+
+/** Markdown with the hubs' front matter. */
+export function modelCard(facts: CardFacts, record: RunRecord): string {
   const { base, data, settings, results, task } = record;
+  const name = basename(facts.outputDir);
+  const examples = examplesOf(facts, record);
   const isFull = settings.method === "full";
   return [
     "---",
@@ -16,10 +36,12 @@ export function modelCard(name: string, record: RunRecord): string {
     "tags:",
     ...(isFull ? [] : ["- lora"]),
     "- lorikeet",
+    ...(examples.length > 0 ? ["widget:", ...examples.map((text) => `- text: ${JSON.stringify(text)}`)] : []),
     "---",
     "",
     `# ${name}`,
     "",
+    ...(facts.description === null ? [] : [facts.description, ""]),
     summary(record),
     "",
     ...(results ? resultLines(results, record) : ["The run has not finished.", ""]),
@@ -27,10 +49,10 @@ export function modelCard(name: string, record: RunRecord): string {
     "",
     "## Use",
     "",
-    ...useLines(name, record),
+    ...useLines(facts, examples[0] ?? "...", record),
     "## Data",
     "",
-    dataLine(record),
+    dataLine(facts, record),
     "",
     table(
       ["file", "SHA-256"],
@@ -45,6 +67,22 @@ export function modelCard(name: string, record: RunRecord): string {
     "",
   ].join("\n");
 }
+
+/** Prompts of the run's sample answers, where they are texts. */
+function examplesOf({ examples }: CardFacts, { results, task }: RunRecord): string[] {
+  const asked = task && bodies[task.name] === "text" ? (results?.samples ?? []).map(({ prompt }) => prompt) : examples;
+  const short = asked.filter((text) => text !== "" && text.length <= mostExampleCharacters);
+  return [...new Set(short)].slice(0, mostExamples);
+}
+
+/** A path as it was given. Cards are published, so of an absolute one only the last folder is told. */
+const shownPath = (path: string): string => (isAbsolute(path) ? `path/to/${basename(path)}` : path);
+
+/** The options of `serve` for the result. */
+const serveArguments = ({ model, outputDir }: CardFacts, { settings }: RunRecord): string =>
+  settings.method === "full"
+    ? `--model ${shownPath(outputDir)}`
+    : `--model ${shownPath(model)} --adapters ${shownPath(dirname(outputDir))}`;
 
 function summary({ base, settings, task }: RunRecord): string {
   const parameters = `${base.name} (${base.parameters.toLocaleString("en-US")} parameters)`;
@@ -136,16 +174,14 @@ function servedText({ served_check: check }: RunResults, { validation_rows: held
   return ` On ${check.rows} of the ${held > 0 ? "validation" : "training"} rows the loss is ${check.trained.toFixed(5)} by the training graph and ${check.served.toFixed(5)} as served over ${check.dtype}.`;
 }
 
-function useLines(name: string, record: RunRecord): string[] {
-  const { base, settings, labels, label_template: template, task } = record;
-  if (task) return taskUseLines(name, record, task);
-  const isFull = settings.method === "full";
-  const folders = isFull ? `--model ${name}` : `--model ${base.name} --adapters the-folder-that-holds-${name}`;
-  const request = JSON.stringify({ model: name, prompt: "...", max_tokens: 40 }).replaceAll("'", "'\\''");
+function useLines(facts: CardFacts, example: string, record: RunRecord): string[] {
+  const { labels, label_template: template, task } = record;
+  if (task) return taskUseLines(facts, example, record, task);
+  const request = { model: basename(facts.outputDir), prompt: example, max_tokens: 40 };
   const lines = [
-    `npx lorikeet serve ${folders}`,
+    `npx lorikeet serve ${serveArguments(facts, record)}`,
     "curl http://localhost:8080/v1/completions -H 'content-type: application/json' \\",
-    `  -d '${request}'`,
+    `  -d ${quoted(request)}`,
   ];
   const written = JSON.stringify(template);
   const shown =
@@ -157,38 +193,40 @@ function useLines(name: string, record: RunRecord): string[] {
   ];
 }
 
-const textBody = "-H 'content-type: application/json' -d '{\"inputs\": \"...\"}'";
-const pictureBody = "-H 'content-type: image/png' --data-binary @picture.png";
+/** JSON as one word of a shell. */
+const quoted = (body: unknown): string => `'${JSON.stringify(body).replaceAll("'", "'\\''")}'`;
 
-/** How a pipeline is asked. */
-const bodies: Readonly<Record<string, string>> = {
-  "text-classification": textBody,
-  "token-classification": textBody,
-  "feature-extraction": textBody,
-  translation: textBody,
-  "text2text-generation": textBody,
-  "image-classification": pictureBody,
-  "object-detection": pictureBody,
+/** What a pipeline is asked with. */
+const bodies: Readonly<Record<string, "text" | "picture">> = {
+  "text-classification": "text",
+  "token-classification": "text",
+  "feature-extraction": "text",
+  translation: "text",
+  "text2text-generation": "text",
+  "image-classification": "picture",
+  "object-detection": "picture",
 };
 
-function taskUseLines(name: string, { base, settings, labels }: RunRecord, { name: task }: TaskRecord): string[] {
-  const folders =
-    settings.method === "full" ? `--model ${name}` : `--model ${base.name} --adapters the-folder-that-holds-${name}`;
+function taskUseLines(facts: CardFacts, example: string, record: RunRecord, { name: task }: TaskRecord): string[] {
+  const { labels } = record;
+  const name = basename(facts.outputDir);
+  const text = `-H 'content-type: application/json' -d ${quoted({ inputs: example })}`;
+  const picture = "-H 'content-type: image/png' --data-binary @picture.png";
   const body = bodies[task];
   const asks =
     body === undefined
       ? [`curl http://localhost:8080/v2/models/${name}`]
-      : [`curl http://localhost:8080/models/${name}/pipeline/${task} \\`, `  ${body}`];
+      : [`curl http://localhost:8080/models/${name}/pipeline/${task} \\`, `  ${body === "text" ? text : picture}`];
   const shown =
     labels.length <= 50 ? labels.join(", ") : `${labels.slice(0, 50).join(", ")} and ${labels.length - 50} more`;
   return [
-    fence("sh", [`npx lorikeet serve ${folders}`, ...asks]),
+    fence("sh", [`npx lorikeet serve ${serveArguments(facts, record)}`, ...asks]),
     "",
     ...(labels.length > 0 ? [`Its labels are ${shown}.`, ""] : []),
   ];
 }
 
-function dataLine({ data, init_from: start }: RunRecord): string {
+function dataLine({ initFrom }: CardFacts, { data, init_from: digest }: RunRecord): string {
   const { dropped, shortened } = data.counts;
   const left = [
     ...(dropped > 0 ? [`${dropped} without a label were skipped`] : []),
@@ -196,7 +234,7 @@ function dataLine({ data, init_from: start }: RunRecord): string {
   ];
   const more = left.length > 0 ? `; ${left.join(", ")}` : "";
   const count = (rows: number): string => rows.toLocaleString("en-US");
-  return `${count(data.train_rows)} rows to train on and ${count(data.validation_rows)} to validate${more}.${start === null ? "" : ` It started from the adapter ${start}.`}`;
+  return `${count(data.train_rows)} rows to train on and ${count(data.validation_rows)} to validate${more}.${digest === null ? "" : ` It started from the adapter ${initFrom === null ? digest : `\`${shownPath(initFrom)}\` (${digest})`}.`}`;
 }
 
 /** Settings that do not apply when every weight is trained. */
