@@ -68,8 +68,10 @@ async function takePictures(browser, url) {
   await take(
     "page-adapter",
     "dark",
-    720,
-    `location.hash = "#/adapters?name=plays"; await until(() => one("dialog img.training")?.complete, "a card");`,
+    640,
+    `location.hash = "#/adapters";
+    await until(() => one(".rows-in-view") && all(".rows-in-view .summary").every((each) => each.textContent !== ""), "summaries");
+    location.hash = "#/adapters?name=plays"; await until(() => one("dialog img.training")?.complete, "a card");`,
   );
   await act(page, `location.hash = "#/load"; await until(() => one(".chart"), "charts");`);
   const traffic = startTraffic(url);
