@@ -1,5 +1,4 @@
-#!/usr/bin/env node
-/** The executable: runs the program and exits with its code. */
+/** Runs the program and exits with its code. */
 
 // Imported alone: any other static import would load before this runs.
 import "./early-end.js";

@@ -23,6 +23,7 @@ import { oracleRoot } from "../support/oracle.js";
 import { addressOf, killAll, type Run, start } from "../support/process.js";
 import { writeRandomAdapters } from "../support/random-adapters.js";
 import { adaptersFolder, bookworm } from "../support/service.js";
+import { taskRoot } from "../support/task-models.js";
 
 after(killAll);
 
@@ -205,4 +206,13 @@ test("SIGTERM: running requests finish over SSE, WebSocket and JSON; new ones ar
   assert.equal(await socket.closed, 1001);
   assert.equal(await run.ended, 0, run.err);
   await assert.rejects(fetch(`${url}/health`));
+});
+
+test("a server of several bases has pool threads for each", async () => {
+  const policy = join(taskRoot, "policy-mlp");
+  const bases = [1, 2, 3, 4].flatMap((i) => ["--model", policy, "--served-model-name", `base-${i}`]);
+  const run = start(["serve", ...bases, "--no-model-adapters", "--threads", "1", "--port", "0", "--log-level", "warn"]);
+  await addressOf(run);
+  assert.match(run.err, /^sharing +each base/m);
+  assert.doesNotMatch(run.err, /UV_THREADPOOL_SIZE/);
 });

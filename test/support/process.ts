@@ -5,7 +5,7 @@ import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 
 const isSource = import.meta.url.endsWith(".ts");
-const main = fileURLToPath(new URL(`../../src/cli/main.${isSource ? "ts" : "js"}`, import.meta.url));
+const main = fileURLToPath(new URL(`../../src/cli/${isSource ? "main.ts" : "lorikeet.cjs"}`, import.meta.url));
 const limitMs = 180_000;
 const children = new Set<ChildProcess>();
 
