@@ -10,9 +10,12 @@ import { resolveSettings } from "../../src/cli/options/settings.js";
 import { basesOfModels } from "../../src/cli/serve/base-settings.js";
 import { serveOptions } from "../../src/cli/serve/options.js";
 import { privateFoldersOf } from "../../src/cli/serve/private-folders.js";
+import { openCheckpoint } from "../../src/model/checkpoint/open.js";
+import { targetModules } from "../../src/model/modules.js";
 import { LoopbackHub, repositoryOf } from "../support/hub.js";
 import { addressOf, killAll, start } from "../support/process.js";
 import { runHere } from "../support/program.js";
+import { writeRandomAdapter } from "../support/random-adapter.js";
 import { writeTinyModel } from "../support/tiny-model.js";
 
 const folder = mkdtempSync(join(tmpdir(), "lorikeet-names-"));
@@ -173,6 +176,17 @@ test("a model given by name is served under it, with an adapter from the hub", a
   );
   server.child.kill("SIGTERM");
   assert.equal(await server.ended, 0, server.err);
+});
+
+test("--init-from finds the own adapters of a model given by name", async () => {
+  const pulled = JSON.parse((await run("own", "pull", "org/tiny", "--json")).out);
+  const modules = targetModules((await openCheckpoint(pulled.folder)).config);
+  await writeRandomAdapter(join(pulled.folder, "adapters", "kept"), modules, { rank: 2, seed: 1, strength: 1 });
+  const data = join(folder, "rows.jsonl");
+  writeFileSync(data, [1, 2, 3].map((i) => JSON.stringify({ prompt: `${i}:`, completion: ` ${i}` })).join("\n"));
+  const options = ["--model", "org/tiny", "--data", data, "--max-steps", "1", "--max-length", "16", "--threads", "1"];
+  const planned = await run("own", "train", ...options, "--init-from", "kept", "--dry-run");
+  assert.equal(planned.code, 0, planned.err);
 });
 
 test("a server's answers name neither the snapshot of its model nor the cache around it", () => {

@@ -56,7 +56,7 @@ export async function openJob(
     const asked = settingsOf(flags, checkpoint.config);
     requireMethod(flags);
     requireLength(asked.maxLength, checkpoint.config.maxPositions);
-    await using start = await openInitFrom(flags, terminal);
+    await using start = await openInitFrom(flags, folder, terminal);
     const initFrom = start && (await openAdapter(start.folder, checkpoint.config, storedModules(checkpoint)));
     const settings = initFrom ? keepShape(asked, initFrom, checkpoint.config) : asked;
     const data = await readData(model, {

@@ -59,7 +59,7 @@ export async function openScoreJob(
     const { checkpoint } = base;
     const { config } = checkpoint;
     const asked = settingsOf(flags, config, flags.labels === null ? null : await readLabels(flags.labels));
-    await using start = await openInitFrom(flags, terminal);
+    await using start = await openInitFrom(flags, folder, terminal);
     const cache = flags.cacheDir === null ? {} : { cacheDirectory: flags.cacheDir };
     const decoder = {
       ...{ checkpoint, threads, ...cache },

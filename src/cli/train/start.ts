@@ -11,8 +11,12 @@ import type { Terminal } from "../terminal.js";
 import { UsageError } from "../usage.js";
 import type { TrainFlags } from "./options.js";
 
-/** null: the run starts with a new adapter. Throws what `openNamedAdapter` throws. */
-export async function openInitFrom({ initFrom, model }: TrainFlags, terminal: Terminal): Promise<AdapterSource | null> {
+/** null: the run starts with a new adapter. `model`: where its files are. Throws what `openNamedAdapter` throws. */
+export async function openInitFrom(
+  { initFrom }: TrainFlags,
+  model: string,
+  terminal: Terminal,
+): Promise<AdapterSource | null> {
   if (initFrom === null) return null;
   return await openNamedAdapter(initFrom, { option: "--init-from", adapters: null, model }, terminal);
 }

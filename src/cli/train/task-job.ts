@@ -46,7 +46,7 @@ export async function openTaskJob(
     const { model, setup } = base;
     const size = { hiddenSize: base.hiddenSize, family: "", maxPositions: base.maxLength ?? trainDefaults.maxLength };
     const asked = settingsOf(flags, size, flags.labels === null ? null : await readLabels(flags.labels));
-    await using start = await openInitFrom(flags, terminal);
+    await using start = await openInitFrom(flags, path, terminal);
     const targets = base.modules.map(({ target }) => target);
     const modules = base.modules.map(({ module }) => module);
     const initFrom = start && (await openTaskAdapter(start.folder, modules, targets));
