@@ -68,7 +68,7 @@ export interface TaskStack extends AsyncDisposable {
   readonly gateway: TaskGateway;
 }
 
-/** Throws a UsageError for settings that the model does not take, `device_unavailable`, and `model_unsupported` for several graphs that are no encoder-decoder. */
+/** Throws a UsageError for settings that the model does not take, `device_unavailable`, and `model_unsupported` for several graphs that are not an encoder-decoder. */
 export async function planTaskStack({ settings }: Pick<TaskStackOptions, "settings">): Promise<TaskPlan> {
   if (settings.dtype !== "auto" && settings.dtype !== "fp32") {
     throw new UsageError([`--dtype ${settings.dtype} is for decoders; a task model has the types of its ONNX file.`]);

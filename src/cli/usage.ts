@@ -103,12 +103,12 @@ const kindOfSystemCode: Readonly<Record<string, ExitKind>> = {
 
 /** The exit code for an error that ends a command. */
 export function exitCodeOf(error: unknown): number {
-  const { first } = partSuppressed(error);
+  const { first } = splitSuppressed(error);
   return first instanceof Quit ? first.exitCode : exitCodes[exitKindOf(first)];
 }
 
 /** What failed first, and what failed after it while `using` declarations were disposed of. */
-function partSuppressed(error: unknown): { first: unknown; later: readonly unknown[] } {
+function splitSuppressed(error: unknown): { first: unknown; later: readonly unknown[] } {
   const later: unknown[] = [];
   let first = error;
   // Node.js 20 has no class of this name: the compiler's helper makes the error.
@@ -135,11 +135,8 @@ const maxFaultsShown = 12;
 
 /** One line for the terminal, plus one for each of the first further faults. A bug shows its stack. */
 export function describeFault(error: unknown): string {
-  const { first, later } = partSuppressed(error);
-  return [
-    describeFirst(first),
-    ...later.map((fault) => `  - then, closing what was open: ${describeFirst(fault)}`),
-  ].join("\n");
+  const { first, later } = splitSuppressed(error);
+  return [describeFirst(first), ...later.map((fault) => `  - then, while closing: ${describeFirst(fault)}`)].join("\n");
 }
 
 function describeFirst(error: unknown): string {

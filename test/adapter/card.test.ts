@@ -72,7 +72,7 @@ test("a bare adapter has an empty card", async () => {
   assert.deepEqual(await cardOf({ "adapter_config.json": "{}" }), empty);
 });
 
-test("front matter that is no YAML, or hostile, gives no examples and keeps the readme", async () => {
+test("front matter that is not YAML, or is hostile, gives no examples and keeps the readme", async () => {
   const bomb = `a: &a [x]\nwidget: [${"*a,".repeat(50)}*a]`;
   for (const matter of ["[", "widget: 7", "widget: [1, {text: 2}, {text: ''}]", bomb, `x: ${"y".repeat(20_000)}`]) {
     const card = await cardOf({ "README.md": `---\n${matter}\n---\nText` });

@@ -107,7 +107,7 @@ test("merge and train --init-from take a name too", async () => {
   assert.equal(trained.code, 0, trained.err);
 });
 
-test("a model's own adapters have their names wherever an adapter is named", async () => {
+test("a model's own adapters are found by name in every command", async () => {
   const whole = join(folder, "whole");
   cpSync(model, whole, { recursive: true });
   cpSync(join(adapters, "bard"), join(whole, "adapters", "kept"), { recursive: true });

@@ -321,10 +321,7 @@ test("faults become one line and an exit code", () => {
     ...{ name: "SuppressedError", error: usage, suppressed: many },
   });
   assert.equal(exitCodeOf(closing), 3);
-  assert.match(
-    describeFault(closing),
-    /^Two things are wrong\.\n[\s\S]*\n {2}- then, closing what was open: --port must/,
-  );
+  assert.match(describeFault(closing), /^Two things are wrong\.\n[\s\S]*\n {2}- then, while closing: --port must/);
 });
 
 test("the first signal asks for an end, the second ends at once with the shell's code", async () => {

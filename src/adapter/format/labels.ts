@@ -35,7 +35,7 @@ export function unnamedLabels(outputs: number): string[] {
   if (outputs < 2) return [];
   const shown = outputs === 2 ? "LABEL_0 and LABEL_1" : `LABEL_0 to LABEL_${outputs - 1}`;
   return [
-    `The adapter has a head of ${outputs} labels without their names, so answers say ${shown}; upload its folder with labels.json, which training writes there.`,
+    `The adapter has a head of ${outputs} labels without their names, so answers say ${shown}; put labels.json, a list of the names, into its folder.`,
   ];
 }
 

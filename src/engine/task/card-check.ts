@@ -121,7 +121,8 @@ async function faultOf(runner: TaskRunner, reference: TaskRunner, options: CardC
     const { stacks, places } = await bank.place(fullTrialAdapters(chosen));
     differences.push(await largestDifference(runner, reference, [...places, 0], stacks, trial, options));
   }
-  const [files] = [await runner.endProfiles(), await runner.forgetAdapted()];
+  const files = await runner.endProfiles();
+  await runner.forgetAdapted();
   const difference = Math.max(...differences);
   const isHalf = options.runner.graph.initializers.some(({ value: { type } }) => type === "float16");
   const allowed = isHalf ? halfTolerance : tolerance;

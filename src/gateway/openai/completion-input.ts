@@ -57,7 +57,7 @@ function inForm(prompt: Prompt, { prefix, languageId }: SourceForm): Prompt {
     return { ...prompt, text: `${prefix}${prompt.text}`, ...(languageId !== undefined && { languageId }) };
   }
   if (prefix === "" && languageId === undefined) return prompt;
-  throw new LorikeetError("invalid_value", "`src_lang` is for texts; a `prompt` of token ids begins as it is.", {
+  throw new LorikeetError("invalid_value", "`src_lang` is for texts; a `prompt` of token ids is read as it is.", {
     param: "src_lang",
   });
 }

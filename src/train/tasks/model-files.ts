@@ -1,4 +1,4 @@
-/** Writes a task model's folder with other weights: the ONNX file, and copies of everything that is no weight. */
+/** Writes a task model's folder with other weights: the ONNX file, and copies of everything that is not a weight. */
 
 import { cp, mkdir, open, readdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";

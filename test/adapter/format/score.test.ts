@@ -36,7 +36,7 @@ describe("a classification head", () => {
     assert.notEqual(unnamed.summary.weightsDigest, summary.weightsDigest, "names are part of it");
     assert.match(
       unnamed.summary.warnings.join(),
-      /answers say LABEL_0 to LABEL_2; upload its folder with labels\.json/,
+      /answers say LABEL_0 to LABEL_2; put labels\.json, a list of the names, into its folder/,
     );
     const scored = await checkAdapter(await edited({ source, tensors: reshaped([1, 64]) }), modules);
     assert.deepEqual(scored.summary.warnings, [], "a single output is a score");
