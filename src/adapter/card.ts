@@ -40,6 +40,16 @@ export interface AdapterCard {
   readonly chart: string | null;
 }
 
+/** Of a folder that says nothing. */
+export const emptyCard: AdapterCard = {
+  readme: null,
+  examples: [],
+  labels: [],
+  targetModules: [],
+  training: null,
+  chart: null,
+};
+
 const maxBytes = 2 ** 18;
 const maxFrontMatter = 2 ** 14;
 const maxExamples = 16;
@@ -49,7 +59,7 @@ const maxExampleTokens = 100_000;
 const maxPictureBytes = 2 ** 19;
 const maxListed = 256;
 
-/** Files that are missing, larger than a card needs or unreadable as what they claim to be are left out. */
+/** The card of an adapter's folder, or of a base's. Files that are missing, larger than a card needs or unreadable as what they claim to be are left out. */
 export async function readCard(folder: string): Promise<AdapterCard> {
   const [readme, record, config, chart] = await Promise.all(
     ["README.md", recordFile, configFile, chartFile].map((name) => readText(folder, name)),

@@ -1,5 +1,6 @@
 /** The base models of a server, each behind its gateway, and which of them answers a name: its own, or that of one of its adapters. */
 
+import { type AdapterCard, emptyCard, readCard } from "../adapter/card.js";
 import type { AdapterRecord } from "../adapter/types.js";
 import { LorikeetError } from "../base/errors.js";
 import type { AdapterHolder, Adapters } from "./adapters.js";
@@ -29,6 +30,8 @@ export type Face = keyof Faces;
 export interface Base extends Faces {
   readonly name: string;
   readonly models: ModelGateway;
+  /** Of its files; null where nothing is known of them. */
+  readonly folder: string | null;
 }
 
 /** The model that a request names, and the parameter that names it. */
@@ -105,6 +108,14 @@ export class Bases {
     return base ? base[face] !== null : this.with(face).length > 0;
   }
 
+  /** What the author of a base or an adapter wrote. Throws LorikeetError `model_not_found`. */
+  async card(name: string): Promise<AdapterCard> {
+    const { folder, models } = this.#baseOf(name, "model");
+    const isBase = models.models.get(name).parent === null;
+    if (!isBase) return this.adapters.card(this.models.adapterNamed(name));
+    return folder === null ? emptyCard : readCard(folder);
+  }
+
   /** Reports uploads to several bases, and requests that reached none. Each base reports its own requests. */
   observe(observer: GatewayObserver): void {
     this.#observer.add(observer);
@@ -123,8 +134,8 @@ export class Bases {
 }
 
 /** A server with one base. */
-export function basesOf(name: string, gateway: Gateway | TaskGateway): Bases {
-  return new Bases([baseOf(name, gateway)]);
+export function basesOf(name: string, gateway: Gateway | TaskGateway, folder: string | null = null): Bases {
+  return new Bases([baseOf(name, gateway, folder)]);
 }
 
 const taskFacesOf = (task: TaskGateway | null): Pick<Faces, "task" | "textTask" | "tensors"> => ({
@@ -132,8 +143,8 @@ const taskFacesOf = (task: TaskGateway | null): Pick<Faces, "task" | "textTask" 
   textTask: task?.texts.hasTokenizer ? task : null,
 });
 
-export function baseOf(name: string, gateway: Gateway | TaskGateway): Base {
-  const shared = { name, models: gateway };
+export function baseOf(name: string, gateway: Gateway | TaskGateway, folder: string | null = null): Base {
+  const shared = { name, models: gateway, folder };
   if (!("complete" in gateway)) return { ...shared, text: null, pipeline: gateway, ...taskFacesOf(gateway) };
   const { tasks, sourceTask } = gateway;
   if (sourceTask === null) return { ...shared, text: gateway, pipeline: tasks, ...taskFacesOf(tasks) };

@@ -87,6 +87,9 @@ test("the client lists, uploads, shows, pins and removes adapters", async () => 
   assert.deepEqual([card.readme, card.target_modules], ["# Plays\n", ["q_proj"]]);
   const parameters = { temperature: 0, top_p: null, max_tokens: null };
   assert.deepEqual(card.examples, [{ title: "A start", text: "Once", picture: null, parameters }]);
+  assert.deepEqual(await client.modelCard("org/plays"), { ...card, object: "model.card" });
+  assert.equal((await client.modelCard("base")).readme, null);
+  await assert.rejects(client.modelCard("nobody"), { code: "model_not_found" });
   assert.equal((await client.pin("org/plays", true)).pinned, true);
   assert.equal((await client.adapters()).length, 1);
   assert.ok((await client.download("org/plays")).size > 0);

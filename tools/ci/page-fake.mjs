@@ -87,6 +87,7 @@ export async function startFake() {
     res.json({ data: [{ name: "base", base: null, tasks: tasksOf("base") }, ...adapters].map(modelOf) });
   });
   app.get("/v1/adapters", (_req, res) => res.json({ data: adapters }));
+  app.get("/v1/models/:name/card", (req, res) => res.json({ name: req.params.name, ...card }));
   app.get("/v1/adapters/:name/card", (req, res) => res.json({ name: req.params.name, ...card }));
   app.post(
     ["digits", nameOf(3)].map((name) => `/v1/models/${name}/pipeline/image-classification`),

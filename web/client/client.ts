@@ -72,6 +72,11 @@ export class ApiClient {
     return this.#json(`${adapterPath(name)}/card`);
   }
 
+  /** What the author of a base, or of an adapter, wrote. */
+  modelCard(name: string): Promise<AdapterCard> {
+    return this.#json(`v1/models/${modelPath(name)}/card`);
+  }
+
   /** Stores a tar of a PEFT folder. `replace` false throws `precondition_failed` for a name that exists. */
   async upload(
     name: string,

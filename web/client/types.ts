@@ -72,7 +72,7 @@ export interface ExampleParameters {
   readonly max_tokens: number | null;
 }
 
-/** What an adapter's files say about it. Untrusted text. */
+/** What the files of an adapter or a base say about it. Untrusted text. */
 export interface AdapterCard {
   readonly name: string;
   /** Markdown without its front matter. */

@@ -1,5 +1,6 @@
 /** One column: what it asks, its answer, and how fast it comes. */
 import { useState } from "preact/hooks";
+import { baseSummary } from "../about-bases.js";
 import { tryLinkOf } from "../adapters/compare-link.js";
 import { formatNumber } from "../parts/format.js";
 import { Icon } from "../parts/icon.js";
@@ -24,7 +25,7 @@ export interface ColumnProps {
 export function Column({ index, target, answer, isShaded, onTarget, onRemove }: ColumnProps) {
   const name = formatTarget(target);
   const [isCopying, setCopying] = useState(false);
-  const summary = summaries.value.get(name) ?? "";
+  const summary = summaries.value.get(name) ?? baseSummary(name) ?? "";
   const other = models.value?.others.get(name);
   return (
     <section class={`column card c${index}`} aria-label={`Column ${index + 1}: ${name}`}>

@@ -1,6 +1,7 @@
 /** One prompt, answered side by side by the base, adapters and mixtures of them. */
 import { effect } from "@preact/signals";
 import { useEffect, useRef, useState } from "preact/hooks";
+import { AboutBases } from "../about-bases.js";
 import { Icon } from "../parts/icon.js";
 import { type Route, route } from "../route.js";
 import { connection } from "../session.js";
@@ -49,6 +50,7 @@ export function Compare() {
         Lorikeet keeps one <b>base</b> model in memory and swaps many small <b>adapters</b> over it, each trained for
         one thing. Choose an example to see what an adapter changes.
       </p>
+      <AboutBases names={basesOf(targets)} />
       <Composer
         isRunning={running > 0}
         isShaded={isShaded}
@@ -105,6 +107,11 @@ async function begin(): Promise<void> {
     targets: [base, ...adapters].map(modelTarget),
   });
 }
+
+/** The bases that the columns ask, in their order. */
+const basesOf = (targets: readonly Target[]): readonly string[] => [
+  ...new Set(targets.flatMap((each) => baseOf(each) ?? [])),
+];
 
 function run(): void {
   const { targets } = settings.value;

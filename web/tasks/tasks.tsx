@@ -1,5 +1,6 @@
 /** A form for each task of a base and its adapters, and its answer with each model that the reader switches to. */
 import { useEffect, useRef, useState } from "preact/hooks";
+import { AboutBases } from "../about-bases.js";
 import { adapters, listFault, refresh } from "../adapters/live.js";
 import { formsOf, readResult, similarity, type TaskResult } from "../client/tasks.js";
 import type { BaseInfo, Example } from "../client/types.js";
@@ -73,6 +74,7 @@ export function Tasks() {
         A <b>base</b> model does one task, and each of its <b>adapters</b> changes how. Give both the same input to see
         what an adapter changes.
       </p>
+      <AboutBases names={[base.name]} />
       {ofTensors.has(task) ? (
         <TensorTask key={base.name} {...shared} />
       ) : (

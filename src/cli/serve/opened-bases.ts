@@ -222,10 +222,10 @@ async function openAll(
 function basesOf(
   [first, ...others]: readonly [BaseStack, ...BaseStack[]],
   folder: AdapterFolder | null,
-  { settings, logger }: OpeningParts,
+  { settings, bases, logger }: OpeningParts,
 ): Bases {
-  const ofStack = ({ name, gateway }: BaseStack) => baseOf(name, gateway);
-  const all = [ofStack(first), ...others.map(ofStack)] as const;
+  const ofStack = ({ name, gateway }: BaseStack, index: number) => baseOf(name, gateway, bases[index]?.model ?? null);
+  const all = [ofStack(first, 0), ...others.map((stack, index) => ofStack(stack, index + 1))] as const;
   if (others.length === 0) return new Bases(all);
   return new Bases(
     all,

@@ -95,6 +95,14 @@ export function cardObject(name: string, { targetModules, examples, labels, ...c
   };
 }
 
+/** The card of a base has the same fields. */
+export function modelCardObject(
+  name: string,
+  card: AdapterCard,
+): Omit<CardObject, "object"> & { object: "model.card" } {
+  return { ...cardObject(name, card), object: "model.card" };
+}
+
 const pinSchema = v.object({ pinned: v.boolean("must be true or false") }, "is required");
 const pinFormat: BodyFormat<typeof pinSchema> = { schema: pinSchema, known: ["pinned"], ignored: {} };
 

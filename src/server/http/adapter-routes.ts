@@ -2,10 +2,11 @@
 import type { Request, Response } from "express";
 import { LorikeetError } from "../../base/errors.js";
 import type { Bases } from "../../gateway/bases.js";
-import { adapterObject, cardObject, parsePin } from "../../gateway/lorikeet/adapters.js";
+import { adapterObject, cardObject, modelCardObject, parsePin } from "../../gateway/lorikeet/adapters.js";
 import { AdapterCalls } from "../../gateway/vllm/adapter-calls.js";
 import type { ReaderBounds } from "../reader-pace.js";
 import { contextOf } from "./context.js";
+import { nameInPath } from "./routed.js";
 import { sendJson, sendPieces } from "./send.js";
 
 /** The options that bound an upload, by the names that its errors use. */
@@ -14,7 +15,8 @@ const uploadLimits: ReadonlySet<string> = new Set([
   ...["upload-idle-timeout", "min-upload-rate", "upload-timeout"],
 ]);
 
-export function adapterHandlers({ adapters }: Pick<Bases, "adapters">, bounds: ReaderBounds) {
+export function adapterHandlers(bases: Pick<Bases, "adapters" | "card">, bounds: ReaderBounds) {
+  const { adapters } = bases;
   const calls = new AdapterCalls(adapters);
   return {
     list: async (_req: Request, res: Response): Promise<void> => {
@@ -56,6 +58,11 @@ export function adapterHandlers({ adapters }: Pick<Bases, "adapters">, bounds: R
     card: async (req: Request, res: Response): Promise<void> => {
       const name = nameOf(req);
       await sendJson(res, cardObject(name, await adapters.card(name)), bounds);
+    },
+    /** Of a base too. */
+    modelCard: async (req: Request, res: Response): Promise<void> => {
+      const name = nameInPath(req);
+      await sendJson(res, modelCardObject(name, await bases.card(name)), bounds);
     },
     download: async (req: Request, res: Response): Promise<void> => {
       const name = nameOf(req);

@@ -76,6 +76,8 @@ function addModelApi(app: Express, { bases, options, json, named }: ApiParts & {
   api("/models", {
     get: [(_req, res) => sendJson(res, { object: "list", data: models.list().map(modelObject) }, options)],
   });
+  // A name may have slashes, so the longer path comes first.
+  api("/models/*name/card", { get: [adapters.modelCard] });
   api("/models/*name", {
     get: [(req, res) => void res.json(modelObject(models.get(nameInPath(req))))],
     delete: [
