@@ -157,6 +157,12 @@ async function save(name: string): Promise<void> {
   setTimeout(() => URL.revokeObjectURL(address), 60_000);
 }
 
+const tiers = {
+  device: "device: in the memory that steps read",
+  host: "host: in memory, ready to be copied to the device",
+  disk: "disk: loaded with the next request",
+} as const;
+
 const sources = {
   store: "uploaded",
   folder: "the operator's folder",
@@ -172,7 +178,7 @@ function Facts({ adapter, card }: { readonly adapter: AdapterInfo; readonly card
     ["Rank", String(rank)],
     ["Adapted modules", formatCount(modules)],
     ["Size", formatBytes(bytes)],
-    ["Tier", tier],
+    ["Tier", tiers[tier]],
     ["Source", sources[source]],
     ["Since", new Date(created * 1000).toISOString().slice(0, 10)],
     ["Requests", formatCount(counts.requests)],

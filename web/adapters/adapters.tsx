@@ -27,7 +27,8 @@ export function Adapters() {
     return watchAdapters();
   }, [isReady]);
   const listed = adapters.value;
-  const shown = listed?.find(({ name }) => name === route.value.parameters.get("name"));
+  const asked = route.value.parameters.get("name");
+  const shown = listed?.find(({ name }) => name === asked);
   const close = (): void => {
     location.hash = hrefOf("adapters");
   };
@@ -74,6 +75,11 @@ export function Adapters() {
           {listFault.value}
         </p>
       )}
+      {listed !== null && asked !== null && !shown ? (
+        <p class="notice" role="status">
+          There is no adapter {asked}. It may have been deleted or renamed.
+        </p>
+      ) : null}
       {listed === null ? null : listed.length === 0 ? (
         <NoAdapters onAdd={canAddAdapters.value ? add : null} />
       ) : (

@@ -35,7 +35,9 @@ export function UploadDialog({ parcel: dropped, replaced, onClose }: UploadDialo
     setProgress({ kind: "choosing" });
     if (replaced === null) setName(taken.name);
   };
-  const exists = adapters.value?.some((each) => each.name === name) ?? false;
+  const present = adapters.value?.find((each) => each.name === name);
+  const exists = present !== undefined;
+  const isFixed = exists && present.source !== "store";
   const send = async (event: Event): Promise<void> => {
     event.preventDefault();
     if (!parcel) return;
@@ -66,12 +68,21 @@ export function UploadDialog({ parcel: dropped, replaced, onClose }: UploadDialo
               <input value={name} spellcheck={false} onInput={(event) => setName(event.currentTarget.value)} />
             </label>
           ) : null}
+          {isFixed ? (
+            <p class="notice" role="status">
+              {name} lies in the operator&apos;s folder and cannot be replaced from here. Choose another name.
+            </p>
+          ) : null}
           <BaseChooser base={base} onChoose={setBase} />
           {progress.kind === "sending" && parcel ? <Sending sent={progress.sent} total={parcel.content.size} /> : null}
           {progress.kind === "refused" ? <Refusal {...progress} /> : null}
-          <button type="submit" class="primary" disabled={!parcel || name === "" || progress.kind === "sending"}>
+          <button
+            type="submit"
+            class="primary"
+            disabled={!parcel || name === "" || isFixed || progress.kind === "sending"}
+          >
             <Icon name="upload" />
-            {exists ? `Replace ${name}` : "Add"}
+            {exists && !isFixed ? `Replace ${name}` : "Add"}
           </button>
         </form>
       )}
@@ -161,7 +172,7 @@ function Refusal({ message, faults }: { readonly message: string; readonly fault
   return (
     <div class="fault" role="alert">
       <p>{message}</p>
-      {faults.length > 1 ? (
+      {faults.length > 0 ? (
         <ul>
           {faults.map((fault) => (
             <li key={fault}>{fault}</li>
@@ -191,7 +202,9 @@ function Result({ stored }: { readonly stored: Stored }) {
           {warning}
         </p>
       ))}
-      {ignored.length > 0 ? <p class="muted">Not kept: {ignored.join(", ")}</p> : null}
+      {ignored.length > 0 ? (
+        <p class="muted">Not kept, because serving does not need it: {ignored.join(", ")}</p>
+      ) : null}
       {link ? (
         <a class="button primary" href={link.href}>
           {link.isComparison ? "Compare it with the base" : "Try it"}

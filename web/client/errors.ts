@@ -4,7 +4,7 @@ export class ApiError extends Error {
   /** 0 where there is none: no answer came, or it came over the WebSocket. */
   readonly status: number;
   readonly code: string;
-  /** Every fault, where the server found several. */
+  /** The faults that the message does not tell. */
   readonly faults: readonly string[];
 
   constructor(status: number, code: string, message: string, faults: readonly string[] = []) {
@@ -12,7 +12,7 @@ export class ApiError extends Error {
     this.name = "ApiError";
     this.status = status;
     this.code = code;
-    this.faults = faults;
+    this.faults = faults.filter((fault) => !message.includes(fault));
   }
 }
 

@@ -112,7 +112,7 @@ function Ending({ answer }: { readonly answer: Answer }) {
     return (
       <div class="fault" role="alert">
         {state.message}
-        {state.faults.length > 1 ? (
+        {state.faults.length > 0 ? (
           <ul>
             {state.faults.map((fault) => (
               <li key={fault}>{fault}</li>
