@@ -65,7 +65,9 @@ async function checkBytes(folder: string): Promise<{ summary: AdapterSummary }> 
   if (!names.includes("adapter_model.safetensors")) throw new LorikeetError("adapter_invalid", "There are no weights.");
   const weights = await readFile(join(folder, "adapter_model.safetensors"));
   if (weights.subarray(0, 3).toString() === "bad") {
-    throw new LorikeetError("adapter_invalid", "The adapter has two faults.", { faults: ["one", "two"] });
+    throw new LorikeetError("adapter_invalid", "The adapter was refused for 2 faults: one; and 1 more.", {
+      faults: ["one", "two"],
+    });
   }
   const digest = `sha256:${createHash("sha256").update(weights).digest("hex")}`;
   const summary = {

@@ -98,12 +98,12 @@ test("the client lists, uploads, shows, pins and removes adapters", async () => 
   assert.deepEqual(await client.adapters(), []);
 });
 
-test("a refusal arrives in the server's words, with every fault", async () => {
+test("a refusal arrives in the server's words, with the faults that these leave out", async () => {
   await using rig = await openServerRig({ script });
   await assert.rejects(clientOf(rig).upload("bad", tarOf("bad"), { replace: true }), (error) => {
     assert.ok(error instanceof ApiError);
-    assert.deepEqual([error.status, error.code, error.faults], [422, "adapter_invalid", ["one", "two"]]);
-    assert.equal(error.message, "The adapter has two faults.");
+    assert.deepEqual([error.status, error.code, error.faults], [422, "adapter_invalid", ["two"]]);
+    assert.equal(error.message, "The adapter was refused for 2 faults: one; and 1 more.");
     return true;
   });
   await assert.rejects(clientOf(rig).fineTuning.jobs(), { status: 404, code: "route_not_found" });
