@@ -26,6 +26,9 @@ async function compare(browser, url) {
     const type = (key) => one(".tokens").dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
     type("ArrowRight");
     await until(() => one(".probabilities"), "the probabilities of the first token");
+    // Alt and an arrow are the browser's: back and forward.
+    const combined = { key: "ArrowLeft", altKey: true, bubbles: true, cancelable: true };
+    const taken = [".tokens", ".presets"].filter((name) => !one(name).dispatchEvent(new KeyboardEvent("keydown", combined)));
     type("Escape");
     await until(() => !one(".probabilities"), "their end");
     const before = texts()[0].length;
@@ -35,9 +38,10 @@ async function compare(browser, url) {
     await until(() => texts()[0].length > before + 20, "the other columns going on");
     await press("Stop all");
     await until(idle, "all stopped");
-    return { kept, now: texts(), states: all(".ending").map((each) => each.textContent) };`,
+    return { kept, taken, now: texts(), states: all(".ending").map((each) => each.textContent) };`,
   );
   assert.equal(answers.now[2], answers.kept[2], "a stopped column keeps its text");
+  assert.deepEqual(answers.taken, [], "the browser's own keys");
   assert.equal(new Set(answers.now).size, 3, "the columns differ");
   assert.deepEqual([answers.states[0], answers.states[2]], ["stopped", "stopped"]);
   const { href, shown } = await act(

@@ -2,6 +2,7 @@
 import { Component } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { AnswerPiece } from "../client/chunk.js";
+import { isCombined } from "../parts/keys.js";
 import type { Answer } from "./answer.js";
 import { type Block, paragraphsOf } from "./blocks.js";
 
@@ -27,7 +28,7 @@ export function Tokens({ answer, label, isShaded }: { answer: Answer; label: str
       setChosen(null);
     }
     const step = event.key === "ArrowRight" ? 1 : event.key === "ArrowLeft" ? -1 : 0;
-    if (step === 0) return;
+    if (step === 0 || isCombined(event)) return;
     event.preventDefault();
     const index = chosen === null ? 0 : chosen.index + step;
     const element = region.current?.querySelector<HTMLElement>(`[data-index="${index}"]`) ?? null;

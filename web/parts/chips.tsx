@@ -1,6 +1,7 @@
 /** Examples to choose from. The Tab key passes them at one stop; the arrow keys, Home and End go from one to the next. */
 import type { ComponentChildren } from "preact";
 import { useRef, useState } from "preact/hooks";
+import { isCombined } from "./keys.js";
 
 export interface Chip {
   readonly key: string;
@@ -16,7 +17,7 @@ export function Chips({ chips }: { readonly chips: readonly Chip[] }) {
   const stop = Math.min(at, chips.length - 1);
   const move = (event: KeyboardEvent): void => {
     const next = placeAfter(event.key, stop, chips.length);
-    if (next === null) return;
+    if (next === null || isCombined(event)) return;
     event.preventDefault();
     setAt(next);
     group.current?.querySelectorAll("button")[next]?.focus();

@@ -1,5 +1,6 @@
 /** The area of a chart. A pointer or the arrow keys choose a place in it, from 0 at the left to 1, whose numbers the chart then shows as text. */
 import type { ComponentChildren } from "preact";
+import { isCombined } from "./keys.js";
 
 export interface PlotProps {
   /** What the places stand for. */
@@ -34,7 +35,7 @@ export function Plot({ label, place, step, reading, top, width, height, onPlace,
   };
   const onKeyDown = (event: KeyboardEvent): void => {
     const chosen = byKey[event.key];
-    if (chosen === undefined) return;
+    if (chosen === undefined || isCombined(event)) return;
     event.preventDefault();
     onPlace(Math.min(1, Math.max(0, chosen)));
   };

@@ -15,7 +15,7 @@ export function Result({ result, text, picture }: ResultProps) {
     case "labels":
       return (
         <>
-          {picture ? <Picture blob={picture} label="The picture that was asked" /> : null}
+          {picture ? <Picture blob={picture} label="The picture that was sent" /> : null}
           <Labels labels={result.labels} />
         </>
       );

@@ -1,0 +1,2 @@
+/** Whether a key comes with Alt, Ctrl or Meta: such combinations are the browser's, as Alt and an arrow for back and forward. */
+export const isCombined = ({ altKey, ctrlKey, metaKey }: KeyboardEvent): boolean => altKey || ctrlKey || metaKey;
