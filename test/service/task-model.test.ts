@@ -1,7 +1,7 @@
 /** Task models over HTTP, by the Open Inference Protocol: every row's outputs as PyTorch computes them, and bad input refused. */
 
 import assert from "node:assert/strict";
-import { copyFile, mkdtemp, rm } from "node:fs/promises";
+import { copyFile, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -213,14 +213,17 @@ test("token ids beyond the vocabulary, and a text beyond the positions, are refu
   assert.match(refused.answer.error ?? "", /has 3 as sequence_length of "attention_mask", and 4 in "input_ids"/);
 });
 
-test("a bare .onnx file is served under its own name", async () => {
+test("a bare .onnx file is served under its own name, with the README beside it as its card", async () => {
   const folder = await mkdtemp(join(tmpdir(), "lorikeet-bare-"));
   try {
     const model = join(folder, "actor.onnx");
     await copyFile(join(taskRoot, "policy-mlp", "onnx", "model.onnx"), model);
+    await writeFile(join(folder, "README.md"), "Acts.\n");
     await using service = await openService({ model });
     const inputs = [{ name: "observation", shape: [1, 4], datatype: "FP32", data: [0, 0, 0, 0] }];
     assert.equal((await infer(service.url, "actor", { inputs })).status, 200);
+    const card = Object(await (await fetch(`${service.url}/v1/models/actor/card`)).json());
+    assert.deepEqual([card.object, card.readme], ["model.card", "Acts.\n"]);
   } finally {
     await rm(folder, { recursive: true });
   }

@@ -222,10 +222,10 @@ async function openAll(
 function basesOf(
   [first, ...others]: readonly [BaseStack, ...BaseStack[]],
   folder: AdapterFolder | null,
-  { settings, bases, logger }: OpeningParts,
+  { settings, logger }: OpeningParts,
 ): Bases {
-  const ofStack = ({ name, gateway }: BaseStack, index: number) => baseOf(name, gateway, bases[index]?.model ?? null);
-  const all = [ofStack(first, 0), ...others.map((stack, index) => ofStack(stack, index + 1))] as const;
+  const ofStack = (stack: BaseStack) => baseOf(stack.name, stack.gateway, folderOf(stack));
+  const all = [ofStack(first), ...others.map(ofStack)] as const;
   if (others.length === 0) return new Bases(all);
   return new Bases(
     all,
@@ -240,6 +240,10 @@ function basesOf(
       }),
   );
 }
+
+/** Where its files are, also if `--model` names one of them. */
+const folderOf = (stack: BaseStack): string =>
+  isDecoderStack(stack) ? stack.checkpoint.directory : stack.model.folder;
 
 /** As --kv-bytes. A decoder without it plans its cache within its share; a card has memory of its own. */
 function kvBytesOf(each: Surveyed, share: BaseShare): number | null {
