@@ -112,6 +112,11 @@ test("a job trains beside the server, goes on in the next one, and its adapter a
   const share = checkpoints[0]?.metrics.valid_mean_token_accuracy ?? -1;
   assert.ok(share >= 0 && share <= 1, `${share} of the tokens`);
   assert.deepEqual((await readdir(join(folder, "jobs", id))).sort(), ["events.jsonl", "job.json"]);
+  const { data: adapters } = Object(await (await fetch(`${service.url}/v1/adapters`)).json());
+  const published = adapters.map(({ name }: { name: string }) => name).find((name: string) => /^ft-/.test(name));
+  const card = await (await fetch(`${service.url}/v1/adapters/${published}/card`)).text();
+  assert.match(card, /"readme":".*LoRA adapter/);
+  assert.doesNotMatch(card, /Say it:/, "every key reads the card, but the rows belong to one");
 });
 
 test("the example of the documents runs, and a job whose data is wrong says where, without a folder of the server", async () => {

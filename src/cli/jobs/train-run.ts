@@ -28,7 +28,7 @@ import { openJob, type TrainJob } from "../train/job.js";
 import { type TrainFlags, trainOptions } from "../train/options.js";
 import { storedOptions } from "../train/resume.js";
 import { cardOf } from "../train/run-job.js";
-import { examplePrompts, pairSamples, short, takeAnswers } from "../train/samples.js";
+import { pairSamples, short, takeAnswers } from "../train/samples.js";
 import { UsageError } from "../usage.js";
 import type { TrainingBase } from "./messages.js";
 
@@ -101,7 +101,8 @@ async function trainIn(
     session,
     settings,
     record: job.record,
-    card: cardOf({ flags: job.flags, examples: () => examplePrompts(job.check, job.model.tokenizer) }),
+    // Every key may read the card, but the rows belong to the key of the job.
+    card: cardOf({ flags: job.flags, examples: async () => [] }),
     ...samplingOf(job, serve, show, signal),
     comparison: compareServed({
       ...{ session, settings, rows: job.check },
