@@ -63,7 +63,7 @@ const importers: Readonly<Record<string, RegExp>> = {
   commander: /^cli\//,
   hyparquet: /^train\/data\/parquet/,
   "hyparquet-compressors": /^train\/data\/parquet/,
-  yaml: /^(cli\/options\/config-file|adapter\/card)/,
+  yaml: /^(cli\/options\/config-file|adapter\/front-matter)/,
   pino: /^cli\//,
 };
 

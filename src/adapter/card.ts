@@ -2,12 +2,12 @@
  * What an adapter's own files say about it, for someone who looks at it: README, examples, labels, training. All of it is untrusted text of
  * the adapter's author, and none of it changes an answer.
  */
-import { parse as parseYaml } from "yaml";
 import { NotRegularFile } from "../base/files.js";
 import { isObject, type Json } from "../base/json.js";
 import { Faults } from "./format/faults.js";
 import { chartFile, configFile, isExamplePicture, recordFile } from "./format/files.js";
 import { readLabels } from "./format/labels.js";
+import { splitFrontMatter, widgetEntries } from "./front-matter.js";
 import { openKept } from "./store/kept-files.js";
 
 /** What to try the adapter with: a text or a picture. */
@@ -51,7 +51,8 @@ export const emptyCard: AdapterCard = {
 };
 
 const maxBytes = 2 ** 18;
-const maxFrontMatter = 2 ** 14;
+/** Of a record's JSON. */
+const maxDepth = 32;
 const maxExamples = 16;
 const maxExampleCharacters = 4096;
 const maxExampleTokens = 100_000;
@@ -64,7 +65,7 @@ export async function readCard(folder: string): Promise<AdapterCard> {
   const [readme, record, config, chart] = await Promise.all(
     ["README.md", recordFile, configFile, chartFile].map((name) => readText(folder, name)),
   );
-  const { matter, text } = splitFrontMatter(readme ?? null);
+  const { matter, text } = typeof readme === "string" ? splitFrontMatter(readme) : { matter: "", text: null };
   const training = readJson(record ?? null);
   const named = stringsOf(training?.labels);
   return {
@@ -97,22 +98,22 @@ async function readBytes(folder: string, name: string, most: number): Promise<Bu
 function readJson(text: string | null): Json | null {
   try {
     const value: unknown = JSON.parse(text ?? "null");
-    return isObject(value) ? value : null;
+    return isObject(value) && isWithinDepth(value, maxDepth) ? value : null;
   } catch {
     return null;
   }
 }
 
-/** The YAML between the first two lines of `---`, and what follows. */
-function splitFrontMatter(readme: string | null): { readonly matter: string; readonly text: string | null } {
-  const found = /^---\r?\n([\s\S]*?)\r?\n---\r?\n/.exec(readme ?? "");
-  return found ? { matter: found[1] ?? "", text: (readme ?? "").slice(found[0].length) } : { matter: "", text: readme };
+/** What writes a value as JSON calls itself at each level. */
+function isWithinDepth(value: unknown, most: number): boolean {
+  if (typeof value !== "object" || value === null) return true;
+  return most > 0 && Object.values(value).every((each) => isWithinDepth(each, most - 1));
 }
 
 async function examplesOf(folder: string, matter: string): Promise<Example[]> {
   const examples: Example[] = [];
   let room = maxPictureBytes;
-  for (const { example_title: name, text, src, parameters } of widgetOf(matter)) {
+  for (const { example_title: name, text, src, parameters } of widgetEntries(matter, maxExamples)) {
     const title = typeof name === "string" ? name.slice(0, 100) : null;
     const sampling = samplingOf(parameters);
     if (typeof src === "string" && isExamplePicture(src)) {
@@ -126,17 +127,6 @@ async function examplesOf(folder: string, matter: string): Promise<Example[]> {
     }
   }
   return examples;
-}
-
-function widgetOf(matter: string): Json[] {
-  if (matter.length > maxFrontMatter) return [];
-  try {
-    const value: unknown = parseYaml(matter, { maxAliasCount: 0 });
-    const widget = isObject(value) && Array.isArray(value.widget) ? value.widget : [];
-    return widget.slice(0, maxExamples).filter(isObject);
-  } catch {
-    return [];
-  }
 }
 
 /** By the names of Hugging Face's pipelines. What no request could ask for is left out. */

@@ -83,6 +83,54 @@ test("front matter that is not YAML, or is hostile, gives no examples and keeps 
   assert.deepEqual(examples, [{ title: null, text: "ok", picture: null, sampling: unsaid }]);
 });
 
+test("examples are read whatever stands beside them, in each spelling of a list", async () => {
+  const lists = [
+    "widget:\n- text: one\n- text: two",
+    "tags:\n- '['\nwidget: # to try\n  - text: one\n  # a comment\n  - { text: two }\nlicense: mit",
+    "widget: [{ text: one }, { text: two }]",
+    `widget:\n- text: one\n- ${"]".repeat(300)}\n- text: |\n    two\n`,
+    "a: [\n%b\n'widget':\n-\n  text: one\n- text: 'two'",
+  ];
+  for (const matter of lists) {
+    for (const readme of [`---\n${matter}\n---`, `\uFEFF---\r\n${matter}\r\n---\r\n`]) {
+      const { examples } = await cardOf({ "README.md": readme });
+      assert.deepEqual(
+        examples.map(({ text }) => text?.trim()),
+        ["one", "two"],
+        matter,
+      );
+    }
+  }
+});
+
+test("front matter that a parser would take long over is not parsed, and none of it reaches the log", async () => {
+  const warnings: Error[] = [];
+  const hear = (warning: Error): number => warnings.push(warning);
+  process.on("warning", hear);
+  for (const bad of ["]", "\tx: ]\n", "%a\n", "a: b: c\n", "["]) {
+    const many = bad.repeat(Math.floor(7_000 / bad.length));
+    const { examples } = await cardOf({ "README.md": `---\n${many}\nwidget:\n- text: ok\n- ${many}\n---\n` });
+    assert.deepEqual(
+      examples.map(({ text }) => text),
+      ["ok"],
+      bad,
+    );
+  }
+  const { examples } = await cardOf({ "README.md": "---\nwidget:\n- %a\n- text: ok\n- !what {text: ok}\n---\n" });
+  await new Promise(setImmediate);
+  process.off("warning", hear);
+  assert.ok(examples.length > 0);
+  assert.deepEqual(warnings, []);
+});
+
+test("a record nested beyond any use is left out", async () => {
+  const nested = (depth: number): string => `{"a":${"[".repeat(depth)}${"]".repeat(depth)}}`;
+  assert.notEqual((await cardOf({ "lorikeet.json": nested(20) })).training, null);
+  for (const text of [nested(100_000), `${'{"a":'.repeat(20_000)}1${"}".repeat(20_000)}`]) {
+    assert.equal((await cardOf({ "lorikeet.json": text })).training, null);
+  }
+});
+
 test("an example may say how it is sampled; what no request could ask for is left out", async () => {
   const parameters = [
     "{ temperature: 0, top_p: 0.5, max_new_tokens: 40 }",
