@@ -70,7 +70,8 @@ export function UploadDialog({ parcel: dropped, replaced, onClose }: UploadDialo
           ) : null}
           {isFixed ? (
             <p class="notice" role="status">
-              {name} lies in the operator&apos;s folder and cannot be replaced from here. Choose another name.
+              {name} {present.source === "base" ? "came with its base" : "lies in the operator's folder"} and cannot be
+              replaced from here. Choose another name.
             </p>
           ) : null}
           <BaseChooser base={base} onChoose={setBase} />
