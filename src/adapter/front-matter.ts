@@ -1,6 +1,6 @@
 /**
- * The front matter of a model card: YAML between two lines of `---`, as model hubs read it. It is untrusted, and a YAML parser takes time in
- * the square of what is wrong in a text: only the examples are parsed, each by itself and within a bound.
+ * The front matter of a model card: YAML between two lines of `---`, as model hubs read it. It is untrusted, and a YAML parser's time grows
+ * with the square of the faults in a text, so only the examples are parsed, each by itself and within a bound.
  */
 import { parse } from "yaml";
 import { isObject, type Json } from "../base/json.js";
@@ -22,7 +22,7 @@ const maxMatterCharacters = 2 ** 14;
 /** A text of 4,096 characters, its title and its parameters. */
 const maxEntryCharacters = 5000;
 
-/** The first `most` entries of `widget`. Entries that are not objects or too long are left out, and all behind a second one that is not YAML. */
+/** The first `most` entries of `widget`. Leaves out entries that are too long or not objects, and all that follow the second one that is not YAML. */
 export function widgetEntries(matter: string, most: number): Json[] {
   if (matter.length > maxMatterCharacters) return [];
   const lines = matter.split(/\r?\n/);
