@@ -10,11 +10,21 @@ import { type GenerationRules, readGenerationRules } from "../model/task/generat
 import { type OpenedFile, openTaskModel, type TaskModel } from "../model/task/open.js";
 import type { FoldedNorm, TaskModule } from "../model/task/target-modules.js";
 import { chooseForTask, type DeviceFacts, describeDevice, formatDevice } from "./device.js";
-import { locate } from "./hub/model-folder.js";
+import { locate, onnxFileIn, requireWholeFile } from "./hub/model-folder.js";
 import { ownAdapterNames } from "./serve/own-adapters.js";
 import { formatFields, formatTable } from "./table.js";
 import { describeInputs, inputFields, type TaskInputs } from "./task-inputs.js";
 import { printJson, printLine, type Terminal } from "./terminal.js";
+import { UsageError } from "./usage.js";
+
+/** The model of `--model` as one of its ONNX files, by `--onnx-file`. Throws what `locate` throws, and `model_invalid` for an unknown file. */
+export async function locateOnnxFile(model: string, onnxFile: string, terminal: Terminal): Promise<string> {
+  if (model.endsWith(".onnx"))
+    throw new UsageError([`--onnx-file chooses a file of a folder or a repository; --model ${model} is a file.`]);
+  requireWholeFile(onnxFile);
+  const folder = await locate(model, { option: "--model", kind: "model", onnxFile }, terminal);
+  return await onnxFileIn(folder, onnxFile, model);
+}
 
 /** The folder or .onnx file of `--model`, downloaded if it names a model of the hub. Throws what `locate` throws. */
 export async function locateModel(model: string, terminal: Terminal, signal?: AbortSignal): Promise<string> {

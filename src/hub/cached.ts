@@ -13,6 +13,7 @@ import {
   onnxNames,
   singleWeights,
   tokenizerFile,
+  wantedAmong,
   weightsIndex,
 } from "./selection.js";
 
@@ -35,6 +36,7 @@ export async function findCached(
   if (commit === null) return null;
   const folder = cache.snapshot(commit);
   const names = await cache.namesIn(commit);
+  if (onnx.file !== null) return await findFile(cache, commit, names, { ...onnx, file: onnx.file });
   const hasOnnx = onnx.choose(onnxNames(names)).length > 0;
   const hasSafetensors = await hasWeights(folder, names);
   if (kind !== "adapter" && names.includes(modelConfig) && (hasOnnx || hasSafetensors)) {
@@ -46,6 +48,20 @@ export async function findCached(
   }
   const isAdapter = names.includes(adapterConfig) && adapterWeights.some((name) => names.includes(name));
   return kind !== "model" && isAdapter ? { kind: "adapter", folder, isWhole: true } : null;
+}
+
+/** The snapshot if it has a servable ONNX file. It is whole with the wanted one. */
+async function findFile(
+  cache: RepositoryCache,
+  commit: string,
+  names: readonly string[],
+  { served, file }: OnnxChoice & { readonly file: string },
+): Promise<Cached | null> {
+  const found = served(onnxNames(names));
+  if (!names.includes(modelConfig) || found.length === 0) return null;
+  const hasTokenizer = names.includes(tokenizerFile) || (await cache.isAbsent(commit, tokenizerFile));
+  const isWhole = wantedAmong(found, file) !== undefined && hasTokenizer;
+  return { kind: "model", folder: cache.snapshot(commit), isWhole };
 }
 
 /** Whether the hub is known to have none. Python notes the first name's absence where there are shards. */

@@ -26,6 +26,7 @@ import {
   shardsOf,
   singleWeights,
   tokenizerFile,
+  wantedFile,
   weightsIndex,
 } from "./selection.js";
 import { fetchBlob } from "./transfer.js";
@@ -141,7 +142,9 @@ class Pull {
   /** Names of the ONNX files that make the model; empty if its safetensors do. Where there are both, config.json decides. */
   async #onnx(listing: Listing, fetched: Set<string>): Promise<readonly string[]> {
     const { onnx } = this.#options;
-    const chosen = onnx.choose(onnxNames(listing.files.map(({ name }) => name)));
+    const names = onnxNames(listing.files.map(({ name }) => name));
+    if (onnx.file !== null) return [wantedFile(onnx.served(names), onnx.file, shownName(this.#repository))];
+    const chosen = onnx.choose(names);
     if (chosen.length === 0 || !hasCheckpoint(listing)) return chosen;
     const config = listing.files.filter(({ name }) => name === modelConfig);
     const files = await this.#describe(listing, config);

@@ -24,6 +24,10 @@ const pickle = /\.(bin|pt|pth|ckpt|pkl)$/i;
 
 /** What of a repository's ONNX files makes a model, and when its safetensors do instead. */
 export interface OnnxChoice {
+  /** The one file that is wanted, by its path or its own name; null leaves the choice to the others. */
+  readonly file: string | null;
+  /** Those of a repository's ONNX files that can be served, by their place in it. */
+  served(names: readonly string[]): readonly string[];
   /** Whether a model with this config.json is read from its safetensors. */
   readsSafetensors(config: unknown): boolean;
   /** The files that make one model; empty if the names do not say which. */
@@ -42,6 +46,20 @@ export function kindOf(listing: Listing, repository: Repository, wanted: Kind | 
 
 /** Names of the ONNX files. */
 export const onnxNames = (names: readonly string[]): string[] => names.filter((name) => name.endsWith(".onnx"));
+
+/** The ONNX file that is wanted, by its path or its own name; undefined if it is not there. */
+export const wantedAmong = (served: readonly string[], wanted: string): string | undefined =>
+  served.find((name) => name === wanted) ?? served.find((name) => name.endsWith(`/${wanted}`));
+
+/** Like `wantedAmong`, but throws `model_invalid` with those that exist if it is not there. `owner`: whose files they are. */
+export function wantedFile(served: readonly string[], wanted: string, owner: string): string {
+  const file = wantedAmong(served, wanted);
+  if (file !== undefined) return file;
+  const names = [...served].sort();
+  const has = names.length === 0 ? "it has none" : `it has ${names.join(", ")}`;
+  const message = `${owner} has no ONNX file ${shown(wanted)}: ${has}.`;
+  throw hubFault("model_invalid", message, { param: "onnx-file", found: wanted, allowed: names });
+}
 
 /** Whether the files at the top level include a checkpoint. */
 export const hasCheckpoint = ({ files }: Listing): boolean => checkpointsOf(files).length > 0;

@@ -189,11 +189,44 @@ test("--init-from finds the own adapters of a model given by name", async () => 
   assert.equal(planned.code, 0, planned.err);
 });
 
+test("--onnx-file chooses one of a repository's ONNX files, also from the cache, and lists them for a wrong name", async () => {
+  const wrong =
+    /^lorikeet: org\/policy has no ONNX file "model_q4\.onnx": it has onnx\/model\.onnx, onnx\/model_dynamo\.onnx\.\n$/;
+  const unknown = await run("file", "pull", "org/policy", "--onnx-file", "model_q4.onnx");
+  assert.deepEqual([unknown.code, wrong.test(unknown.err)], [3, true], unknown.err);
+  const chosen = ["--onnx-file", "model_dynamo.onnx"];
+  const pulled = JSON.parse((await run("file", "pull", "org/policy", ...chosen, "--json")).out) as {
+    files: { name: string }[];
+  };
+  const files = pulled.files.map(({ name }) => name).sort();
+  assert.deepEqual(files, ["config.json", "model.safetensors", "onnx/model_dynamo.onnx"]);
+  assert.match(
+    (await run("file", "pull", "org/policy", ...chosen)).out,
+    /^use +lorikeet serve --model org\/policy --onnx-file model_dynamo\.onnx$/m,
+  );
+  const away = { ...variablesOf("file"), HF_HUB_OFFLINE: "1" };
+  const serve = ["serve", "--model", "org/policy", "--port", "0", "--threads", "1", "--log-level", "silent"];
+  const absent = await runQuietly([...serve, "--onnx-file", "onnx/model.onnx"], away);
+  assert.equal(absent.code, 3, absent.err);
+  assert.match(absent.err, /: org\/policy has no ONNX file "onnx\/model\.onnx": it has onnx\/model_dynamo\.onnx\.\n$/);
+  const part = await runQuietly([...serve, "--onnx-file", "encoder_model_q4.onnx"], away);
+  assert.match(part.err, /encoder_model_q4\.onnx is a part of an encoder-decoder/);
+  const two = await runQuietly([...serve, "--model", "org/tiny", ...chosen], away);
+  assert.match(two.err, /--onnx-file is for one base/);
+  const server = start([...serve, ...chosen], away);
+  const url = await addressOf(server);
+  assert.equal((await fetch(`${url}/v2/models/org%2Fpolicy`)).status, 200);
+  server.child.kill("SIGTERM");
+  assert.equal(await server.ended, 0, server.err);
+});
+
 test("a server's answers name neither the snapshot of its model nor the cache around it", () => {
   const flags = { model: "/data/hub/models--org--tiny/snapshots/0123abcd" };
   const settings = resolveSettings(serveOptions, { flags, environment: {}, file: {} });
   const folders = privateFoldersOf(settings, basesOfModels(settings));
   for (const path of ["/data/hub/models--org--tiny/snapshots/0123abcd", "/data/hub"]) assert.ok(folders.includes(path));
+  const file = { ...settings, model: ["/data/hub/models--org--tiny/snapshots/0123abcd/onnx/model_q4.onnx"] };
+  assert.ok(privateFoldersOf(file, basesOfModels(file)).includes("/data/hub"));
 });
 
 test("an invalid, missing or misspelled name is one line with a hint", async () => {

@@ -52,6 +52,8 @@ const repository = (
 
 /** Llama's are read from safetensors; others from these ONNX files. */
 const onnx: OnnxChoice = {
+  file: null,
+  served: (names) => names,
   readsSafetensors: (json) => isObject(json) && json.model_type === "llama",
   choose: (names) => names.filter((name) => name === "onnx/model.onnx"),
 };

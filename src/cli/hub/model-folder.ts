@@ -1,6 +1,7 @@
 /** Finds the model or adapter that the command line names: a folder, a snapshot in the Hugging Face cache, or a download. */
 
 import { stat } from "node:fs/promises";
+import { basename, join } from "node:path";
 import { LorikeetError } from "../../base/errors.js";
 import { nearest } from "../../base/nearest.js";
 import { cachedNames } from "../../hub/cache.js";
@@ -9,8 +10,8 @@ import { type HubEnvironment, readHubEnvironment } from "../../hub/environment.j
 import { type Pulled, pullRepository } from "../../hub/pull.js";
 import { type Kind, parseRepository, type Repository, shownName } from "../../hub/repository.js";
 import { type RetryLimits, retryDefaults } from "../../hub/retry.js";
-import type { OnnxChoice } from "../../hub/selection.js";
-import { filesAmong, isDecoderConfig } from "../../model/task/folder.js";
+import { type OnnxChoice, wantedFile } from "../../hub/selection.js";
+import { filesAmong, isDecoderConfig, onnxFilesOf } from "../../model/task/folder.js";
 import { tryLockFile } from "../../runtime/file-lock.js";
 import { hintAtPath, hintAtSiblings } from "../options/nearby.js";
 import { requireFolder } from "../options/paths.js";
@@ -24,21 +25,38 @@ export interface Named {
   /** The option's name in messages, such as `--model`. */
   readonly option: string;
   readonly kind: Kind | null;
+  /** The one ONNX file that is wanted of a model with several. */
+  readonly onnxFile?: string | null;
   readonly signal?: AbortSignal;
 }
 
 const prefix = "hf://";
 
-const onnx: OnnxChoice = {
+const onnxChoice = (file: string | null): OnnxChoice => ({
+  file,
+  served: (names) => names.filter(isServedPath),
   readsSafetensors: isDecoderConfig,
   choose: (names) => filesAmong(names.filter(isServedPath)).map(({ label }) => label),
-};
+});
 
 /** Task models lie in the folder itself or in `onnx`. */
 const isServedPath = (name: string): boolean => /^(onnx\/)?[^/]+$/.test(name);
 
 /** Whether the text can only name a repository, not a folder. */
 export const isHubAddress = (text: string): boolean => text.startsWith(prefix);
+
+/** The path of a folder's ONNX file. Throws `model_invalid` with those that exist; `model`: what the user calls the folder. */
+export async function onnxFileIn(folder: string, wanted: string, model: string): Promise<string> {
+  return join(folder, wantedFile(await onnxFilesOf(folder), wanted, model));
+}
+
+/** Throws a UsageError for a part of an encoder-decoder: alone it is not a model. */
+export function requireWholeFile(file: string): void {
+  if (!/^(encoder|decoder)_/.test(basename(file))) return;
+  throw new UsageError([
+    `--onnx-file must name a file that is a whole model; ${file} is a part of an encoder-decoder, whose files are chosen without the option.`,
+  ]);
+}
 
 /**
  * The folder of a model or adapter: an existing folder, a cached snapshot, or a snapshot downloaded now. Throws a UsageError for
@@ -52,7 +70,8 @@ export async function locate(text: string, named: Named, terminal: Terminal): Pr
   }
   const repository = await requireRepository(text, named, terminal);
   const environment = readHubEnvironment(terminal.environment);
-  const cached = await findCached(environment.cache, repository, named.kind, onnx);
+  const { kind, onnxFile = null } = named;
+  const cached = await findCached(environment.cache, repository, kind, onnxChoice(onnxFile));
   if (cached !== null && (cached.isWhole || environment.isOffline)) return cached.folder;
   if (environment.isOffline) throw offline(repository, environment, await hintsAt(text, environment));
   try {
@@ -61,7 +80,7 @@ export async function locate(text: string, named: Named, terminal: Terminal): Pr
     return (await pullNamed(repository, named, environment, terminal, retries)).folder;
   } catch (error) {
     if (!(error instanceof LorikeetError) || !error.code.startsWith("hub_")) throw error;
-    if (cached !== null) return cached.folder;
+    if (cached !== null && onnxFile === null) return cached.folder;
     const folder = isHubAddress(text) ? [] : [`There is no folder ${text}.`];
     throw await hinted(error, text, environment, folder);
   }
@@ -85,13 +104,14 @@ export async function pull(
 
 async function pullNamed(
   repository: Repository,
-  { kind, signal = new AbortController().signal }: Named,
+  { kind, onnxFile = null, signal = new AbortController().signal }: Named,
   environment: HubEnvironment,
   terminal: Terminal,
   retries: RetryLimits = retryDefaults,
 ): Promise<Pulled> {
   const line = tickingLine(terminal.stderr, progressLine(terminal.stderr));
   const userAgent = `lorikeet/${readVersion()}; node/${process.versions.node}`;
+  const onnx = onnxChoice(onnxFile);
   const options = { environment, kind, onnx, userAgent, tryLock: tryLockFile, progress: line.report, signal, retries };
   return await pullRepository(repository, options).finally(() => line.end());
 }

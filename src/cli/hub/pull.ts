@@ -6,18 +6,23 @@ import { cancelledLine, listenForShutdown, signalExitCode } from "../serve/shutd
 import { formatFields, formatTable } from "../table.js";
 import { printJson, printLine, type Terminal } from "../terminal.js";
 import { Quit } from "../usage.js";
-import { isHubAddress, pull } from "./model-folder.js";
+import { isHubAddress, pull, requireWholeFile } from "./model-folder.js";
 
 export function addPull(program: Command, terminal: Terminal): void {
   program
     .command("pull")
     .description("download or update a model or an adapter in the Hugging Face cache")
     .argument("<name>", "org/name or org/name@revision, optionally with hf:// in front")
+    .option(
+      "--onnx-file <name>",
+      "ONNX file to download of a task model with several, such as model_fp16.onnx (default: model.onnx, or the files of an encoder-decoder)",
+    )
     .option("--json", "print JSON", false)
-    .action(async (name: string, { json }: { json: boolean }) => {
+    .action(async (name: string, { json, onnxFile }: { json: boolean; onnxFile?: string }) => {
+      if (onnxFile !== undefined) requireWholeFile(onnxFile);
       using shutdown = listenForShutdown(terminal);
       try {
-        await run(name, json, shutdown.signal, terminal);
+        await run(name, { json, onnxFile: onnxFile ?? null }, shutdown.signal, terminal);
       } catch (error) {
         if (!shutdown.signal.aborted) throw error;
         const signal = await shutdown.requested;
@@ -27,7 +32,17 @@ export function addPull(program: Command, terminal: Terminal): void {
     });
 }
 
-async function run(text: string, json: boolean, signal: AbortSignal, terminal: Terminal): Promise<void> {
+interface RunOptions {
+  readonly json: boolean;
+  readonly onnxFile: string | null;
+}
+
+async function run(
+  text: string,
+  { json, onnxFile }: RunOptions,
+  signal: AbortSignal,
+  terminal: Terminal,
+): Promise<void> {
   const started = performance.now();
   const {
     name,
@@ -37,7 +52,7 @@ async function run(text: string, json: boolean, signal: AbortSignal, terminal: T
     files,
     fetched,
     receivedBytes: received,
-  } = await pull(text, { option: "<name>", kind: null, signal }, terminal);
+  } = await pull(text, { option: "<name>", kind: onnxFile === null ? null : "model", onnxFile, signal }, terminal);
   const seconds = (performance.now() - started) / 1000;
   const sum = (chosen: typeof files): number => chosen.reduce((total, { bytes }) => total + bytes, 0);
   if (json) {
@@ -70,7 +85,7 @@ async function run(text: string, json: boolean, signal: AbortSignal, terminal: T
       [
         "use",
         kind === "model"
-          ? `lorikeet serve --model ${bare}`
+          ? `lorikeet serve --model ${bare}${onnxFile === null ? "" : ` --onnx-file ${onnxFile}`}`
           : `lorikeet adapters add <name> hf://${bare} --model <base>`,
       ],
     ])}`,

@@ -15,6 +15,11 @@ export function basesOfModels({ model: models, servedModelName: names, ...settin
       `--served-model-name is given ${times(names.length)} and --model ${times(models.length)}: each base has one served name.`,
     ]);
   }
+  if (settings.onnxFile !== null && models.length > 1) {
+    throw new UsageError([
+      "--onnx-file is for one base: give each of several its own in the list `models` of the config file.",
+    ]);
+  }
   return models.map((model, index) => ({ ...settings, model, servedModelName: names?.[index] ?? null }));
 }
 

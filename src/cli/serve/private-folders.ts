@@ -20,9 +20,9 @@ export function privateFoldersOf(settings: ServeSettings, bases: readonly BaseSe
   return [...new Set([...named, ...folders, ...folders.map(realPath)])];
 }
 
-/** The Hugging Face cache that a model's folder is a snapshot in: its files are links to elsewhere there. */
+/** The Hugging Face cache that a model's folder is a snapshot in, or its file lies in: its files are links to elsewhere there. */
 function cacheOf(model: string): string | null {
-  return /^(.+)[/\\]models--[^/\\]+[/\\]snapshots[/\\][^/\\]+$/.exec(model)?.[1] ?? null;
+  return /^(.+)[/\\]models--[^/\\]+[/\\]snapshots[/\\]/.exec(model)?.[1] ?? null;
 }
 
 function realPath(path: string): string {

@@ -6,7 +6,7 @@ import { createLogger } from "../log/logging.js";
 import { LogQueue } from "../log/queue.js";
 import { addOptions, readOptionsAndBases } from "../options/command-line.js";
 import { progressLine } from "../progress.js";
-import { locateModel } from "../task-model.js";
+import { locateModel, locateOnnxFile } from "../task-model.js";
 import { printLine, type Terminal } from "../terminal.js";
 import { exitCodes, Quit, UsageError } from "../usage.js";
 import { readServerKeys } from "./api-keys.js";
@@ -72,10 +72,14 @@ async function serve(settings: ServeSettings, bases: readonly BaseSettings[], te
   if (lifetime.exitCode !== exitCodes.ok) throw new Quit(lifetime.exitCode);
 }
 
-/** The bases with their models' names replaced by folders. */
+/** The bases with their models' names replaced by folders, or by the ONNX files that are wanted of them. */
 async function withLocatedModels(bases: readonly BaseSettings[], terminal: Terminal): Promise<readonly BaseSettings[]> {
   const located: BaseSettings[] = [];
-  for (const base of bases) located.push({ ...base, model: await locateModel(base.model, terminal) });
+  for (const base of bases) {
+    const { model, onnxFile } = base;
+    const path = onnxFile === null ? locateModel(model, terminal) : locateOnnxFile(model, onnxFile, terminal);
+    located.push({ ...base, model: await path });
+  }
   return located;
 }
 

@@ -124,7 +124,7 @@ async function folderAround(path: string): Promise<string> {
 }
 
 /** Labels of the ONNX files of a folder and of its subfolder. */
-async function onnxFilesOf(folder: string): Promise<string[]> {
+export async function onnxFilesOf(folder: string): Promise<string[]> {
   const inner = await readdir(join(folder, subfolder)).catch(() => []);
   const labels = [...(await readdir(folder)), ...inner.map((name) => `${subfolder}/${name}`)];
   return labels.filter((label) => extname(label) === ".onnx").sort();
