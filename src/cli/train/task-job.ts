@@ -71,6 +71,7 @@ export async function openTaskJob(
         name: base.task,
         heads: session.targets.flatMap(({ module, form }) => (form.kind === "whole" ? [module.path] : [])),
         frozen_norms: base.hasNorms,
+        ...goal.languages,
       },
       // Weights of their own hold no normalization that an adapter would have to know.
       ...(settings.method === "full" ? { model: { ...(await keptManifest(model)), foldedNorms: false } } : {}),

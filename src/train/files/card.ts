@@ -207,10 +207,12 @@ const bodies: Readonly<Record<string, "text" | "picture">> = {
   "object-detection": "picture",
 };
 
-function taskUseLines(facts: CardFacts, example: string, record: RunRecord, { name: task }: TaskRecord): string[] {
+function taskUseLines(facts: CardFacts, example: string, record: RunRecord, asked: TaskRecord): string[] {
   const { labels } = record;
+  const { name: task, src_lang, tgt_lang } = asked;
   const name = basename(facts.outputDir);
-  const text = `-H 'content-type: application/json' -d ${quoted({ inputs: example })}`;
+  const isStated = src_lang !== undefined || tgt_lang !== undefined;
+  const text = `-H 'content-type: application/json' -d ${quoted({ inputs: example, ...(isStated && { parameters: { src_lang, tgt_lang } }) })}`;
   const picture = "-H 'content-type: image/png' --data-binary @picture.png";
   const body = bodies[task];
   const asks =

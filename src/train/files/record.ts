@@ -37,6 +37,9 @@ export interface TaskRecord {
   readonly heads: readonly string[];
   /** Whether batch normalizations of the base keep their statistics. */
   readonly frozen_norms: boolean;
+  /** Of translators between several languages: those that a request may name. */
+  readonly src_lang?: string;
+  readonly tgt_lang?: string;
 }
 
 export interface RunResults {

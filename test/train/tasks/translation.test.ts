@@ -80,16 +80,23 @@ test("sources and targets of training begin as those of the server: by prefix, a
   template.special_tokens.eng_Latn = { id: "eng_Latn", ids: [150], tokens: ["eng_Latn"] };
   template.single.unshift({ SpecialToken: { id: "eng_Latn", type_id: 0 } });
   const more = names.map((content, i) => ({ ...added[0], id: 150 + i, content }));
-  const nllb = await open(
-    variant("languages", marian, {
-      "tokenizer.json": { added_tokens: [...added, ...more], post_processor: template },
-    }),
-  );
+  const languages = variant("languages", marian, {
+    "tokenizer.json": { added_tokens: [...added, ...more], post_processor: template },
+  });
+  const nllb = await open(languages);
   const french = await nllb({ src_lang: "deu_Latn", tgt_lang: "fra_Latn" });
   assert.deepEqual(french.encoded, [151, ...plain.encoded]);
   assert.deepEqual(french.target, [152, ...plain.target]);
   assert.deepEqual(french.decoderIds, [plain.decoderIds[0], 152, ...plain.target.slice(0, -1)]);
   assert.equal((await nllb({ tgt_lang: "fra_Latn" })).encoded[0], 150);
+  const rows = [0, 1, 2, 3].map(() => ({ source: sources[0], target, src_lang: "deu_Latn", tgt_lang: "fra_Latn" }));
+  const trained = await train(languages, rowsFile("languages", rows), "languages", "--max-steps", "1");
+  assert.equal(trained.code, 0, trained.err);
+  const [, body = ""] = /-d '(.*)'/.exec(readFileSync(join(trained.folder, "README.md"), "utf8")) ?? [];
+  assert.deepEqual(JSON.parse(body.replaceAll("'\\''", "'")), {
+    inputs: sources[0],
+    parameters: { src_lang: "deu_Latn", tgt_lang: "fra_Latn" },
+  });
   await assert.rejects(nllb({}), /`tgt_lang` is missing; the model translates into one of 3 languages/);
   await assert.rejects(nllb({ tgt_lang: "french" }), /`tgt_lang` is not a language of the model/);
 });

@@ -6,8 +6,17 @@ import { padRows } from "../../../text/tokenizer/rows.js";
 import type { TaskInputs } from "../types.js";
 import { bucketLength } from "./text-inputs.js";
 
+export interface RequestLanguages {
+  readonly src_lang?: string;
+  readonly tgt_lang?: string;
+}
+
 export interface TranslationSource {
   readonly source: EncodedRow;
+  /** As the row has it, which is as a request gives it: without a prefix or a language's token. */
+  readonly text: string;
+  /** The languages that the row names, as a request names them. */
+  readonly languages: RequestLanguages;
   /** What the decoder reads: the start token, and all tokens of the target but the last. */
   readonly decoderIds: readonly number[];
   /** The first token of the answer, such as its language's; null: free. */

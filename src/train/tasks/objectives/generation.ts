@@ -29,7 +29,7 @@ export function generatedText(options: GeneratedText): Assessment {
       const samples = rows.map(({ source }, row) => {
         const answer = at(answers, row);
         chrf.add(answer, source.reference);
-        return { prompt: options.decode(source.source.ids), expected: source.reference, answer };
+        return { prompt: source.text, expected: source.reference, answer };
       });
       return { metrics: { chrf: chrf.score() }, samples: chooseShown(samples) };
     },

@@ -8,6 +8,7 @@ import type { GenerationRules } from "../../../model/task/generation-rules.js";
 import type { TextHead } from "../../../model/task/text-head.js";
 import type { RowTokenizer } from "../../../text/tokenizer/row-tokenizer.js";
 import type { Assessment } from "../assessment.js";
+import type { RequestLanguages } from "../inputs/translation-inputs.js";
 import type { GeneratedText } from "../objectives/generation.js";
 import type { FreshHead } from "../targets.js";
 import type { RowReader, TaskData } from "../task-data.js";
@@ -42,6 +43,8 @@ export interface TaskGoal {
   readonly assessment?: Assessment;
   /** Of encoder-decoders: how whole answers are generated and compared. */
   readonly generation?: GeneratedText;
+  /** The languages of the first validation or training row, where it names some: a request may name them alike. */
+  readonly languages?: RequestLanguages;
   /** What the head's outputs are called; null: nothing has a name. */
   readonly labels: readonly string[] | null;
   /** null: the base's head is trained. */

@@ -5,10 +5,11 @@ import { languagesOf, withLanguage } from "../../../text/languages.js";
 import { type SourceForm, type SourceForms, sourceFormOf } from "../../../text/source-forms.js";
 import type { EncodedRow } from "../../../text/tokenizer/rows.js";
 import { type Fields, RowFault, textOf } from "../../data/rows.js";
-import { translationInputs } from "../inputs/translation-inputs.js";
+import { type RequestLanguages, type TranslationSource, translationInputs } from "../inputs/translation-inputs.js";
 import { generatedText } from "../objectives/generation.js";
 import { translation } from "../objectives/translation.js";
 import type { RowReader } from "../task-data.js";
+import type { TaskExample } from "../types.js";
 import { requireTokenizer, type SetupParts, type TaskSetup } from "./setup.js";
 
 /** `task`: by Hugging Face's name. Sources and targets begin as a server's do that is asked for it. */
@@ -37,8 +38,9 @@ export function textToText(parts: SetupParts, task: string): TaskSetup {
     ],
     async read(fields, place) {
       const form = formOf(fields, task, forms);
+      const sourceText = textOf(fields, "source");
       const encoded = await tokenizer.encodeRow(
-        { text: `${form.prefix}${textOf(fields, "source")}` },
+        { text: `${form.prefix}${sourceText}` },
         { truncate: true, maxLength: limits.source ?? undefined },
       );
       const source = inLanguage(encoded, form, forms);
@@ -51,7 +53,7 @@ export function textToText(parts: SetupParts, task: string): TaskSetup {
       const size = source.ids.length + target.length;
       const decoderIds = [startId, ...target.slice(0, -1)];
       return {
-        source: { source, decoderIds, firstId, reference },
+        source: { source, text: sourceText, languages: languagesIn(fields), decoderIds, firstId, reference },
         target,
         size,
         place,
@@ -63,7 +65,8 @@ export function textToText(parts: SetupParts, task: string): TaskSetup {
     reader,
     inputs: translationInputs(tokenizer, limits),
     savesHeads: false,
-    objective() {
+    objective({ valid, train }) {
+      const first = [...valid.slice(0, 1), ...train.slice(0, 1)][0] as TaskExample<TranslationSource> | undefined;
       const text = {
         rules: generation,
         maxTarget: limits.target,
@@ -71,7 +74,7 @@ export function textToText(parts: SetupParts, task: string): TaskSetup {
       };
       return {
         ...{ objective: translation(), labels: null, freshHead: null },
-        ...{ assessment: generatedText(text), generation: text },
+        ...{ assessment: generatedText(text), generation: text, languages: first?.source.languages ?? {} },
       };
     },
   };
@@ -79,10 +82,13 @@ export function textToText(parts: SetupParts, task: string): TaskSetup {
 
 /** Throws RowFault for languages that the server would refuse. */
 function formOf(fields: Fields, task: string, forms: SourceForms): SourceForm {
-  const [sourceLanguage, targetLanguage] = ["src_lang", "tgt_lang"].map((name) => languageIn(fields, name));
-  return asked(() =>
-    sourceFormOf(forms, { task, sourceLanguage: sourceLanguage ?? null, targetLanguage: targetLanguage ?? null }),
-  );
+  const { src_lang: sourceLanguage = null, tgt_lang: targetLanguage = null } = languagesIn(fields);
+  return asked(() => sourceFormOf(forms, { task, sourceLanguage, targetLanguage }));
+}
+
+function languagesIn(fields: Fields): RequestLanguages {
+  const [source, target] = [languageIn(fields, "src_lang"), languageIn(fields, "tgt_lang")];
+  return { ...(source !== null && { src_lang: source }), ...(target !== null && { tgt_lang: target }) };
 }
 
 function languageIn(fields: Fields, name: string): string | null {
