@@ -39,7 +39,8 @@ export async function onCardOrCpu<T>(
     return await open(choice);
   } catch (error) {
     if (settings.device !== "auto" || choice.kind === "cpu" || !isCardFault(error)) throw error;
-    logger.warn({ code: error.code }, `${error.message} The CPU runs the model instead.`);
+    const reason = error.message.replace(/ Use --device cpu\.$/, "");
+    logger.warn({ code: error.code }, `${reason} The CPU runs the model instead.`);
     return await open({ kind: "cpu", why: "the card was not taken" });
   }
 }

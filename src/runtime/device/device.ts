@@ -11,8 +11,6 @@ export type DeviceKind = "cpu" | "webgpu" | "cuda";
 export interface Capture {
   /** Of the provider, for a session that captures. */
   readonly options: Readonly<Record<string, string>>;
-  /** Attention layers with a window keep it in such a session. */
-  readonly keepsWindows: boolean;
 }
 
 /** What differs between devices in ways that callers have to know. */

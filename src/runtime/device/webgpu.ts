@@ -44,7 +44,6 @@ class Webgpu extends Card {
     wideAttention: true,
     capture: {
       options: { enableGraphCapture: "1" },
-      keepsWindows: false,
     },
     longChunks: false,
   };
