@@ -230,7 +230,7 @@ async function finish<Batch>(
   const { outputDir } = folder;
   const facts = { ...options.card, outputDir, examples: await options.card.examples() };
   await writeFile(join(folder.path, "README.md"), modelCard(facts, complete), { flush: true });
-  await writeFile(join(folder.path, "training.svg"), drawTraining(rows, basename(outputDir)), { flush: true });
+  await writeFile(join(folder.path, "training.svg"), drawTraining(rows), { flush: true });
   await folder.finish();
   return results;
 }

@@ -10,13 +10,24 @@ const colours = {
   grid: "#e8e8e8",
 } as const;
 
+/** For a reader whose system or page is dark. Each colour above is named by the attribute that it is written in. */
+const darkStyle = [
+  "<style>@media (prefers-color-scheme: dark) {",
+  "rect { fill: #16191d } text:not([fill]) { fill: #d9dde2 }",
+  `[stroke="black"] { stroke: #8b939c } [stroke="${colours.grid}"] { stroke: #2e343b }`,
+  `[stroke="${colours.loss}"] { stroke: #2f5f7f } [stroke="${colours.smooth}"] { stroke: #6db3e8 }`,
+  `[stroke="${colours.validation}"] { stroke: #ff7b72 } [fill="${colours.validation}"] { fill: #ff7b72 }`,
+  `[stroke="${colours.rate}"] { stroke: #a0a7af } [fill="${colours.rate}"] { fill: #a0a7af }`,
+  "}</style>",
+].join("\n");
+
 interface Point {
   readonly x: number;
   readonly y: number;
 }
 
-/** An SVG document; an empty frame without rows. */
-export function drawTraining(rows: readonly JournalRow[], title: string): string {
+/** An SVG document without a title, because an adapter may be served under any name; an empty frame without rows. */
+export function drawTraining(rows: readonly JournalRow[]): string {
   const steps = rows.filter(isStepRow);
   const losses = steps.map(({ step, loss }) => ({ x: step, y: loss }));
   const validation = rows.flatMap((row) => (isStepRow(row) ? [] : [{ x: row.step, y: row.validation_loss }]));
@@ -35,8 +46,8 @@ export function drawTraining(rows: readonly JournalRow[], title: string): string
   ];
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${size.width} ${size.height}" font-family="sans-serif" font-size="12">`,
+    darkStyle,
     `<rect width="${size.width}" height="${size.height}" fill="white"/>`,
-    `<text x="${size.left}" y="18">${escaped(title)}</text>`,
     axes(most, low, high, topRate),
     ...lines,
     legend(),
@@ -145,5 +156,3 @@ function legend(): string {
     })
     .join("\n");
 }
-
-const escaped = (text: string): string => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
