@@ -37,6 +37,9 @@ export interface JobRunParts {
   readonly publicText: (text: string) => string;
 }
 
+/** Of fewer steps, the time left would be a guess. */
+const stepsBeforeEstimate = 5;
+
 export class JobRun {
   readonly id: string;
   /** Why it was asked to stop; null: it was not. */
@@ -47,6 +50,7 @@ export class JobRun {
   /** The last step that has an event: a run that resumes repeats some. */
   #noted = -1;
   #figures = new Map<number, StepFigures>();
+  /** When the first step since the start had ended: what comes before it says nothing about the pace. */
   #began: { readonly step: number; readonly at: number } | null = null;
 
   constructor(id: string, parts: JobRunParts) {
@@ -90,7 +94,7 @@ export class JobRun {
   }
 
   async #takeNow(report: TrainingReport): Promise<void> {
-    const { jobs, now } = this.#parts;
+    const { jobs } = this.#parts;
     switch (report.type) {
       case "opened": {
         this.#steps = report.steps;
@@ -104,7 +108,7 @@ export class JobRun {
         return;
       }
       case "started":
-        this.#began = { step: report.step, at: now() };
+        this.#began = null;
         await this.#say(
           "info",
           report.step === 0 ? "Fine-tuning job started" : `Fine-tuning job resumed after step ${report.step}`,
@@ -123,14 +127,15 @@ export class JobRun {
     const { jobs, now } = this.#parts;
     const { step } = figures;
     this.#figures.set(step, figures);
+    this.#began ??= { step, at: now() };
     const every = Math.max(1, Math.ceil(this.#steps / mostStepEvents));
     if (step <= this.#noted || (step % every !== 0 && step !== this.#steps)) return;
     this.#noted = step;
     const message = `Step ${step}/${this.#steps}: training loss=${(figures.trainLoss ?? 0).toFixed(4)}`;
     const noting = this.#note("info", message, { ...dataOf(figures), total_steps: this.#steps, learning_rate: rate });
-    const began = this.#began;
-    if (began === null || step <= began.step) return noting;
-    const left = ((now() - began.at) / (step - began.step)) * (this.#steps - step);
+    const taken = step - this.#began.step;
+    if (taken < stepsBeforeEstimate) return noting;
+    const left = ((now() - this.#began.at) / taken) * (this.#steps - step);
     await Promise.all([noting, jobs.change(this.id, { estimatedFinish: Math.round(now() + left) })]);
   }
 
