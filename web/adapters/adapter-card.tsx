@@ -29,7 +29,7 @@ export function AdapterCard({ adapter, onReplace, onClose }: AdapterCardProps) {
   }, [name, digest]);
   return (
     <Dialog title={name} kind="drawer" onClose={onClose}>
-      <Actions adapter={adapter} onReplace={onReplace} onDeleted={onClose} onFault={setFault} />
+      <Actions adapter={adapter} card={card} onReplace={onReplace} onDeleted={onClose} onFault={setFault} />
       {fault === null ? null : (
         <p class="fault" role="alert">
           {fault}
@@ -48,15 +48,18 @@ export function AdapterCard({ adapter, onReplace, onClose }: AdapterCardProps) {
 }
 
 interface ActionsProps extends Pick<AdapterCardProps, "adapter" | "onReplace"> {
+  readonly card: Card | null;
   readonly onDeleted: () => void;
   readonly onFault: (fault: string | null) => void;
 }
 
-function Actions({ adapter, onReplace, onDeleted, onFault }: ActionsProps) {
+function Actions({ adapter, card, onReplace, onDeleted, onFault }: ActionsProps) {
   const [isDeleting, setDeleting] = useState(false);
   const deleteButton = useRef<HTMLButtonElement>(null);
   const { name, pinned, source, in_flight: inFlight } = adapter;
-  const link = tryLinkOf(adapter);
+  const index = card?.examples.findIndex(({ text }) => text !== null) ?? -1;
+  const example = card?.examples[index];
+  const link = tryLinkOf(adapter, example && { ...example, index });
   const run = async (action: () => Promise<unknown>): Promise<void> => {
     onFault(null);
     try {

@@ -1,7 +1,8 @@
 /** One column: what it asks, its answer, and how fast it comes. */
-import { useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { baseSummary } from "../about-bases.js";
 import { tryLinkOf } from "../adapters/compare-link.js";
+import { passFocusOn } from "../parts/focus.js";
 import { formatNumber } from "../parts/format.js";
 import { Icon } from "../parts/icon.js";
 import { NamePicker } from "../parts/name-picker.js";
@@ -66,14 +67,26 @@ export function Column({ index, target, answer, isShaded, onTarget, onRemove }: 
       <Ending answer={answer} />
       <footer>
         <Speed answer={answer} />
-        {answer.isRunning ? (
-          <button type="button" class="stop" onClick={() => answer.stop()}>
-            <Icon name="stop" />
-            Stop
-          </button>
-        ) : null}
+        {answer.isRunning ? <StopButton onStop={() => answer.stop()} /> : null}
       </footer>
     </section>
+  );
+}
+
+/** It leaves when the answer ends. If it has the focus then, Run gets it. */
+function StopButton({ onStop }: { readonly onStop: () => void }) {
+  const button = useRef<HTMLButtonElement>(null);
+  useLayoutEffect(() => {
+    const own = button.current;
+    return () => {
+      if (own === document.activeElement) passFocusOn(document.querySelector(".run-button button"));
+    };
+  }, []);
+  return (
+    <button type="button" class="stop" ref={button} onClick={onStop}>
+      <Icon name="stop" />
+      Stop
+    </button>
   );
 }
 

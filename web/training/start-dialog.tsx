@@ -61,6 +61,10 @@ export function StartDialog({ file: dropped, onStarted, onClose }: StartDialogPr
           Rows, as JSON lines
           <input type="file" accept=".jsonl,.json" onChange={({ currentTarget }) => take(currentTarget.files?.[0])} />
         </label>
+        <p class="muted">
+          A row is a chat (<code>messages</code>), a <code>prompt</code> with its <code>completion</code>, or a
+          preference pair (<code>input</code>, <code>preferred_output</code>, <code>non_preferred_output</code>).
+        </p>
         {file && rows ? <Rows file={file} rows={rows} /> : null}
         {bases.length > 1 ? (
           <label>
@@ -71,7 +75,11 @@ export function StartDialog({ file: dropped, onStarted, onClose }: StartDialogPr
               ))}
             </select>
           </label>
-        ) : null}
+        ) : (
+          <p class="muted">
+            The adapter is trained for the base <b>{model}</b>.
+          </p>
+        )}
         <label>
           Name of the adapter
           <input

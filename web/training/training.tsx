@@ -5,7 +5,7 @@ import { Icon } from "../parts/icon.js";
 import { canTrain, connection } from "../session.js";
 import { Curves } from "./curves.js";
 import { JobCard } from "./job-card.js";
-import { events, jobs, jobsFault, refreshJobs, watchJobs } from "./jobs.js";
+import { events, isEnded, jobs, jobsFault, refreshJobs, watchJobs } from "./jobs.js";
 import { loadRuns, trainedRuns } from "./runs.js";
 import { Runs } from "./runs-list.js";
 import { Samples } from "./samples.js";
@@ -21,17 +21,25 @@ export function Training() {
   }, [isReady, published]);
   return (
     <div class="training-view">
-      {canTrain.value ? <Jobs /> : <h1>Training</h1>}
+      {canTrain.value ? <Jobs /> : <HowToTrain />}
       {!canTrain.value && trainedRuns.value?.length === 0 ? (
         <p class="empty">No adapter of this server says how it was trained.</p>
       ) : null}
       <Runs />
-      {canTrain.value ? null : (
-        <p class="muted">
-          To start jobs from here, the server's operator adds <code>--fine-tuning FOLDER</code>.
-        </p>
-      )}
     </div>
+  );
+}
+
+function HowToTrain() {
+  return (
+    <>
+      <h1>Training</h1>
+      <p>
+        To train adapters from this page, its operator restarts the server with a folder for the jobs:{" "}
+        <code>npm start -- --fine-tuning jobs</code>, or <code>lorikeet serve</code> with its other options and{" "}
+        <code>--fine-tuning jobs</code>.
+      </p>
+    </>
   );
 }
 
@@ -81,7 +89,13 @@ function Jobs() {
         </p>
       )}
       {jobs.value !== null && listed.length === 0 ? (
-        <p class="empty">No jobs yet. Drop a file of chats, as JSON lines, to train an adapter on it.</p>
+        <p class="empty">
+          No jobs yet. Drop a file of JSON lines here to train an adapter on it: chats, prompts with completions, or
+          preference pairs.
+        </p>
+      ) : null}
+      {listed.some((job) => !isEnded(job)) ? (
+        <p class="muted">Jobs yield to requests: they slow down or pause while the server answers.</p>
       ) : null}
       {runs.length > 0 ? (
         <div class="card run">
