@@ -1,7 +1,7 @@
 /** DoRA as a user has it: uploaded to a running server, pinned, streamed together with LoRA and the base, in every mode of the base. */
 import assert from "node:assert/strict";
 import { cp } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { test } from "node:test";
 import { openLocalStore } from "../../src/cli/adapters/local-store.js";
 import { openCheckBaseAt } from "../../src/cli/check-base.js";
@@ -121,7 +121,8 @@ test("a DoRA adapter over an output of length zero is refused as an upload and a
   await using folder = await adaptersFolder({ mine: adapter });
   await using home = await adaptersFolder({});
   const model = join(home.path, "base");
-  await cp(join(oracleRoot, "llama"), model, { recursive: true });
+  // Without the adapters of its own, which would be listed too.
+  await cp(join(oracleRoot, "llama"), model, { recursive: true, filter: (path) => basename(path) !== "adapters" });
   const weights = join(model, "model.safetensors");
   await writeSafetensors(weights, withZeroRow(await readTensors(weights), "lm_head.weight"), { format: "pt" });
   const inspected = await runHere(["inspect", adapter, "--model", model]);
