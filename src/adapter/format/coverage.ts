@@ -18,6 +18,8 @@ export interface CoverageContext {
   readonly warnings: string[];
   /** Paths of the modules that the file holds whole. */
   readonly wholes: ReadonlySet<string>;
+  /** Paths, as in the file, of heads and embeddings that it holds whole without taking their place. */
+  readonly copied: ReadonlySet<string>;
   /** Heads that the config names by the embeddings. */
   readonly ties: readonly TiePlan[];
 }
@@ -83,13 +85,14 @@ function missingWarning(missing: readonly string[]): string[] {
 /** Heads and embeddings that should have been saved in full. */
 function savedWarning(
   targets: PeftTargets | MlxTargets,
-  { targetModules, wholes }: Pick<CoverageContext, "targetModules" | "wholes">,
+  { targetModules, wholes, copied }: Pick<CoverageContext, "targetModules" | "wholes" | "copied">,
 ): string[] {
   if (targets.kind === "mlx") return [];
   const whole = targetModules.modules().filter((path) => layerPlace(path) === null);
   const lacking = targets.modulesToSave.filter((name) => {
     const named = whole.filter((path) => savesModule([name], path));
-    return named.length > 0 && !named.some((path) => wholes.has(path));
+    const isHeld = named.some((path) => wholes.has(path)) || [...copied].some((path) => savesModule([name], path));
+    return named.length > 0 && !isHeld;
   });
   return lacking.length === 0
     ? []

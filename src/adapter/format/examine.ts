@@ -104,6 +104,7 @@ export async function examine(
     if (!trusted) await checkCopies(file, plan.copies, features, faults);
     if (!trusted) await checkTies(file, plan.ties, faults);
     features.report(faults, takes);
+    requireChange(plan, faults);
     const outputs = headOutputs(plan, targetModules);
     const labels = isTaskBase(base) || outputs !== null ? await readLabels(folder, outputs, faults) : null;
     if (outputs !== null && labels === null && outputs !== ownOutputs(base)) warnings.push(...unnamedLabels(outputs));
@@ -125,6 +126,12 @@ export async function examine(
   } finally {
     await file?.close();
   }
+}
+
+/** What is neither a fault nor used is a copy of the base's own weight. */
+function requireChange({ modules, saved }: AdapterPlan, faults: Faults): void {
+  if (modules.length > 0 || saved.length > 0 || faults.count > 0) return;
+  faults.invalid("the file holds only copies of the base's own weights, which change nothing");
 }
 
 const isTaskBase = (base: AdapterBase | null): base is TaskBase => base !== null && "targets" in base;

@@ -33,6 +33,7 @@ export function planModules(tensors: ReadonlyMap<string, StoredTensor>, context:
   const drafts = new Map<string, Draft>();
   const savedModules = new SavedModules(targetModules, faults);
   const copies: CopyPlan[] = [];
+  const copied = new Set<string>();
   for (const [name, tensor] of tensors) {
     const key = parseKey(name, { ...config, tableNames: targetModules.tableNames });
     if (key.kind === "unknown") faults.invalid(`tensor ${quote(name)} is neither lora_A nor lora_B of a module`);
@@ -50,6 +51,7 @@ export function planModules(tensors: ReadonlyMap<string, StoredTensor>, context:
     const dtype = readDtype(name, tensor, context);
     if (stored !== null) {
       const isMarked = key.kind === "saved" && key.as === "copy";
+      if (key.kind === "saved" && !isMarked) copied.add(key.path);
       if (dtype && stored !== "any") copies.push({ name, dtype, shape: tensor.shape, of: stored, isMarked });
       continue;
     }
@@ -64,7 +66,7 @@ export function planModules(tensors: ReadonlyMap<string, StoredTensor>, context:
   if (config.targets) {
     const sources = new Map([...drafts].map(([path, { source }]) => [path, source]));
     const wholes = new Set(saved.flatMap(({ path, weight }) => (weight ? [path] : [])));
-    compareModules(sources, { ...context, targets: config.targets, budget, wholes, ties });
+    compareModules(sources, { ...context, targets: config.targets, budget, wholes, copied, ties });
   }
   warnOfRemaps(drafts, context);
   return { modules, saved, copies, ties };

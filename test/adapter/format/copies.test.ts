@@ -55,6 +55,32 @@ test("embeddings and heads that were saved whole and never changed are accepted"
   assert.equal((await checkAdapter(folder, base)).summary.modules, 3);
 });
 
+test("refuses a file that holds nothing but the base's own weights", async () => {
+  for (const tensors of [
+    (all: EditableTensor[]) => all.filter(({ name }) => name === copyName),
+    () => [copyOf("model.embed_tokens.weight", "model.embed_tokens.weight")],
+  ]) {
+    const folder = await edited({ source, tensors });
+    const { faults } = await refusalOf(checkAdapter(folder, base));
+    assert.deepEqual(faults, ["the file holds only copies of the base's own weights, which change nothing"]);
+  }
+});
+
+test("no warning that the file lacks a module to save whose weight equals the base's", async () => {
+  const tensors = (all: EditableTensor[]) => [
+    ...all.filter(({ name }) => !name.includes("lm_head")),
+    copyOf("model.embed_tokens.weight", "model.embed_tokens.weight"),
+  ];
+  for (const [saved, warnings] of [
+    [["model.embed_tokens"], []],
+    [["lm_head"], ['modules_to_save names what the file lacks, which stays as in the base: "lm_head".']],
+  ] as const) {
+    const config = { target_modules: ["down_proj"], modules_to_save: saved };
+    const { summary } = await checkAdapter(await edited({ source, config, tensors }), base);
+    assert.deepEqual(summary.warnings, warnings);
+  }
+});
+
 const put = (tensor: EditableTensor) => (all: EditableTensor[]) => [
   ...all.filter(({ name }) => name !== tensor.name && name !== copyName),
   tensor,

@@ -30,7 +30,8 @@ function read(config: object) {
   const { targets } =
     readPeft({ peft_type: "LORA", r: 2, lora_alpha: 2, ...config }, faults, new FeatureLog(), warnings) ?? {};
   assert.ok(targets?.kind === "peft");
-  return { targets, faults, warnings, budget: new PatternBudget(faults), wholes: new Set<string>(), ties: [] };
+  const none = new Set<string>();
+  return { targets, faults, warnings, budget: new PatternBudget(faults), wholes: none, copied: none, ties: [] };
 }
 
 for (const { base, config, matched } of judged.cases) {
