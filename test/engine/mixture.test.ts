@@ -32,6 +32,7 @@ test("a mixture computes what PEFT's add_weighted_adapter does with `cat`", asyn
   const parts = await Promise.all(
     expected.parts.map(async ({ name, weight }) => ({
       weight,
+      label: `The adapter \`${name}\``,
       adapter: await loadAdapter(adapterFolder("llama", name), modules, {}),
     })),
   );
@@ -45,6 +46,19 @@ test("a mixture computes what PEFT's add_weighted_adapter does with `cat`", asyn
   assert.ok(largestDifference(last, Float32Array.from(expected.logits)) <= 1e-4);
   hold.release();
   served.runner[Symbol.dispose]();
+});
+
+test("a part that cannot be mixed is refused by its label", async () => {
+  const empty = { digest: "sha256:part", rank: 1, bytes: 0, hasGains: false, modules: new Map() };
+  const [one, row] = [new Float32Array(1), { rank: 1, dtype: "F32", scale: 1 } as const];
+  for (const [adapter, why] of [
+    [{ ...empty, embedding: { rank: 1, a: one, b: one } }, /^The adapter `a` adapts the embeddings: /],
+    [{ ...empty, hasGains: true }, /^The adapter `a` is weight-decomposed/],
+    [{ ...empty, modules: new Map([["q", { ...row, a: one, b: one, shift: one }]]) }, /^The adapter `a` has biases/],
+  ] as const) {
+    const composed = composeMixture("sha256:mixture", [{ adapter, weight: 1, label: "The adapter `a`" }]);
+    await assert.rejects(composed, { code: "adapter_unsupported", message: why });
+  }
 });
 
 test("a mixture has one digest whatever the order of its parts, and is known while it is held or cached", () => {

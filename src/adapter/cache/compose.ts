@@ -13,6 +13,8 @@ import type { HostAdapter, HostModule } from "../types.js";
 export interface Weighted {
   readonly adapter: HostAdapter;
   readonly weight: number;
+  /** Begins the sentence that refuses it: "The adapter `a`". */
+  readonly label: string;
 }
 
 /**
@@ -20,10 +22,10 @@ export interface Weighted {
  * gains (DoRA), whose product is not all it adds.
  */
 export async function composeMixture(digest: string, parts: readonly Weighted[]): Promise<HostAdapter> {
-  for (const { adapter } of parts) {
-    if ([...adapter.modules.values()].some(({ shift }) => shift !== undefined)) throw shifts(adapter);
-    if (adapter.embedding) throw embeds(adapter);
-    if (adapter.hasGains) throw notLinear(`The adapter ${adapter.digest}`);
+  for (const { adapter, label } of parts) {
+    if ([...adapter.modules.values()].some(({ shift }) => shift !== undefined)) throw shifts(label);
+    if (adapter.embedding) throw embeds(label);
+    if (adapter.hasGains) throw notLinear(label);
   }
   const modules = new Map<string, HostModule>();
   for (const path of new Set(parts.flatMap(({ adapter }) => [...adapter.modules.keys()]))) {
@@ -50,13 +52,13 @@ export function notLinear(subject: string): LorikeetError {
   return new LorikeetError("adapter_unsupported", message, { param: "adapters" });
 }
 
-function shifts({ digest }: HostAdapter): LorikeetError {
-  const message = `The adapter ${digest} has biases on lora_B (lora_bias): it cannot be mixed with others.`;
+function shifts(subject: string): LorikeetError {
+  const message = `${subject} has biases on lora_B (lora_bias): it cannot be mixed with others.`;
   return new LorikeetError("adapter_unsupported", message, { param: "adapters" });
 }
 
-function embeds({ digest }: HostAdapter): LorikeetError {
-  const message = `The adapter ${digest} adapts the embeddings: it cannot be mixed with others.`;
+function embeds(subject: string): LorikeetError {
+  const message = `${subject} adapts the embeddings: it cannot be mixed with others.`;
   return new LorikeetError("adapter_unsupported", message, { param: "adapters" });
 }
 

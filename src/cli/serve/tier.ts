@@ -40,8 +40,11 @@ export interface TierBase<Held extends Cacheable> extends AsyncDisposable {
   checkFurther(folder: string, checked: CheckedAdapter): Promise<void>;
   /** `label`: for messages. */
   load(folder: string, options: CheckOptions, label: string): Promise<Held>;
-  /** A weighted sum of adapters. */
-  compose(digest: string, parts: readonly { readonly adapter: Held; readonly weight: number }[]): Promise<Held>;
+  /** A weighted sum of adapters. `label`: of each, for messages. */
+  compose(
+    digest: string,
+    parts: readonly { readonly adapter: Held; readonly weight: number; readonly label: string }[],
+  ): Promise<Held>;
 }
 
 /** Disposing of it closes what the base checks and loads with. */
@@ -90,7 +93,7 @@ export function openCache<Held extends Cacheable>(
   const readOne = async (digest: string): Promise<Held> => {
     const alphas = known.alphasOf(digest);
     const loading = { expectedDigest: digest, limits: adapterLimits, ...(alphas && { alphas }) };
-    return await read(digest, (folder) => base.load(folder, loading, `The adapter ${digest}`));
+    return await read(digest, (folder) => base.load(folder, loading, known.labelOf(digest)));
   };
   const cache: AdapterCache<Held> = new AdapterCache<Held>({
     maxBytes,
@@ -100,8 +103,10 @@ export function openCache<Held extends Cacheable>(
       const parts = mixtures.partsOf(digest);
       if (!parts) return readOne(digest);
       // Parts are read from disk even if they are in the cache: a load that waited for another could wait forever.
-      const weighted: { adapter: Held; weight: number }[] = [];
-      for (const { weightsDigest, weight } of parts) weighted.push({ adapter: await readOne(weightsDigest), weight });
+      const weighted: { adapter: Held; weight: number; label: string }[] = [];
+      for (const { weightsDigest, weight } of parts) {
+        weighted.push({ adapter: await readOne(weightsDigest), weight, label: known.labelOf(weightsDigest) });
+      }
       return await base.compose(digest, weighted);
     },
   });
@@ -109,7 +114,7 @@ export function openCache<Held extends Cacheable>(
 }
 
 /** Increased whenever the checks change, so that stored adapters are checked again. */
-const checksVersion = "checks 7";
+const checksVersion = "checks 8";
 
 /** The key of a check's result: version of the checks, the base's fingerprint, and the names that an adapter may use for it. */
 export const checkKeyOf = (fingerprint: string, baseNames: readonly string[]): string =>
@@ -125,15 +130,15 @@ function tooLargeToRun(bytes: number, allowed: number): LorikeetError {
 
 /** Sizes and alphas of all versions that may still be requested, by the digest of their weights. */
 class KnownAdapters implements AdapterSizes {
-  readonly #known = new Map<string, Pick<AdapterRecord, "bytes" | "alphas">>();
+  readonly #known = new Map<string, Pick<AdapterRecord, "name" | "bytes" | "alphas">>();
   readonly #mixtures: Mixtures;
 
   constructor(mixtures: Mixtures) {
     this.#mixtures = mixtures;
   }
 
-  add({ weightsDigest, bytes, alphas }: AdapterRecord): void {
-    this.#known.set(weightsDigest, { bytes, ...(alphas && { alphas }) });
+  add({ name, weightsDigest, bytes, alphas }: AdapterRecord): void {
+    this.#known.set(weightsDigest, { name, bytes, ...(alphas && { alphas }) });
   }
 
   delete(digest: string): void {
@@ -154,6 +159,12 @@ class KnownAdapters implements AdapterSizes {
       bytes += 3 * own;
     }
     return bytes;
+  }
+
+  /** The subject of a sentence: by the latest name, as several may share the weights. */
+  labelOf(digest: string): string {
+    const name = this.#known.get(digest)?.name;
+    return name === undefined ? `The adapter ${digest}` : `The adapter \`${name}\``;
   }
 
   alphasOf(digest: string): readonly number[] | undefined {

@@ -108,16 +108,16 @@ export class StackedBank implements AsyncDisposable {
 
   #assertFits(adapter: HostAdapter, count: number): void {
     if (adapter.embedding) {
-      const message = `The adapter ${adapter.digest} adapts the embeddings, which only the CPU does; serve it with --device cpu.`;
+      const message = `The adapter adapts the embeddings, which only the CPU does; serve it with --device cpu.`;
       throw new LorikeetError("adapter_unsupported", message);
     }
     const { tiedHead = null } = this.#options;
     if (tiedHead && adapter.modules.has(tiedHead.path)) {
-      const message = `The adapter ${adapter.digest} adapts ${tiedHead.path}, which is tied to the embeddings, and only the CPU does that; serve it with --device cpu.`;
+      const message = `The adapter adapts ${tiedHead.path}, which is tied to the embeddings, and only the CPU does that; serve it with --device cpu.`;
       throw new LorikeetError("adapter_unsupported", message);
     }
     if ([...adapter.modules.values()].some(({ shift }) => shift !== undefined)) {
-      const message = `The adapter ${adapter.digest} has biases on lora_B (lora_bias), which only the CPU adds; serve it with --device cpu.`;
+      const message = `The adapter has biases on lora_B (lora_bias), which only the CPU adds; serve it with --device cpu.`;
       throw new LorikeetError("adapter_unsupported", message);
     }
     const bytes = this.#bytesOf(adapter, count);
