@@ -12,6 +12,20 @@ const completion = (body: unknown) => parseCompletion(completionFormat(bounds), 
 const chat = (body: unknown) => parseChat(chatFormat(bounds), body);
 const messages = [{ role: "user", content: "hi" }];
 
+test("token ids with a language are refused on the field that names the language", () => {
+  const languages = { idByName: new Map([["fra_Latn", 3]]), names: ["fra_Latn"] };
+  const sources = { prefix: "translate: ", tasks: new Map(), languages, startIds: [] };
+  for (const [body, param] of [
+    [{ tgt_lang: "fra_Latn" }, "tgt_lang"],
+    [{ src_lang: "fra_Latn", tgt_lang: "fra_Latn" }, "src_lang"],
+  ] as const) {
+    const format = completionFormat(bounds, sources);
+    const fault = faultOf(() => parseCompletion(format, { model: "m", prompt: [3, 12], ...body }, sources));
+    assert.equal(fault.param, param);
+    assert.match(fault.message, new RegExp(`^\\S*${param}\\S* is for texts; a .prompt. of token ids is read as it is`));
+  }
+});
+
 function faultOf(parse: () => unknown): LorikeetError {
   try {
     parse();

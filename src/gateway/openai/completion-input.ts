@@ -37,6 +37,7 @@ export function parseCompletion(
   const fields = parse(format, body);
   const { src_lang: sourceLanguage = null, tgt_lang: targetLanguage = null } = fields;
   const isStated = sourceLanguage !== null || targetLanguage !== null;
+  const stated = sourceLanguage === null ? "tgt_lang" : "src_lang";
   const form =
     sources && isStated ? sourceFormOf(sources, { task: "translation", sourceLanguage, targetLanguage }) : null;
   return {
@@ -44,21 +45,21 @@ export function parseCompletion(
     ...commonOf(fields),
     defaultMaxTokens,
     addsSpecialTokens: fields.add_special_tokens ?? true,
-    prompts: form === null ? fields.prompt : fields.prompt.map((prompt) => inForm(prompt, form)),
+    prompts: form === null ? fields.prompt : fields.prompt.map((prompt) => inForm(prompt, form, stated)),
     ...(form?.firstId !== undefined && { firstId: form.firstId }),
     echo: fields.echo,
     logprobs: fields.logprobs ?? null,
   };
 }
 
-/** Throws `invalid_value` for token ids that would need a prefix or a language, as they may have one already. */
-function inForm(prompt: Prompt, { prefix, languageId }: SourceForm): Prompt {
+/** Throws `invalid_value` on the `stated` field for token ids that would need a prefix or a language, as they may have one already. */
+function inForm(prompt: Prompt, { prefix, languageId }: SourceForm, stated: string): Prompt {
   if (prompt.kind === "text") {
     return { ...prompt, text: `${prefix}${prompt.text}`, ...(languageId !== undefined && { languageId }) };
   }
   if (prefix === "" && languageId === undefined) return prompt;
-  throw new LorikeetError("invalid_value", "`src_lang` is for texts; a `prompt` of token ids is read as it is.", {
-    param: "src_lang",
+  throw new LorikeetError("invalid_value", `\`${stated}\` is for texts; a \`prompt\` of token ids is read as it is.`, {
+    param: stated,
   });
 }
 
