@@ -135,6 +135,11 @@ test("a model's own adapters are found by name in every command", async () => {
     wrong.err,
     /in .*no-adapters \(which holds none\) or .*adapters \(which holds kept\) nor a folder\. Did you mean kept\?/,
   );
+  cpSync(join(whole, "adapters", "kept"), join(whole, "adapters", "My Adapter"), { recursive: true });
+  const unnamable = await run("generate", ...place, "--adapter", "My Adapter", "1:");
+  assert.match(unnamable.err, /^lorikeet: The adapter name "My Adapter" is not allowed: [^\n]+\n$/);
+  const close = await run("generate", ...place, "--adapter", "My Adapte", "1:");
+  assert.match(close.err, /which holds My Adapter, kept\) nor a folder\.\n$/);
 });
 
 test("a wrong adapter name is answered with the places searched and a suggestion", async () => {

@@ -104,12 +104,17 @@ async function filled<T extends AdapterSource>(source: T, from: string, to: stri
 async function missing(text: string, { option, model }: AdapterPlace, directory: string | null): Promise<UsageError> {
   const names = directory === null ? [] : await namesIn(directory);
   const own = model === null ? [] : await ownAdapterNames(model);
+  const fault = own.includes(text) ? nameFault(text) : null;
+  if (fault !== null) return new UsageError([fault.message]);
   const holds = (folder: string, held: readonly string[]) => `${folder} (which holds ${held.join(", ") || "none"})`;
   const folders = [
     directory === null ? "an adapters folder" : holds(directory, names),
     ...(model !== null && own.length > 0 ? [holds(folderIn(model), own)] : []),
   ];
-  const near = nearest(text, [...names, ...own]);
+  const near = nearest(
+    text,
+    [...names, ...own].filter((name) => nameFault(name) === null),
+  );
   const hint = near === null ? await hintAtPath(text, "folder") : `Did you mean ${near}?`;
   const sentence = `${option} ${text} is neither an adapter in ${folders.join(" or ")} nor a folder.`;
   return new UsageError([sentence, ...(hint === null ? [] : [hint])]);
