@@ -104,7 +104,7 @@ function readJson(text: string | null): Json | null {
   }
 }
 
-/** What writes a value as JSON calls itself at each level. */
+/** Writing JSON recurses, so a value nested too deep would overflow the stack. */
 function isWithinDepth(value: unknown, most: number): boolean {
   if (typeof value !== "object" || value === null) return true;
   return most > 0 && Object.values(value).every((each) => isWithinDepth(each, most - 1));

@@ -111,7 +111,7 @@ export function exitCodeOf(error: unknown): number {
 function splitSuppressed(error: unknown): { first: unknown; later: readonly unknown[] } {
   const later: unknown[] = [];
   let first = error;
-  // Node.js 20 has no class of this name: the compiler's helper makes the error.
+  // Node.js 20 lacks the class, so TypeScript's helper throws a plain Error with this name.
   while (first instanceof Error && first.name === "SuppressedError" && "error" in first && "suppressed" in first) {
     later.unshift(first.error);
     first = first.suppressed;

@@ -52,7 +52,7 @@ class Cuda extends Card {
     float16: true,
     halfTables: false,
     wideAttention: false,
-    capture: null, // replays of steps of several shapes, or behind a gather, lose the card
+    capture: null, // replaying steps of several shapes, or after a gather, loses the card
     longChunks: false,
   };
   readonly provider = {
