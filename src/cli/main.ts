@@ -1,4 +1,8 @@
-/** Runs the program and exits with its code. */
+#!/usr/bin/env node
+/**
+ * Runs the program and exits with its code. npx links a package's executable once: a link made when this file was the executable
+ * still starts here, with libuv's own number of threads.
+ */
 
 // Imported alone: any other static import would load before this runs.
 import "./early-end.js";

@@ -6,6 +6,7 @@ import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } f
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
+import { fileURLToPath } from "node:url";
 import { flagName } from "../../src/cli/options/names.js";
 import { serveOptions } from "../../src/cli/serve/options.js";
 import { keysOf } from "../support/printed-json.js";
@@ -21,6 +22,15 @@ test("help and version go to stdout and end with 0; no command shows help and en
   assert.deepEqual([version.code, version.err], [0, ""]);
   assert.match(version.out, /^\d+\.\d+\.\d+\n$/);
   assert.equal((await run([])).code, 2);
+});
+
+test("both files that npx may have linked start the program", { skip: import.meta.url.endsWith(".ts") }, () => {
+  for (const name of ["lorikeet.cjs", "main.js"]) {
+    const file = fileURLToPath(new URL(`../../src/cli/${name}`, import.meta.url));
+    const { status, stdout } = spawnSync(file, ["--version"], { encoding: "utf8" });
+    assert.match(stdout, /^\d+\.\d+\.\d+\n$/, name);
+    assert.equal(status, 0);
+  }
 });
 
 test("the largest command loads with few file handles", { skip: process.platform === "win32" }, () => {
