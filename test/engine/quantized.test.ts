@@ -19,6 +19,7 @@ import { loadTokenizer } from "../../src/text/tokenizer/tokenizer.js";
 import { WeightNorms } from "../../src/weights/norms.js";
 import { type PlanOptions, planWeights } from "../../src/weights/plan.js";
 import { prepareWeights } from "../../src/weights/prepare.js";
+import { onlyWhenLong } from "../support/long.js";
 import { weightLengths } from "../support/magnitudes.js";
 import { writeRandomAdapter } from "../support/random-adapter.js";
 import { readWeight } from "../support/read-weight.js";
@@ -140,7 +141,13 @@ async function dequantized(options: PlanOptions, name: string): Promise<Checkpoi
  * The base keeps to the bounds that the project promises. Adapters are fp32 beside it, but they make some channels of the
  * activations larger, which one scale a row feels: their bounds say how much.
  */
-const forms: readonly { name: string; options: PlanOptions; perplexity: number; withAdapters: [number, number] }[] = [
+const forms: readonly {
+  name: string;
+  options: PlanOptions;
+  perplexity: number;
+  withAdapters: [number, number];
+  effort?: object;
+}[] = [
   {
     name: "int8 per row",
     options: { dtype: "int8", int8Kind: "rows", pack: true },
@@ -152,26 +159,31 @@ const forms: readonly { name: string; options: PlanOptions; perplexity: number; 
     options: { dtype: "int8", int8Kind: "blocks", pack: true },
     perplexity: 1.01,
     withAdapters: [0.025, 1.01],
+    effort: onlyWhenLong,
   },
   { name: "int4", options: { dtype: "int4", pack: true }, perplexity: 1.08, withAdapters: [0.025, 1.08] },
 ];
 
 let reference: Float32Array[];
 
-for (const { name, options, perplexity, withAdapters } of forms) {
-  test(`${name}: logits within 2 % of fp32 on the dequantized weights, perplexity times at most ${perplexity}; adapters too`, async () => {
-    reference ??= await logitsOf(checkpoint, { dtype: "fp32" });
-    const found = await logitsOf(checkpoint, options);
-    const expected = await logitsOf(await dequantized(options, name), { dtype: "fp32" });
-    for (const [i, logits] of found.entries()) {
-      const [maxError, maxRatio] = i === 0 ? [2e-2, perplexity] : withAdapters;
-      const what = ["base", "plays", "sentiment", "DoRA"][i];
-      const error = relativeError(logits, expected[i] ?? logits);
-      assert.ok(error <= maxError, `${what}: relative error ${error}`);
-      const ratio = perplexityRatio(logits, reference[i] ?? logits);
-      assert.ok(ratio <= maxRatio, `${what}: perplexity times ${ratio}`);
-    }
-  });
+for (const { name, options, perplexity, withAdapters, effort = {} } of forms) {
+  test(
+    `${name}: logits within 2 % of fp32 on the dequantized weights, perplexity times at most ${perplexity}; adapters too`,
+    effort,
+    async () => {
+      reference ??= await logitsOf(checkpoint, { dtype: "fp32" });
+      const found = await logitsOf(checkpoint, options);
+      const expected = await logitsOf(await dequantized(options, name), { dtype: "fp32" });
+      for (const [i, logits] of found.entries()) {
+        const [maxError, maxRatio] = i === 0 ? [2e-2, perplexity] : withAdapters;
+        const what = ["base", "plays", "sentiment", "DoRA"][i];
+        const error = relativeError(logits, expected[i] ?? logits);
+        assert.ok(error <= maxError, `${what}: relative error ${error}`);
+        const ratio = perplexityRatio(logits, reference[i] ?? logits);
+        assert.ok(ratio <= maxRatio, `${what}: perplexity times ${ratio}`);
+      }
+    },
+  );
 }
 
 test("the passage resembles the model's training data", async () => {

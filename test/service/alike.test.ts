@@ -5,6 +5,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
+import { isLong } from "../support/long.js";
 
 const folder = mkdtempSync(join(tmpdir(), "lorikeet-alike-"));
 after(() => rmSync(folder, { recursive: true }));
@@ -32,7 +33,8 @@ test("every adapter answers its rows the same alone and in a mixed batch", () =>
     verses.map((text) => ({ text })),
   );
   write("sentiment", reviews);
-  for (const task of ["dates", "commands", "butler"]) {
+  const generated = isLong ? ["butler", "commands", "dates"] : ["dates"];
+  for (const task of generated) {
     const sizes = ["--train", "1", "--valid", "1", "--test", "4"];
     execFileSync(process.execPath, [
       "tools/scripts/generate-data.mjs",
@@ -52,5 +54,6 @@ test("every adapter answers its rows the same alone and in a mixed batch", () =>
   const counts = Object.fromEntries(
     Object.entries(results).map(([name, { rows, different }]) => [name, [rows, different]]),
   );
-  assert.deepEqual(counts, { butler: [4, 0], commands: [4, 0], dates: [4, 0], plays: [3, 0], sentiment: [4, 0] });
+  const expected = Object.fromEntries(generated.map((task) => [task, [4, 0]]));
+  assert.deepEqual(counts, { ...expected, plays: [3, 0], sentiment: [4, 0] });
 });

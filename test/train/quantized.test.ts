@@ -92,8 +92,8 @@ const families = [
 ];
 
 for (const [i, path] of families.entries()) {
-  // The first is a real model of 7M parameters, which takes as long as all the others; phi3 has the layers of llama.
-  const effort = i === 0 || path.endsWith("phi3") ? onlyWhenLong : {};
+  // The first is a real model of 7M parameters, which takes as long as all the others; the next two have much of llama.
+  const effort = i === 0 || /gemma2|phi3/.test(path) ? onlyWhenLong : {};
   test(`over int8 and int4, gradients match the quantized forward pass in every tensor: ${path}`, effort, async (t) => {
     for (const dtype of ["int8", "int4"] as const) {
       const { step, back, whole, config, loss, expected } = await compare(path, dtype);

@@ -71,28 +71,32 @@ for (const [task, effort] of [
   );
 }
 
-test("butler: no call of the 500 test chats was trained on, its values occur in the request, and a chat without functions has none", async () => {
-  const {
-    train = [],
-    valid = [],
-    test: held = [],
-  } = generate<Chat>("butler", "butler", "--train", "6000", "--valid", "100");
-  assert.deepEqual([train.length, valid.length, held.length], [6000, 100, 500]);
-  const callOf = ({ messages }: Chat) => messages[1]?.tool_calls?.[0]?.function;
-  const spelled = (chat: Chat): string[] =>
-    [callOf(chat)].flatMap((call) => (call ? [call.name + call.arguments] : []));
-  const trained = new Set([...train, ...valid].flatMap(spelled));
-  for (const chat of held) {
-    const call = callOf(chat);
-    assert.equal(call === undefined, !("tools" in chat));
-    if (call === undefined) continue;
-    assert.ok(!trained.has(call.name + call.arguments), call.arguments);
-    const request = chat.messages[0]?.content ?? "";
-    for (const value of Object.values(JSON.parse(call.arguments)))
-      assert.ok(request.includes(String(value)), `${value} in ${request}`);
-  }
-  assert.equal(await digestOf(join(folder, "butler")), settingsOf("butler.yaml").dataDigest, "the recipe's digest");
-});
+test(
+  "butler: no call of the 500 test chats was trained on, its values occur in the request, and a chat without functions has none",
+  onlyWhenLong,
+  async () => {
+    const {
+      train = [],
+      valid = [],
+      test: held = [],
+    } = generate<Chat>("butler", "butler", "--train", "6000", "--valid", "100");
+    assert.deepEqual([train.length, valid.length, held.length], [6000, 100, 500]);
+    const callOf = ({ messages }: Chat) => messages[1]?.tool_calls?.[0]?.function;
+    const spelled = (chat: Chat): string[] =>
+      [callOf(chat)].flatMap((call) => (call ? [call.name + call.arguments] : []));
+    const trained = new Set([...train, ...valid].flatMap(spelled));
+    for (const chat of held) {
+      const call = callOf(chat);
+      assert.equal(call === undefined, !("tools" in chat));
+      if (call === undefined) continue;
+      assert.ok(!trained.has(call.name + call.arguments), call.arguments);
+      const request = chat.messages[0]?.content ?? "";
+      for (const value of Object.values(JSON.parse(call.arguments)))
+        assert.ok(request.includes(String(value)), `${value} in ${request}`);
+    }
+    assert.equal(await digestOf(join(folder, "butler")), settingsOf("butler.yaml").dataDigest, "the recipe's digest");
+  },
+);
 
 async function digestOf(path: string): Promise<string> {
   const tokenizer = await loadTokenizer("models/bookworm-7m", {});

@@ -245,49 +245,53 @@ test("the result has the last weights, or the best on request or with early stop
   assert.match(never.err, /--early-stopping-patience needs validation rows/);
 });
 
-test("a finished run gets more steps, and at a constant learning rate ends with the bytes of one longer run", async () => {
-  const asked = [
-    "train",
-    ...common,
-    "--data",
-    rows,
-    "--batch-size",
-    "4",
-    "--gradient-accumulation-steps",
-    "1",
-    "--lr-scheduler-type",
-    "constant",
-  ];
-  const often = ["--eval-steps", "4", "--lora-r", "2"];
-  const whole = outOf("long");
-  assert.equal((await finish(...asked, ...often, "--max-steps", "24", "--output-dir", whole)).code, 0);
-  const target = outOf("longer");
-  const told = ["--report-to", "tensorboard,wandb", "--sample-every", "5"];
-  const sampled = await finish(...asked, ...often, ...told, "--max-steps", "12", "--output-dir", target);
-  assert.equal(sampled.code, 0, sampled.err);
-  const samples = [...sampled.out.matchAll(/^step (\d+) {2}"Say \d+:" -> ".*"$/gm)].map(([, step]) => step);
-  assert.deepEqual(samples, ["5", "5", "10", "10"]);
-  const short = weightsOf(target);
-  const again = (...more: string[]) =>
-    finish("train", "--resume", "--output-dir", target, ...common.slice(0, 4), ...more);
-  const idle = await again("--data", rows);
-  assert.equal(idle.code, 2);
-  assert.match(idle.err, /The run has ended after step 12 of 12: --max-steps or --epochs must allow more/);
-  const other = await again("--data", pairs, "--max-steps", "24");
-  assert.equal(other.code, 4);
-  assert.ok(weightsOf(target).equals(short), "a refusal leaves the result");
-  assert.match(
-    (await again("--data", rows, "--max-steps", "24", "--lora-r", "4")).err,
-    /--lora-r was 2 when this run began/,
-  );
-  const { out, err, code } = await again("--data", rows, "--max-steps", "24", ...told);
-  assert.equal(code, 0, err);
-  assert.match(out, /resumed +after step 12, at a learning rate of 4\.00e-3 as in any run of 24 steps/);
-  assert.ok(weightsOf(target).equals(weightsOf(whole)), "the same bytes");
-  const steps = readFileSync(join(target, "training.jsonl"), "utf8").match(/"step":\d+,"loss"/g);
-  assert.equal(steps?.length, 24);
-  const reports = readdirSync(join(target, "reports")).map((name) => name.split(/[.-]/)[0]);
-  assert.deepEqual(reports.sort(), ["events", "events", "offline"], "one wandb run, two event files");
-  const record = JSON.parse(readFileSync(join(target, "lorikeet.json"), "utf8"));
-  assert.deepEqual([record.settings.maxSteps, record.results.steps, record.results.kept_step], [24, 24, 24]);
-});
+test(
+  "a finished run gets more steps, and at a constant learning rate ends with the bytes of one longer run",
+  onlyWhenLong,
+  async () => {
+    const asked = [
+      "train",
+      ...common,
+      "--data",
+      rows,
+      "--batch-size",
+      "4",
+      "--gradient-accumulation-steps",
+      "1",
+      "--lr-scheduler-type",
+      "constant",
+    ];
+    const often = ["--eval-steps", "4", "--lora-r", "2"];
+    const whole = outOf("long");
+    assert.equal((await finish(...asked, ...often, "--max-steps", "24", "--output-dir", whole)).code, 0);
+    const target = outOf("longer");
+    const told = ["--report-to", "tensorboard,wandb", "--sample-every", "5"];
+    const sampled = await finish(...asked, ...often, ...told, "--max-steps", "12", "--output-dir", target);
+    assert.equal(sampled.code, 0, sampled.err);
+    const samples = [...sampled.out.matchAll(/^step (\d+) {2}"Say \d+:" -> ".*"$/gm)].map(([, step]) => step);
+    assert.deepEqual(samples, ["5", "5", "10", "10"]);
+    const short = weightsOf(target);
+    const again = (...more: string[]) =>
+      finish("train", "--resume", "--output-dir", target, ...common.slice(0, 4), ...more);
+    const idle = await again("--data", rows);
+    assert.equal(idle.code, 2);
+    assert.match(idle.err, /The run has ended after step 12 of 12: --max-steps or --epochs must allow more/);
+    const other = await again("--data", pairs, "--max-steps", "24");
+    assert.equal(other.code, 4);
+    assert.ok(weightsOf(target).equals(short), "a refusal leaves the result");
+    assert.match(
+      (await again("--data", rows, "--max-steps", "24", "--lora-r", "4")).err,
+      /--lora-r was 2 when this run began/,
+    );
+    const { out, err, code } = await again("--data", rows, "--max-steps", "24", ...told);
+    assert.equal(code, 0, err);
+    assert.match(out, /resumed +after step 12, at a learning rate of 4\.00e-3 as in any run of 24 steps/);
+    assert.ok(weightsOf(target).equals(weightsOf(whole)), "the same bytes");
+    const steps = readFileSync(join(target, "training.jsonl"), "utf8").match(/"step":\d+,"loss"/g);
+    assert.equal(steps?.length, 24);
+    const reports = readdirSync(join(target, "reports")).map((name) => name.split(/[.-]/)[0]);
+    assert.deepEqual(reports.sort(), ["events", "events", "offline"], "one wandb run, two event files");
+    const record = JSON.parse(readFileSync(join(target, "lorikeet.json"), "utf8"));
+    assert.deepEqual([record.settings.maxSteps, record.results.steps, record.results.kept_step], [24, 24, 24]);
+  },
+);
