@@ -1,4 +1,4 @@
-/** The address behind `#`: a view and its parameters. What is behind `#` never reaches the server or its log. */
+/** The address after `#`: a view and its parameters. What is after `#` never reaches the server or its log. */
 import { signal } from "@preact/signals";
 
 export const views = ["compare", "tasks", "adapters", "training", "load"] as const;

@@ -89,9 +89,9 @@ function batchPlaces({ op }: Call, indices: Value, batch: number, sizeOf: (axis:
   const count = axes.map(sizeOf).reduce(op.mul);
   const shared = indices.shape.slice(0, batch);
   const numbers = op.one("Range", [op.like(count, 0), count, op.like(count, 1)], "int64", [dimProduct(shared)]);
-  const behind = indices.shape.slice(batch, -1).map(() => 1);
-  const shape = op.concat([...axes.map((axis) => op.reshape(sizeOf(axis), [1])), list(op, ...behind)], 0);
-  return op.reshape(numbers, [...shared, ...behind], shape);
+  const after = indices.shape.slice(batch, -1).map(() => 1);
+  const shape = op.concat([...axes.map((axis) => op.reshape(sizeOf(axis), [1])), list(op, ...after)], 0);
+  return op.reshape(numbers, [...shared, ...after], shape);
 }
 
 const list = (op: Ops, ...data: number[]): Value => op.builder.constant("int64", [data.length], data);

@@ -90,8 +90,8 @@ function padded(call: Call, g: Value, axis: number, start: number, end: number, 
     op.binary("Min", start < 0 ? op.add(whole, offset) : offset, whole),
     op.like(whole, 0),
   );
-  const behind = op.sub(op.sub(whole, kept), before);
-  return op.one("Pad", [g, op.concat([before, behind], 0), zero, on], g.type, shape);
+  const after = op.sub(op.sub(whole, kept), before);
+  return op.one("Pad", [g, op.concat([before, after], 0), zero, on], g.type, shape);
 }
 
 /** dx = g without the padding. Only for constant padding that does not crop. */
@@ -104,16 +104,16 @@ const Pad: VjpRule = (call) => [
     if (pads.some((size) => size < 0)) call.refuse("it crops");
     return axes.reduce((gradient, given, i) => {
       const axis = given < 0 ? given + x.shape.length : given;
-      const [before, behind] = [at(pads, i), at(pads, i + axes.length)];
-      if (before === 0 && behind === 0) return gradient;
-      return cut(op, gradient, axis, before, behind, x);
+      const [before, after] = [at(pads, i), at(pads, i + axes.length)];
+      if (before === 0 && after === 0) return gradient;
+      return cut(op, gradient, axis, before, after, x);
     }, g);
   },
 ];
 
-function cut(op: Ops, g: Value, axis: number, before: number, behind: number, x: Value): Value {
+function cut(op: Ops, g: Value, axis: number, before: number, after: number, x: Value): Value {
   const list = (value: number): Value => op.builder.constant("int64", [1], [value]);
-  const end = behind === 0 ? 2 ** 31 - 1 : -behind;
+  const end = after === 0 ? 2 ** 31 - 1 : -after;
   return op.one("Slice", [g, list(before), list(end), list(axis)], g.type, g.shape.with(axis, at(x.shape, axis)));
 }
 

@@ -304,7 +304,7 @@ export class ContinuousEngine<Held = HostAdapter, Hold extends AdapterHold = Ban
   }
 
   /**
-   * A row that does not decode now writes behind its own tokens, where the next real one overwrites it, and leaves its states
+   * A row that does not decode now writes after its own tokens, where the next real one overwrites it, and leaves its states
    * as they are.
    */
   #row(slot: number, live: boolean): DecodeRow<Hold> {

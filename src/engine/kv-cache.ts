@@ -26,7 +26,7 @@ export interface KvBuffer {
 /** The buffers of some slots. */
 export type KvView = readonly KvBuffer[];
 
-/** Rows of up to this many tokens are padded behind the last one. */
+/** Rows of up to this many tokens are padded after the last one. */
 const padding = 8;
 
 /** What is held for so many sequences of so many tokens: slots come in pairs, and each has room for padding. */
@@ -110,7 +110,7 @@ export class KvCache {
     return view;
   }
 
-  /** Copies the first `tokens` tokens of a slot to another, and its states, which are those behind its last token. */
+  /** Copies the first `tokens` tokens of a slot to another, and its states, which are those after its last token. */
   copy(from: number, to: number, tokens: number): Promise<void> {
     return this.#device.turn(async () => {
       await this.#tokens.copy(from, to, { axis: 2, count: tokens });

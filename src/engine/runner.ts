@@ -34,7 +34,7 @@ export interface RunnerOptions extends StepSessionsOptions {
 /** One row of a decode step; a dummy has no adapter and its logits are ignored. */
 export interface DecodeRow<Hold = BankHold> {
   readonly token: number;
-  /** Tokens already in the slot: the new one is written behind them. */
+  /** Tokens already in the slot: the new one is written after them. */
   readonly length: number;
   readonly adapter: Hold | null;
   /** Its slot's states do not take the token in: of a dummy, and of a token that is decoded again. */

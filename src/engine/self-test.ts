@@ -30,7 +30,7 @@ export interface SelfTest {
 export interface SelfTestLimits {
   readonly vocabSize: number;
   readonly capacity: number;
-  /** Tokens of the longest text that the model was made for: there is no learned position behind. */
+  /** Tokens of the longest text that the model was made for: there is no learned position after. */
   readonly maxPositions: number;
   readonly slots: number;
   readonly evenRows: boolean;

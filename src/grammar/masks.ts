@@ -107,7 +107,7 @@ class MaskBuilder {
     };
   }
 
-  /** The first state of each group from which a byte leads on, by group: a group comes behind its kin. */
+  /** The first state of each group from which a byte leads on, by group: a group comes after its kin. */
   #firstStates(groupOf: Int32Array, groups: number): readonly { group: number; state: number; rule: number }[] {
     const { starts, rulesFrom } = this.#program;
     const first = new Array<{ group: number; state: number; rule: number } | undefined>(groups).fill(undefined);
@@ -151,7 +151,7 @@ class MaskBuilder {
       }
       const level = uint16At(depth, node);
       const from = path[level - 1];
-      assert(from, "a node comes behind its parent");
+      assert(from, "a node comes after its parent");
       const symbol = uint8At(classes, uint8At(byte, node));
       const reached = from.next[symbol];
       const next = reached === undefined ? positions.step(from, symbol) : reached;

@@ -163,8 +163,8 @@ function recall(lower: Lowering, layer: number, delta: GatedDelta, x: Value): Va
 function convolve(lower: Lowering, layer: number, { input, filter }: ShortConvolution, x: Value): Value {
   const { channels } = filter;
   const parts = lower.split(only(lower.linears([input], x)), [channels, channels, channels]);
-  const [before, behind, value] = parts as [Value, Value, Value];
-  return lower.multiply(behind, lower.convolve(layer, filter, lower.multiply(before, value)));
+  const [before, after, value] = parts as [Value, Value, Value];
+  return lower.multiply(after, lower.convolve(layer, filter, lower.multiply(before, value)));
 }
 
 function attend(lower: Lowering, heads: Heads, layer: number, attention: Attention, x: Value): Value {

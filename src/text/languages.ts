@@ -44,6 +44,6 @@ export function withLanguage(ids: readonly number[], language: number, { idByNam
   const place = [0, ids.length - 1].find((at) => known.has(ids[at] ?? -1));
   if (place !== undefined) return ids.map((id, at) => (at === place ? language : id));
   const message =
-    "`src_lang` is not supported: the model's tokenizer.json puts no language in front of a text or behind it.";
+    "`src_lang` is not supported: the model's tokenizer.json puts no language in front of a text or after it.";
   throw new LorikeetError("unsupported_parameter", message, { param: "src_lang" });
 }

@@ -99,7 +99,7 @@ class Scan {
     this.#at += count;
   }
 
-  /** An atom with the quantifier behind it. */
+  /** An atom with the quantifier after it. */
   #repeated(depth: number): number {
     const isAnchor = /^(?:[$^]|\\[bBAZ])/.test(this.#rest);
     const size = this.#atom(depth);

@@ -91,7 +91,7 @@ function isHead(path: string, { tableNames }: KeyContext): boolean {
   return tableNames.has(owner) || classifiers.has(owner);
 }
 
-/** Removes `modules_to_save` and the adapter's name behind it. */
+/** Removes `modules_to_save` and the adapter's name after it. */
 function withoutSaving(segments: readonly string[]): readonly string[] {
   const place = segments.indexOf("modules_to_save");
   if (place < 0) return segments;

@@ -154,7 +154,7 @@ export class BankClass {
     return this.#at(loraA(key, 0), place).subarray(part * size, (part + 1) * size);
   }
 
-  /** A of one part: [in, own rank] into [tiles, in, columns], zeros behind. */
+  /** A of one part: [in, own rank] into [tiles, in, columns], then zeros. */
   async #writeA(
     target: Float32Array,
     module: HostModule | undefined,

@@ -152,7 +152,7 @@ export class StackedBank implements AsyncDisposable {
     }
   }
 
-  /** The lowest tile with so many free ones behind it; past the end if need be. */
+  /** The lowest tile with so many free ones after it; past the end if need be. */
   #gapFor(count: number): number {
     let first = 0;
     for (const resident of this.#residents) {

@@ -78,7 +78,7 @@ export class TileStack {
     await this.#device.upload(shorter.prefix(shorter.tiles).map(([, from], i) => [from, at(views, i)[1]] as const));
   }
 
-  /** Writes an adapter to tiles [first, first + count), zeros behind its own ranks. Takes a turn of the device. */
+  /** Writes an adapter to tiles [first, first + count), zeros after its own ranks. Takes a turn of the device. */
   async write(first: number, count: number, adapter: HostAdapter, pause: Pause): Promise<void> {
     for (const group of this.#groups) {
       const { a, b } = tileShapes(group);

@@ -193,7 +193,7 @@ function tensorOf(outputs: ReadonlyMap<string, TaskTensor>, name: string): TaskT
   return tensor;
 }
 
-/** The logits behind the last token. */
+/** The logits after the last token. */
 function lastRow({ data }: TaskTensor, vocabSize: number): Float32Array {
   assert(data instanceof Float32Array, "logits are float32");
   return data.subarray(data.length - vocabSize);

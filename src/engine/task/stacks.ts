@@ -197,7 +197,7 @@ export class Stacks {
     return tensor.data.subarray(place * size, (place + 1) * size);
   }
 
-  /** Copies values whose first axes have these sizes (null: the stack's own) into an entry that may be larger, and zeros behind. */
+  /** Copies values whose first axes have these sizes (null: the stack's own) into an entry that may be larger, then zeros. */
   #copy(name: string, place: number, values: Float32Array | null, sizes: readonly (number | null)[]): void {
     const tensor = this.tensors.get(name);
     if (!tensor) return;
@@ -221,7 +221,7 @@ export class Stacks {
     const sizes = plan.module.kind === "convolution" ? [outFeatures] : [null, outFeatures];
     this.#copy(names.weight, place, weight, sizes);
     if (!bias && outFeatures === plan.module.outFeatures) return;
-    // An output that a narrower layer lacks must not count behind a softmax.
+    // An output that a narrower layer lacks must not count after a softmax.
     const entry = this.#entry(names.bias, place).fill(Number.NEGATIVE_INFINITY).fill(0, 0, outFeatures);
     if (bias) entry.set(bias);
   }
@@ -251,7 +251,7 @@ export class Stacks {
 
 /** Copies a tensor into the corner of a larger one. */
 function copyInto(to: Float32Array, shape: readonly number[], from: Float32Array, sizes: readonly number[]): void {
-  // Axes behind the last one that differs are copied in one piece.
+  // Axes after the last one that differs are copied in one piece.
   let inner = shape.length;
   while (inner > 0 && shape[inner - 1] === sizes[inner - 1]) inner--;
   const run = sizeOf(sizes.slice(Math.max(inner - 1, 0)));

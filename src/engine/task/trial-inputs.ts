@@ -111,7 +111,7 @@ const isInteger = (type: ElementType): boolean => type.startsWith("int") || type
 /** Masks of images have three axes and ones. */
 const isImage = ({ type, shape }: Value): boolean => shape.length >= 3 && (type !== "int64" || shape.length > 3);
 
-/** Integers that are not looked up and are no pictures are ones: masks that hide nothing. */
+/** Integers that are neither looked up nor pictures are ones: masks that hide nothing. */
 function valueAt(value: Value, entries: number | undefined, seed: number, index: number): number {
   const { type } = value;
   if (entries !== undefined) return 1 + ((seed * 31 + index * 7 + 2) % Math.max(1, entries - 2));

@@ -1,4 +1,4 @@
-/** Tensors as bytes behind a message: little-endian, row-major, without padding. */
+/** Tensors as bytes after a message: little-endian, row-major, without padding. */
 
 import type { TaskData, TaskTensor, TaskType } from "../../engine/task/types.js";
 import { Found } from "../body/parse.js";

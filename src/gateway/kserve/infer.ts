@@ -1,4 +1,4 @@
-/** The Open Inference Protocol (KServe's version 2): inference requests and answers in JSON, with tensors in it or as bytes behind it. */
+/** The Open Inference Protocol (KServe's version 2): inference requests and answers in JSON, with tensors in it or as bytes after it. */
 
 import * as v from "valibot";
 import { LorikeetError } from "../../base/errors.js";
@@ -134,7 +134,7 @@ function* unsupportedIn(
   }
 }
 
-/** The tensors by name: those without data in the JSON take the bytes behind it, in order. */
+/** The tensors by name: those without data in the JSON take the bytes after it, in order. */
 function readTensors(
   inputs: Fields["inputs"],
   tensors: readonly Uint8Array[],

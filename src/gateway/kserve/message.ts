@@ -1,6 +1,6 @@
-/** A message of the protocol: JSON, and behind it the bytes of the tensors that it announces (Triton's binary tensor data extension). */
+/** A message of the protocol: JSON, and after it the bytes of the tensors that it announces (Triton's binary tensor data extension). */
 
-/** A request with bytes behind its JSON, or an answer. */
+/** A request with bytes after its JSON, or an answer. */
 export class BinaryMessage {
   constructor(
     readonly json: unknown,

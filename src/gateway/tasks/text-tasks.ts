@@ -273,7 +273,7 @@ function sizeOf(text: TextInput | TextRow): number {
   return text.text.length + (text.pair?.length ?? 0);
 }
 
-/** Without a stated limit nothing is known to fit behind the text. */
+/** Without a stated limit nothing is known to fit after the text. */
 function paddedLength(found: number, maxLength: number | null): number {
   if (maxLength === null) return found;
   let length = leastLength;

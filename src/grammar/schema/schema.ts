@@ -258,7 +258,7 @@ class SchemaReader {
     return this.#array(items, rest, { min, max });
   }
 
-  /** Lists that begin with `first`, with `rest` behind. */
+  /** Lists that begin with `first`, with `rest` after. */
   #array(
     first: readonly Expression[],
     rest: Expression,

@@ -38,7 +38,7 @@ const character = either(
 
 export const digit = chars([48, 57]);
 
-/** The rules that all JSON grammars share, behind the rule of the whole text. */
+/** The rules that all JSON grammars share, after the rule of the whole text. */
 const [stringRule, valueRule, gapRule] = [1, 2, 3];
 export const anyString = call(stringRule);
 export const anyValue = call(valueRule);

@@ -42,7 +42,7 @@ export class PlainAttention {
     this.#groupTokens = headCount === kvHeadCount ? "row_tokens" : "group_tokens";
   }
 
-  /** Values as the cache may hold them: behind a text lie those of an earlier one, whose share of 0 must come to 0. */
+  /** Values as the cache may hold them: after a text lie those of an earlier one, whose share of 0 must come to 0. */
   finite(values: Value): Value {
     const limit = largest[this.#options.cacheType];
     const [low, high] = [this.#op.like(values, -limit), this.#op.like(values, limit)];

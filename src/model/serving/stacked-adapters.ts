@@ -140,7 +140,7 @@ export class StackedAdapters {
     return shaped;
   }
 
-  /** Rows of the gains: the first without an adapter, else the one behind the place. */
+  /** Rows of the gains: the first without an adapter, else the one after the place. */
   #gainRowsOf(axis: AdapterAxis): Value {
     const known = this.#gainRows.get(axis);
     if (known) return known;

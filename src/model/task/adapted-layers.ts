@@ -188,7 +188,7 @@ class Features implements Form {
     return layers.reshaped(x, layers.joined(rows, any, width));
   }
 
-  /** 1, or the number of rows behind another adapted layer. */
+  /** 1, or the number of rows after another adapted layer. */
   #leading(x: Value): Value {
     return this.#layers.shape(x, 0, 1);
   }

@@ -31,7 +31,7 @@ export const stackNames = (path: string) => ({
 export type StackNames = ReturnType<typeof stackNames>;
 
 /**
- * Where the rows of a batch lie in a layer's input. "first": one after the other, each as a block. "second": along the second axis, behind
+ * Where the rows of a batch lie in a layer's input. "first": one after the other, each as a block. "second": along the second axis, after
  * positions. "none": the input is the same for every row and its first axis is 1.
  */
 export type RowLayout = "first" | "second" | "none";

@@ -16,7 +16,7 @@ export interface TaskTarget extends TargetModule {
   readonly groups: number;
   readonly foldedNorm: FoldedNorm["kind"];
   readonly hasBias: boolean;
-  /** Whether its outputs are the model's own, so that another number of them breaks no shape behind it. */
+  /** Whether its outputs are the model's own, so that another number of them breaks no later shape. */
   readonly isOutput: boolean;
   /** Why it takes no adapter here: a clause such as "has weights of type float16"; null if it takes one. */
   readonly refusal: string | null;

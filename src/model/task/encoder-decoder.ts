@@ -8,7 +8,7 @@ import type { TaskModel } from "./open.js";
 export interface EncoderDecoder {
   /** `input_ids` and `attention_mask` to hidden states, its first output. */
   readonly encoder: Graph;
-  /** From the hidden states: logits of the token behind the start, and keys and values of both attentions. */
+  /** From the hidden states: logits of the token after the start, and keys and values of both attentions. */
   readonly first: Graph;
   /** One more token, from keys and values. Its outputs are the logits and its own keys and values. */
   readonly next: Graph;

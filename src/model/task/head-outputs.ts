@@ -7,7 +7,7 @@ const passing: ReadonlySet<string> = new Set(["Identity", "Cast", "Softmax", "Lo
 
 export interface HeadOutputs {
   readonly names: readonly string[];
-  /** Whether nothing else reads the layer, so that another number of outputs breaks no shape behind it. */
+  /** Whether nothing else reads the layer, so that another number of outputs breaks no later shape. */
   readonly isWhole: boolean;
 }
 

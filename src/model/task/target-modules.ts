@@ -60,7 +60,7 @@ export async function findTaskModules(
   }
   const [missing] = unused;
   if (missing === undefined) return withOwnPaths([...modules.values()]);
-  const message = `\`rename\` of ${manifestName} names ${JSON.stringify(missing)}, which is no target module of the model.`;
+  const message = `\`rename\` of ${manifestName} names ${JSON.stringify(missing)}, which is not a target module of the model.`;
   throw new LorikeetError("model_invalid", message, { param: "rename" });
 }
 
@@ -124,7 +124,7 @@ function joined(known: TaskModule, more: TaskModule): TaskModule {
   return { ...known, names: [...known.names, ...others], uses: [...known.uses, ...more.uses] };
 }
 
-/** Whether one path is the other, or its end behind a dot. */
+/** Whether one path is the other, or its end after a dot. */
 const isSame = (a: string, b: string): boolean => a === b || a.endsWith(`.${b}`) || b.endsWith(`.${a}`);
 
 /**

@@ -21,7 +21,7 @@ export interface WeightedNode {
   readonly names: readonly ModuleName[];
   /** The layer's own bias, [out]; null if it has none. */
   readonly bias: Bias | null;
-  /** Whether a batch normalization may have been folded into the weight: a convolution with a bias and no normalization behind it. */
+  /** Whether a batch normalization may have been folded into the weight: a convolution with a bias and no normalization after it. */
   readonly mayBeFolded: boolean;
 }
 

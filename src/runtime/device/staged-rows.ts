@@ -187,7 +187,7 @@ export class StagedRows implements DeviceRows {
 
   /**
    * `load` gathers a row into parts, `store` scatters parts into rows, in place, and `copy` does both. The kernel that scatters runs one
-   * thread for each index, which copies everything behind it: so rows are scattered in small pieces.
+   * thread for each index, which copies everything after it: so rows are scattered in small pieces.
    */
   #graph(kind: Kind): Uint8Array {
     const op = new Ops(new GraphBuilder(`rows.${kind}`));

@@ -1,4 +1,4 @@
-/** Hugging Face's routes: `POST /models/{name}`, with `/pipeline/{task}` behind the name where the model leaves the task open. */
+/** Hugging Face's routes: `POST /models/{name}`, with `/pipeline/{task}` after the name where the model leaves the task open. */
 import type { Request, Response } from "express";
 import { deferred } from "../../base/async.js";
 import type { Gateway } from "../../gateway/gateway.js";

@@ -1,4 +1,4 @@
-/** Middleware that reads a request of the Open Inference Protocol: JSON, and the bytes of tensors behind it where a header says how long the JSON is. */
+/** Middleware that reads a request of the Open Inference Protocol: JSON, and the bytes of tensors after it where a header says how long the JSON is. */
 import type { RequestHandler } from "express";
 import { LorikeetError } from "../../base/errors.js";
 import { BinaryMessage } from "../../gateway/kserve/message.js";
@@ -9,7 +9,7 @@ export interface TensorBounds extends BodyBounds {
   readonly maxTensorBytes: number;
 }
 
-/** The length of the JSON in a body with bytes behind it. */
+/** The length of the JSON in a body with bytes after it. */
 export const headLengthHeader = "inference-header-content-length";
 
 /** Leaves parsed JSON, or a BinaryMessage. */

@@ -1,4 +1,4 @@
-/** The requests of a WebSocket to a task model: `infer`, with tensors in JSON or as bytes behind it, one answer for each. */
+/** The requests of a WebSocket to a task model: `infer`, with tensors in JSON or as bytes after it, one answer for each. */
 import { deferred } from "../../base/async.js";
 import type { Bases } from "../../gateway/bases.js";
 import { parseNamedInfer, serializeInfer } from "../../gateway/kserve/infer.js";

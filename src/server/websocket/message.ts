@@ -1,4 +1,4 @@
-/** Parses the messages of a WebSocket client: JSON in a text message, or in a binary one with bytes behind it. */
+/** Parses the messages of a WebSocket client: JSON in a text message, or in a binary one with bytes after it. */
 import * as v from "valibot";
 import { LorikeetError } from "../../base/errors.js";
 import { wellFormed } from "../../text/characters.js";

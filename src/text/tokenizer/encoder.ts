@@ -42,7 +42,7 @@ export function createEncoder(definition: Definition, config: Json): Encode {
   const { normalizer, preTokenizer } = definition;
   const model = createWordModel(definition.model);
   const whole = createPipeline(normalizer, preTokenizer, config);
-  const behind = createPipeline(withoutPrepend(normalizer), withoutPrefixSpace(preTokenizer), config);
+  const after = createPipeline(withoutPrepend(normalizer), withoutPrefixSpace(preTokenizer), config);
   const [asWritten, afterNormalizing] = createSplitters(definition.added, whole.normalize);
   const postProcess = createPostProcess(definition.postProcessor);
 
@@ -53,7 +53,7 @@ export function createEncoder(definition: Definition, config: Json): Encode {
         ids.push(section.id);
         continue;
       }
-      const pipeline = continues && section.isFirst ? behind : whole;
+      const pipeline = continues && section.isFirst ? after : whole;
       for (const part of afterNormalizing.split(pipeline.normalize(section.text))) {
         if (part.id !== null) {
           ids.push(part.id);

@@ -103,7 +103,7 @@ function maxLengthOf(settings: Json, model: Json, sentences: Json): number | nul
   return known.length === 0 ? null : Math.min(...known);
 }
 
-/** Tables of RoBERTa's kind count positions from behind the padding token's. */
+/** Tables of RoBERTa's kind count positions from after the padding token's. */
 function positionsOf({ max_position_embeddings: positions, model_type: type, pad_token_id: pad }: Json): number | null {
   if (typeof positions !== "number") return null;
   const isOffset = typeof type === "string" && offsetPositions.test(type);

@@ -20,7 +20,7 @@ export interface CallOptions {
 
 /**
  * The pieces do not depend on how the text was cut, except that texts and arguments are cut where it was. White space around calls is not
- * text. A malformed call is text up to where it went wrong; behind that, calls are looked for again.
+ * text. A malformed call is text up to where it went wrong; after that, calls are looked for again.
  */
 export class CallScanner {
   readonly #options: CallOptions;
@@ -74,7 +74,7 @@ export class CallScanner {
   /** The rest, when the text is over. */
   finish(): OutputPiece[] {
     if (this.isOver) return [];
-    // A call that a grammar holds and that is not whole was cut by the length of the answer: it is no text.
+    // A call that a grammar holds and that is not whole was cut by the length of the answer: it is not text.
     if (this.#reading && this.#options.isHeld) this.#drop();
     else if (this.#reading) this.#giveUp();
     if (!this.#options.isForced) this.#text(this.#held);

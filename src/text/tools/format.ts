@@ -11,7 +11,7 @@ export interface CallSink {
   end(): void;
 }
 
-/** Takes the characters behind a trigger one by one, and returns behind the last call. Throws Malformed where no call continues. */
+/** Takes the characters after a trigger one by one, and returns after the last call. Throws Malformed where no call continues. */
 export type Reading = Generator<void, void, string>;
 
 /** The text is not a call. */
@@ -35,7 +35,7 @@ export interface CallFormat {
 
 const isSpace = (character: string): boolean => " \n\r\t".includes(character);
 
-/** Skips white space; returns the character behind it. */
+/** Skips white space; returns the character after it. */
 export function* behindSpace(): Generator<void, string, string> {
   let character: string = yield;
   while (isSpace(character)) character = yield;

@@ -25,10 +25,10 @@ export const argumentsForm = ({ schema, where }: HeldTool): GrammarForm => ({
   where,
 });
 
-/** One call of any of the functions, by what is before, between and behind its name and arguments. */
-export const anyCall = (tools: readonly HeldTool[], before: string, between: string, behind: string): GrammarForm =>
+/** One call of any of the functions, by what is before, between and after its name and arguments. */
+export const anyCall = (tools: readonly HeldTool[], before: string, between: string, after: string): GrammarForm =>
   eitherForm(
-    ...tools.map((tool) => sequenceForm(textForm(before + tool.name + between), argumentsForm(tool), textForm(behind))),
+    ...tools.map((tool) => sequenceForm(textForm(before + tool.name + between), argumentsForm(tool), textForm(after))),
   );
 
 /** `[{"name": ..., "arguments": ...}, ...]` between two texts. */

@@ -46,7 +46,7 @@ export interface ReasoningPiece {
 /** White space at the edges of reasoning, and between it and the text, is dropped. Without reasoning the text stays as it is. */
 export class ReasoningSplitter {
   readonly #format: ReasoningFormat;
-  #state: "before" | "reasoning" | "behind" | "text";
+  #state: "before" | "reasoning" | "after" | "text";
   /** Text that may be a tag, or white space that may be at an edge. */
   #held = "";
   #hasReasoned = false;
@@ -65,7 +65,7 @@ export class ReasoningSplitter {
     const pieces: ReasoningPiece[] = [];
     if (this.#state === "before") this.#begin();
     if (this.#state === "reasoning") this.#reason(pieces);
-    if (this.#state === "behind") {
+    if (this.#state === "after") {
       this.#held = this.#held.trimStart();
       if (this.#held !== "") this.#state = "text";
     }
@@ -75,7 +75,7 @@ export class ReasoningSplitter {
 
   /** The rest, when the text is over. */
   finish(): ReasoningPiece[] {
-    const text = this.#state === "reasoning" ? this.#held.trimEnd() : this.#state === "behind" ? "" : this.#held;
+    const text = this.#state === "reasoning" ? this.#held.trimEnd() : this.#state === "after" ? "" : this.#held;
     this.#held = "";
     return text === "" ? [] : [{ kind: this.#state === "reasoning" ? "reasoning" : "text", text }];
   }
@@ -106,7 +106,7 @@ export class ReasoningSplitter {
       this.#hasReasoned = true;
     }
     this.#held = at >= 0 ? this.#held.slice(at + end.length) : this.#held.slice(certain);
-    if (at >= 0) this.#state = "behind";
+    if (at >= 0) this.#state = "after";
   }
 
   #takeHeld(): string {

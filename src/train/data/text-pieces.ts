@@ -42,6 +42,6 @@ async function isSeam(text: string, at: number, tokenizer: Tokenizer): Promise<b
     tokenizer.encode(text.slice(Math.max(0, begin), end), { addSpecialTokens: false, continues: true });
   const around = await encode(at - contextCharacters, at + contextCharacters);
   const before = await encode(at - contextCharacters, at);
-  const behind = await encode(at, at + contextCharacters);
-  return around.length === before.length + behind.length && [...before, ...behind].every((id, i) => id === around[i]);
+  const after = await encode(at, at + contextCharacters);
+  return around.length === before.length + after.length && [...before, ...after].every((id, i) => id === around[i]);
 }

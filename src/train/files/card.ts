@@ -19,7 +19,7 @@ export interface CardFacts {
   readonly examples: readonly string[];
 }
 
-/** Longer prompts are no examples to read. */
+/** Longer prompts do not serve as examples. */
 const mostExampleCharacters = 1000;
 const mostExamples = 3;
 

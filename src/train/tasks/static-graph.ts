@@ -13,7 +13,7 @@ import type { Tensor } from "../../runtime/tensor.js";
 export interface StaticOptions {
   /** Inputs to run with; all later runs have their sizes. */
   readonly inputs: ReadonlyMap<string, Tensor>;
-  /** Outputs of nodes that adapters change. What hangs on them is no constant, though no input reaches it: an object query of DETR. */
+  /** Outputs of nodes that adapters change. What depends on them is not constant, though no input reaches it: an object query of DETR. */
   readonly adapted: ReadonlySet<string>;
   /** Initializers that are trained. */
   readonly trained: ReadonlySet<string>;

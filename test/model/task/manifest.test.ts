@@ -97,7 +97,7 @@ describe("a model's manifest", () => {
         { ...manifest, outputs: { a: "save_infer_model/scale_0.tmp_0" } },
         /gives the name "a".*has another value of that name/,
       ],
-      [{ ...manifest, rename: { "p2o.Conv.1": "b" } }, /names "p2o.Conv.1", which is no target module/],
+      [{ ...manifest, rename: { "p2o.Conv.1": "b" } }, /names "p2o.Conv.1", which is not a target module/],
     ];
     for (const [json, message] of cases) {
       await write(json);

@@ -15,7 +15,7 @@ export interface ConvolutionOptions {
   /** As many as inputs makes a depthwise convolution. */
   readonly groups?: number;
   readonly gain?: number;
-  /** Without a normalization behind it, a convolution has one. */
+  /** Without a normalization after it, a convolution has one. */
   readonly bias?: boolean;
 }
 

@@ -21,7 +21,7 @@ export function residualNetwork(seed: number): Network {
   return net;
 }
 
-/** A basic block for each number of channels, behind a first convolution. All of them but the first block halve the size. */
+/** A basic block for each number of channels, after a first convolution. All of them but the first block halve the size. */
 function residualStages(net: Network, path: string, x: Value, widths: readonly [number, ...number[]]): Value {
   let y = normalized(net, `${path}.embedder.embedder`, x, widths[0], { stride: 2 });
   for (const [stage, channels] of widths.entries()) {
@@ -101,7 +101,7 @@ export function patchNetwork(seed: number): Network {
 const grid = 4;
 
 /**
- * A detector over 64 x 64 pictures, with a query for each cell of a grid behind a residual network. Logits and boxes are DETR's, the last label
+ * A detector over 64 x 64 pictures, with a query for each cell of a grid after a residual network. Logits and boxes are DETR's, the last label
  * is nothing; a box begins around the middle of its cell. The backbone's weights are those that it learned on patches.
  */
 export function detectorNetwork(seed: number, labels: number, trained: TrainedWeights): Network {

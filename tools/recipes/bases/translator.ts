@@ -88,7 +88,7 @@ class Translator {
     this.#logits(x);
   }
 
-  /** One more token, behind the keys and values of those before it. */
+  /** One more token, after the keys and values of those before it. */
   nextToken(): void {
     const net = this.#net;
     const { op } = net;

@@ -9,7 +9,7 @@ import type { TaskModule } from "../target-modules.js";
 import { findWeightedNodes, type WeightedNode } from "../weighted-nodes.js";
 import { padded } from "./filters.js";
 
-/** A convolution, with what is added to its output and the activation behind it. */
+/** A convolution, with what is added to its output and the activation after it. */
 export interface BlockedConvolution {
   readonly kind: "convolution";
   readonly target: WeightedNode;
@@ -143,7 +143,7 @@ class Planner {
     if (groups > 1 && !isDepthwise && !isWhole) return null;
     const outputs = padded(outFeatures, block);
     const value = { channels: outFeatures, padded: outputs, origin: from.origin, size: moved(node, kernel, from.size) };
-    const { sum, hasRelu, result } = this.#behind(y, value);
+    const { sum, hasRelu, result } = this.#after(y, value);
     this.#values.set(result.name, value);
     return {
       ...{ kind: "convolution", target, input: isPlain ? "plain" : "blocked" },
@@ -157,7 +157,7 @@ class Planner {
   }
 
   /** What follows a convolution that nothing else reads: the sum with another value, then a Relu. */
-  #behind(y: Value, value: BlockedValue): { sum: Value | null; hasRelu: boolean; result: Value } {
+  #after(y: Value, value: BlockedValue): { sum: Value | null; hasRelu: boolean; result: Value } {
     let result = y;
     let sum: Value | null = null;
     const add = this.#onlyReader(y, "Add");
@@ -255,7 +255,7 @@ class Planner {
 const isSame = (a: BlockedValue, b: BlockedValue): boolean =>
   a.channels === b.channels && a.origin === b.origin && a.size.join() === b.size.join();
 
-/** Height and width behind a window that moves over them, as an expression of what they were. */
+/** Height and width after a window that moves over them, as an expression of what they were. */
 function moved(
   { name, attributes }: Node,
   kernel: readonly number[],

@@ -83,7 +83,7 @@ function* readItems(sink: CallSink, depth: number): Reading {
   sink.arguments("]");
 }
 
-/** Returns the character behind the value, whose first has been read. */
+/** Returns the character after the value, whose first has been read. */
 function* readValue(sink: CallSink, depth: number, first: string): Generator<void, string, string> {
   if (first === "{") yield* readObject(sink, depth + 1);
   else if (first === "[") yield* readItems(sink, depth + 1);

@@ -1,4 +1,4 @@
-/** `{"name": "...", "parameters": {...}}`, also behind `<|python_tag|>`, several with `;` in between: Llama 3. */
+/** `{"name": "...", "parameters": {...}}`, also after `<|python_tag|>`, several with `;` in between: Llama 3. */
 import { severalForm } from "../../../grammar/source.js";
 import { readEnvelope } from "../envelope.js";
 import { behindSpace, type CallFormat, Malformed } from "../format.js";

@@ -1,6 +1,6 @@
 /**
  * Mistral's `[TOOL_CALLS]`. Before: a list, `[TOOL_CALLS] [{"name": "...", "arguments": {...}}]`. Now: `[TOOL_CALLS]name[ARGS]{...}` for each
- * call, with `[CALL_ID]...` behind the name in some versions.
+ * call, with `[CALL_ID]...` after the name in some versions.
  */
 import { eitherForm, patternForm, sequenceForm, severalForm, textForm } from "../../../grammar/source.js";
 import { readArguments, readEnvelope, readList } from "../envelope.js";
@@ -51,7 +51,7 @@ export const mistral: CallFormat = {
   },
 };
 
-/** Behind the name and `[`: the rest of the markers; returns the character behind them. */
+/** After the name and `[`: the rest of the markers; returns the character after them. */
 function* behindMarkers(): Generator<void, string, string> {
   let letter: string = yield;
   if (letter === "C") {

@@ -67,7 +67,7 @@ function parametersForm({ schema, where }: HeldTool): GrammarForm {
 const stringForm = (schema: Json, where: string): GrammarForm =>
   plainString(schema, where, { kind: "without", texts: [endOfParameter] }, (word) => word);
 
-/** A name and the bracket behind it. */
+/** A name and the bracket after it. */
 function* readName(): Generator<void, string, string> {
   let name = "";
   for (let next: string = yield; next !== ">"; next = yield) {

@@ -35,7 +35,7 @@ export class ImageReader {
     this.#expected = image === undefined || image.unknown ? [] : image.shape.slice(1);
   }
 
-  /** `value`: a path relative to the data's file, or a data URL. Throws RowFault for what is no picture, or none of the model's size. */
+  /** `value`: a path relative to the data's file, or a data URL. Throws RowFault for what is not a picture, or not one of the model's size. */
   async read(value: unknown, place: Place): Promise<ImageSource> {
     if (typeof value !== "string" || value === "") {
       throw new RowFault(`must have a path or a data URL as \`image\`, not ${shown(value)}`);
