@@ -1,6 +1,6 @@
 /** The base model that commands check adapters against: a decoder or a task model. */
 
-import { basename, extname } from "node:path";
+import { basename } from "node:path";
 import type { AdapterBase } from "../adapter/format.js";
 import { openCheckpoint } from "../model/checkpoint/open.js";
 import { storedModules } from "../model/modules.js";
@@ -8,8 +8,8 @@ import { taskTargetsKey, taskTargetsOf } from "../model/task/adapter-targets.js"
 import { isTaskModel } from "../model/task/folder.js";
 import { openTaskModel } from "../model/task/open.js";
 import type { Checkpoint } from "../model/types.js";
-import { locate } from "./hub/model-folder.js";
 import { checkKeyOf } from "./serve/tier.js";
+import { locateModel } from "./task-model.js";
 import type { Terminal } from "./terminal.js";
 
 export interface CheckBase {
@@ -24,11 +24,13 @@ export interface CheckBase {
   readonly checkpoint: Checkpoint | null;
 }
 
-/** Finds the model of `--model`: a folder, an .onnx file or a name on the hub. */
-export async function openCheckBase(model: string, terminal: Terminal): Promise<CheckBase> {
-  const isFile = extname(model) === ".onnx";
-  const path = isFile ? model : await locate(model, { option: "--model", kind: "model" }, terminal);
-  return await openCheckBaseAt(path);
+/** Finds the model of `--model`: a folder, an .onnx file or a name on the hub. Throws what `locateModel` throws. */
+export async function openCheckBase(
+  model: string,
+  terminal: Terminal,
+  onnxFile: string | null = null,
+): Promise<CheckBase> {
+  return await openCheckBaseAt(await locateModel(model, terminal, { onnxFile }));
 }
 
 /** Reads what adapters can change in a folder's model or an .onnx file's. */

@@ -7,13 +7,14 @@ import { nameFault } from "../adapter/names.js";
 import { type CheckpointDescription, describeCheckpoint } from "../model/checkpoint/describe.js";
 import { hintAtModel } from "../model/checkpoint/files.js";
 import { openCheckpoint } from "../model/checkpoint/open.js";
-import { isTaskModel, openTaskFolder } from "../model/task/folder.js";
+import { isTaskModel, modelFolder } from "../model/task/folder.js";
 import type { DecoderConfig } from "../model/types.js";
 import { openNamedAdapter } from "./adapters/source.js";
 import { type CheckBase, openCheckBase } from "./check-base.js";
 import { chooseFor, describeDevice, formatDevice } from "./device.js";
 import { chooseHalves, floatDtypes } from "./halves.js";
 import { locate } from "./hub/model-folder.js";
+import { onnxFile } from "./options/onnx-file.js";
 import { formatBytes, formatCount } from "./options/units.js";
 import { inspectPicture, isPicture } from "./picture.js";
 import { choosePrecision } from "./precision.js";
@@ -22,7 +23,7 @@ import { checkGains } from "./serve/gain-check.js";
 import { ownAdapterNames } from "./serve/own-adapters.js";
 import { formatFields, formatTable } from "./table.js";
 import { inspectText } from "./task-inputs.js";
-import { inspectTaskModel, ownAdapterFields } from "./task-model.js";
+import { inspectTaskModel, locateModel, ownAdapterFields } from "./task-model.js";
 import { printJson, printLine, type Terminal } from "./terminal.js";
 import { UsageError } from "./usage.js";
 
@@ -38,30 +39,37 @@ export function addInspect(program: Command, terminal: Terminal): void {
       "--model <model>",
       "base model to check an adapter against (default: none; only the adapter's own sizes are checked), or the task model that sees a picture",
     )
+    .option("--onnx-file <name>", `${onnxFile.help} (default: ${onnxFile.shown})`)
     .option("--chat-template <file>", "chat template to try with a model (default: the model's own)")
     .option("--text <text>", "show the tokens that a task model gets for a text (default: none)")
     .option("--pair <text>", "the second text of a pair with --text (default: none)")
     .option("--json", "print JSON", false)
-    .action(async (name: string, { model, text, pair, ...others }: InspectOptions) => {
+    .action(async (name: string, { model, onnxFile: asked, text, pair, ...others }: InspectOptions) => {
+      const chosen = asked ?? null;
       if (pair !== undefined && text === undefined)
         throw new UsageError(["--pair needs --text, the first text of the pair."]);
-      if (name.endsWith(".onnx")) {
-        if (text === undefined) return inspectTaskModel(name, others.json, terminal);
-        return inspectText((await openTaskFolder(name)).folder, { text, pair }, others.json, terminal);
-      }
       if (text !== undefined && isPicture(name)) {
         throw new UsageError([`--text shows the tokens of a task model; ${name} is a picture.`]);
       }
+      if (chosen !== null && isPicture(name)) {
+        throw new UsageError(["--onnx-file does not apply to a picture: all files of a model see the same of it."]);
+      }
       if (isPicture(name)) return inspectPicture(name, model, others.json, terminal);
+      if (name.endsWith(".onnx") || (chosen !== null && model === undefined)) {
+        const choice = { option: "<model>", onnxFile: chosen };
+        const path = chosen === null ? name : await locateModel(name, terminal, choice);
+        if (text === undefined) return inspectTaskModel(path, others.json, terminal);
+        return inspectText(await modelFolder(path), { text, pair }, others.json, terminal);
+      }
       if (model !== undefined && !(await isPath(name)) && nameFault(name) === null) {
-        return inspectNamed(name, await openCheckBase(model, terminal), others.json, terminal);
+        return inspectNamed(name, await openCheckBase(model, terminal, chosen), others.json, terminal);
       }
       const folder = await locate(name, { option: "<model>", kind: null }, terminal);
       if (text !== undefined) return inspectText(folder, { text, pair }, others.json, terminal);
       if (await isTaskModel(folder)) return inspectTaskModel(folder, others.json, terminal);
       const names = await readdir(folder);
       if (isAdapterFolder(names)) {
-        const base = model === undefined ? null : await openCheckBase(model, terminal);
+        const base = model === undefined ? null : await openCheckBase(model, terminal, chosen);
         return inspectAdapter(folder, base, others.json, terminal);
       }
       if (names.includes("config.json")) return inspectModel(folder, others, terminal);
@@ -75,6 +83,7 @@ export function addInspect(program: Command, terminal: Terminal): void {
 interface InspectOptions {
   readonly json: boolean;
   readonly model?: string;
+  readonly onnxFile?: string;
   readonly chatTemplate?: string;
   readonly text?: string;
   readonly pair?: string;

@@ -17,19 +17,33 @@ import { describeInputs, inputFields, type TaskInputs } from "./task-inputs.js";
 import { printJson, printLine, type Terminal } from "./terminal.js";
 import { UsageError } from "./usage.js";
 
-/** The model of `--model` as one of its ONNX files, by `--onnx-file`. Throws what `locate` throws, and `model_invalid` for an unknown file. */
-export async function locateOnnxFile(model: string, onnxFile: string, terminal: Terminal): Promise<string> {
-  if (model.endsWith(".onnx"))
-    throw new UsageError([`--onnx-file chooses a file of a folder or a repository; --model ${model} is a file.`]);
-  requireWholeFile(onnxFile);
-  const folder = await locate(model, { option: "--model", kind: "model", onnxFile }, terminal);
-  return await onnxFileIn(folder, onnxFile, model);
+/** What else a command line says of a model. */
+export interface ModelChoice {
+  /** The option that names the model; `--model` by default. */
+  readonly option?: string;
+  /** Of `--onnx-file`: the one ONNX file that is wanted of a model with several. */
+  readonly onnxFile?: string | null;
+  readonly signal?: AbortSignal;
 }
 
-/** The folder or .onnx file of `--model`, downloaded if it names a model of the hub. Throws what `locate` throws. */
-export async function locateModel(model: string, terminal: Terminal, signal?: AbortSignal): Promise<string> {
-  if (model.endsWith(".onnx") && (await isTaskModel(model))) return model;
-  return await locate(model, { option: "--model", kind: "model", ...(signal && { signal }) }, terminal);
+/**
+ * The folder or .onnx file of `--model`, downloaded if it names a model of the hub. With `--onnx-file` it is that file. Throws what `locate`
+ * throws, a UsageError for a file that is not a whole model, and `model_invalid` for an unknown one.
+ */
+export async function locateModel(
+  model: string,
+  terminal: Terminal,
+  { option = "--model", onnxFile = null, signal }: ModelChoice = {},
+): Promise<string> {
+  const named = { option, kind: "model", onnxFile, ...(signal && { signal }) } as const;
+  if (onnxFile === null) {
+    return model.endsWith(".onnx") && (await isTaskModel(model)) ? model : await locate(model, named, terminal);
+  }
+  if (model.endsWith(".onnx")) {
+    throw new UsageError([`--onnx-file chooses a file of a folder or a repository; ${option} ${model} is a file.`]);
+  }
+  requireWholeFile(onnxFile);
+  return await onnxFileIn(await locate(model, named, terminal), onnxFile, model);
 }
 
 /** The folder of `--model`, downloaded if it names a model of the hub. Throws `model_unsupported` for a task model, and what `locate` throws. */

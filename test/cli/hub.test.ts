@@ -213,9 +213,19 @@ test("--onnx-file chooses one of a repository's ONNX files, also from the cache,
   assert.match(part.err, /encoder_model_q4\.onnx is a part of an encoder-decoder/);
   const two = await runQuietly([...serve, "--model", "org/tiny", ...chosen], away);
   assert.match(two.err, /--onnx-file is for one base/);
+  const snapshot = JSON.parse((await runQuietly(["inspect", "org/policy", ...chosen, "--json"], away)).out) as {
+    folder: string;
+    files: { label: string }[];
+  };
+  assert.deepEqual(
+    snapshot.files.map(({ label }) => label),
+    ["onnx/model_dynamo.onnx"],
+  );
+  cpSync(join(policy, "adapters", "first-r8"), join(snapshot.folder, "adapters", "brought"), { recursive: true });
   const server = start([...serve, ...chosen], away);
   const url = await addressOf(server);
   assert.equal((await fetch(`${url}/v2/models/org%2Fpolicy`)).status, 200);
+  assert.equal((await fetch(`${url}/v2/models/brought`)).status, 200, "the snapshot's own adapters are served");
   server.child.kill("SIGTERM");
   assert.equal(await server.ended, 0, server.err);
 });

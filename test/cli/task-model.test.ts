@@ -164,6 +164,36 @@ test("commands for decoders refuse a task model in one line", async () => {
   }
 });
 
+test("commands take one of a folder's ONNX files by --onnx-file, with the folder's own adapters", async () => {
+  const folder = join(temporary, "policy");
+  cpSync(join(taskRoot, "policy-mlp"), folder, { recursive: true });
+  const chosen = ["--onnx-file", "model_dynamo.onnx"];
+  const shown = JSON.parse((await run(["inspect", folder, ...chosen, "--json"])).out);
+  assert.equal(shown.files[0].label, "onnx/model_dynamo.onnx");
+  assert.deepEqual(shown.own_adapters, ["all-r4-rslora", "dora", "first-r8"]);
+  const base = ["--model", folder, ...chosen];
+  const checked = await run(["inspect", "first-r8", ...base]);
+  assert.deepEqual([checked.code, checked.err], [0, ""]);
+  const data = join(temporary, "transitions.jsonl");
+  writeFileSync(data, `${JSON.stringify({ observation: [0, 1, 0, 1], action: 1 })}\n`.repeat(4));
+  const trained = ["--data", data, "--task", "reinforcement-learning", "--threads", "1"];
+  const planned = await run(["train", ...base, ...trained, "--init-from", "first-r8", "--dry-run"]);
+  assert.equal(planned.code, 0, planned.err);
+  const figures = await run(["eval", ...base, ...trained, "--adapter", "first-r8", "--json"]);
+  assert.deepEqual([figures.code, JSON.parse(figures.out).rows], [0, 4], figures.err);
+  const out = join(temporary, "merged");
+  const merged = await run(["merge", ...base, "--adapter", "first-r8", "--output-dir", out]);
+  assert.equal(merged.code, 0, merged.err);
+  assert.equal((await run(["inspect", out])).code, 0);
+  for (const command of [
+    ["inspect", folder],
+    ["train", "--model", folder, ...trained, "--dry-run"],
+  ]) {
+    const wrong = await run([...command, "--onnx-file", "model_q4.onnx"]);
+    assert.deepEqual([wrong.code, /it has onnx\/model\.onnx, onnx\/model_dynamo\.onnx/.test(wrong.err)], [3, true]);
+  }
+});
+
 test("inspect checks an adapter against a folder or a file, and shows what it adapts and saves", async () => {
   const bert = join(taskRoot, "bert-sequence-classification");
   const head = await run(["inspect", join(bert, "adapters", "four-labels"), "--model", bert]);

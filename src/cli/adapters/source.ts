@@ -109,7 +109,7 @@ async function missing(text: string, { option, model }: AdapterPlace, directory:
   const holds = (folder: string, held: readonly string[]) => `${folder} (which holds ${held.join(", ") || "none"})`;
   const folders = [
     directory === null ? "an adapters folder" : holds(directory, names),
-    ...(model !== null && own.length > 0 ? [holds(folderIn(model), own)] : []),
+    ...(model !== null && own.length > 0 ? [holds(await folderIn(model), own)] : []),
   ];
   const near = nearest(
     text,

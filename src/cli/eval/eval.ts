@@ -73,7 +73,7 @@ export interface EvalFigures extends LossFigures {
 
 async function evaluate(flags: EvalFlags, terminal: Terminal): Promise<void> {
   requireGiven(evalOptions, flags, "model", "data");
-  const folder = await locateModel(flags.model, terminal);
+  const folder = await locateModel(flags.model, terminal, flags);
   if (await isTaskModel(folder)) return await evaluateTaskModel(folder, flags, terminal);
   if (flags.task !== null && flags.task !== scoreTask) {
     throw new UsageError([`--task ${flags.task} is for task models; the model is a decoder.`]);

@@ -2,6 +2,7 @@
 
 import { adapterHelp, adaptersFolder } from "../adapters/source.js";
 import { engineOptions } from "../options/engine-options.js";
+import { onnxFile } from "../options/onnx-file.js";
 import { given, type OptionTable, open, type Settings } from "../options/option.js";
 import { flag, integer, text } from "../options/units.js";
 import { labelTemplate, trainOptions } from "../train/options.js";
@@ -9,7 +10,7 @@ import { labelTemplate, trainOptions } from "../train/options.js";
 const { model, cacheDir, chatTemplate, device, allowSoftwareGpu, threads, dtype, headDtype } = engineOptions;
 
 export const evalOptions = {
-  ...{ model, dtype, headDtype, cacheDir, chatTemplate, device, allowSoftwareGpu, threads },
+  ...{ model, onnxFile, dtype, headDtype, cacheDir, chatTemplate, device, allowSoftwareGpu, threads },
   task: trainOptions.task,
   data: trainOptions.data,
   maxLength: trainOptions.maxLength,

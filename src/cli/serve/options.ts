@@ -10,6 +10,7 @@ import { defaultRenderLimits } from "../../text/jinja/budget.js";
 import { callFormatNames } from "../../text/tools/formats/registry.js";
 import { reasoningFormatNames } from "../../text/tools/reasoning.js";
 import { engineOptions } from "../options/engine-options.js";
+import { onnxFile } from "../options/onnx-file.js";
 import { age, count, given, type OptionTable, open, type Settings, several, size, time } from "../options/option.js";
 import { bytes, flag, formatBytes, hosts, integer, networks, oneOf, origins, text } from "../options/units.js";
 import { adapterOptions } from "./adapter-options.js";
@@ -37,11 +38,10 @@ const serviceOptions = {
     parse: text,
     help: `${engineOptions.model.help}; give it several times for several bases`,
   }),
-  onnxFile: open("Model", "model.onnx, or the files of an encoder-decoder", {
-    placeholder: "name",
-    parse: text,
-    help: "ONNX file to serve of a task model with several, such as model_fp16.onnx or onnx/model_fp16.onnx; of several bases, each has its own in `models` of the config file",
-  }),
+  onnxFile: {
+    ...onnxFile,
+    help: `${onnxFile.help}; of several bases, each has its own in \`models\` of the config file`,
+  },
   servedModelName: several("Server", "the model folder's name, or org/name in a Hugging Face cache", {
     placeholder: "name",
     parse: text,
@@ -303,12 +303,12 @@ export const serveOptions = { ...engineOptions, ...serviceOptions } as const;
 export type ServeSettings = Settings<typeof serveOptions>;
 
 const { model } = engineOptions;
-const { toolCallParser, reasoningParser, pooling, onnxFile } = serviceOptions;
+const { toolCallParser, reasoningParser, pooling } = serviceOptions;
 
 /** What each base of a config file's `models` may have for itself. */
 export const baseOptions = {
   ...engineOptions,
-  ...{ model, toolCallParser, reasoningParser, pooling, onnxFile },
+  ...{ model, toolCallParser, reasoningParser, pooling, onnxFile: serviceOptions.onnxFile },
   servedModelName: open("Server", "the model folder's name", {
     placeholder: "name",
     parse: text,

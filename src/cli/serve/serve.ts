@@ -6,7 +6,7 @@ import { createLogger } from "../log/logging.js";
 import { LogQueue } from "../log/queue.js";
 import { addOptions, readOptionsAndBases } from "../options/command-line.js";
 import { progressLine } from "../progress.js";
-import { locateModel, locateOnnxFile } from "../task-model.js";
+import { locateModel } from "../task-model.js";
 import { printLine, type Terminal } from "../terminal.js";
 import { exitCodes, Quit, UsageError } from "../usage.js";
 import { readServerKeys } from "./api-keys.js";
@@ -77,8 +77,7 @@ async function withLocatedModels(bases: readonly BaseSettings[], terminal: Termi
   const located: BaseSettings[] = [];
   for (const base of bases) {
     const { model, onnxFile } = base;
-    const path = onnxFile === null ? locateModel(model, terminal) : locateOnnxFile(model, onnxFile, terminal);
-    located.push({ ...base, model: await path });
+    located.push({ ...base, model: await locateModel(model, terminal, { onnxFile }) });
   }
   return located;
 }

@@ -2,11 +2,13 @@
 
 import { adapterHelp, adaptersFolder } from "../adapters/source.js";
 import { engineOptions } from "../options/engine-options.js";
+import { onnxFile } from "../options/onnx-file.js";
 import { given, type OptionTable, open } from "../options/option.js";
 import { flag, oneOf, text } from "../options/units.js";
 
 export const mergeOptions = {
   model: engineOptions.model,
+  onnxFile,
   adapter: open("Adapter", "required", {
     placeholder: "adapter",
     parse: text,

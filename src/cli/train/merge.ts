@@ -22,7 +22,7 @@ export function addMerge(program: Command, terminal: Terminal): void {
     const flags = readOptions(command, mergeOptions, terminal.environment);
     requireGiven(mergeOptions, flags, "model", "adapter", "outputDir");
     const { outputDir: out, outputDtype: dtype } = flags;
-    const path = await locateModel(flags.model, terminal);
+    const path = await locateModel(flags.model, terminal, flags);
     const place = { option: "--adapter", adapters: flags.adapters, model: path };
     await using adapter = await openNamedAdapter(flags.adapter, place, terminal);
     if (await isTaskModel(path)) {

@@ -8,6 +8,7 @@ import { type ReportTarget, reportTargets } from "../../train/reports/reports.js
 import { type TrainSettings, trainDefaults } from "../../train/settings.js";
 import { trainedTasks } from "../../train/tasks/setups/open.js";
 import { engineOptions } from "../options/engine-options.js";
+import { onnxFile } from "../options/onnx-file.js";
 import { count, given, type OptionTable, open, type Settings } from "../options/option.js";
 import { address, decimal, digest, duration, flag, integer, list, oneOf, type Parser, text } from "../options/units.js";
 
@@ -43,6 +44,7 @@ export const trainOptions = {
     parse: oneOf("fp32", "int8", "int4"),
     help: "frozen weights under the adapter, as `serve --dtype` runs them",
   }),
+  onnxFile,
   cacheDir,
   chatTemplate,
   device: given("Model", "cpu", {

@@ -74,7 +74,7 @@ export async function readTrainOptions(
 type Stored = Readonly<Record<string, unknown>>;
 
 /** Paths that a finished run does not record. It records digests of their contents instead. */
-const unrecorded: readonly string[] = ["model", "data", "initFrom", "chatTemplate", "dataDigest"];
+const unrecorded: readonly string[] = ["model", "onnxFile", "data", "initFrom", "chatTemplate", "dataDigest"];
 
 function requirePlaces(flags: Stored): void {
   const missing = ["model", "data"].filter((name) => flags[name] === undefined).map((name) => `--${name}`);

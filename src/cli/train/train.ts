@@ -57,7 +57,7 @@ async function runCommand(flags: Flags, shutdown: Shutdown, terminal: Terminal):
   if (flags.publish !== null && flags.outputDir !== null) checkName(basename(flags.outputDir));
   // Read it now: a missing file should not surface after hours of training.
   if (flags.publish !== null) readClientKey(flags.apiKeyFile, terminal.environment);
-  const path = await locateModel(flags.model, terminal, shutdown.signal);
+  const path = await locateModel(flags.model, terminal, { onnxFile: flags.onnxFile, signal: shutdown.signal });
   const isTask = await isTaskModel(path);
   const withJob = async (resumed: RunFolder | null, use: <B>(job: Job<B>) => Promise<void>): Promise<void> => {
     if (isTask) {

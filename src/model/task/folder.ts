@@ -73,7 +73,7 @@ export const isDecoderConfig = (config: unknown): boolean =>
 export async function openTaskFolder(path: string): Promise<TaskFolder> {
   const status = await stat(path).catch(() => null);
   if (status === null) throw invalid(path, "does not exist");
-  const folder = status.isFile() ? await folderAround(path) : path;
+  const folder = await modelFolder(path);
   const found = await onnxFilesOf(folder);
   const names = await readdir(folder);
   const manifest = await readManifest(folder, names);
@@ -115,12 +115,14 @@ function namesOf(folder: string, path: string, config: Json, isFile: boolean): r
   return isBare ? [basename(path, ".onnx"), ...names] : names;
 }
 
-/** Where a bare file's config.json and checkpoint would be. */
-async function folderAround(path: string): Promise<string> {
+/** The folder of a model: itself, or where config.json and checkpoint of an .onnx file would be. */
+export async function modelFolder(path: string): Promise<string> {
+  if ((await stat(path).catch(() => null))?.isFile() !== true) return path;
   const folder = dirname(path);
+  if (basename(folder) !== subfolder) return folder;
   const outer = dirname(folder);
-  const isInner = basename(folder) === subfolder && (await exists(join(outer, "config.json")));
-  return isInner ? outer : folder;
+  const has = async (name: string): Promise<boolean> => await exists(join(outer, name));
+  return (await has("config.json")) || (await has(manifestName)) ? outer : folder;
 }
 
 /** Labels of the ONNX files of a folder and of its subfolder. */
