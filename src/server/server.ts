@@ -1,8 +1,7 @@
 /** The server: a listener for HTTP and WebSocket in front of a gateway, with drain and shutdown. */
 import { randomUUID } from "node:crypto";
-import { createServer as createHttp, type Server as HttpServer, type IncomingMessage } from "node:http";
-import type { AddressInfo, Socket } from "node:net";
-import { assert, LorikeetError } from "../base/errors.js";
+import type { AddressInfo } from "node:net";
+import { assert, type LorikeetError } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
 import type { Bases } from "../gateway/bases.js";
 import type { FineTuning } from "../gateway/fine-tuning/fine-tuning.js";
@@ -14,11 +13,12 @@ import { ClientAddresses, type ClientAddressOf } from "./access/client-address.j
 import { Connections } from "./access/connections.js";
 import { Origins } from "./access/origins.js";
 import { Gate } from "./drain.js";
-import { publicFault, unreadable } from "./fault.js";
+import { publicFault } from "./fault.js";
 import { createApp, createWaitingApp } from "./http/app.js";
 import { readPageFiles } from "./http/page-files.js";
 import { pathTarget } from "./http/request-target.js";
 import { RequestTurns } from "./http/turns.js";
+import { addressOf, createListener, listen } from "./listener.js";
 import { Metrics } from "./metrics/metrics.js";
 import { type ServerOptions, serverDefaults } from "./options.js";
 import { inferRequestsOf } from "./websocket/infer-requests.js";
@@ -26,7 +26,6 @@ import { lorikeetDialect } from "./websocket/lorikeet-dialect.js";
 import { responsesDialect } from "./websocket/responses-dialect.js";
 import { type Dialects, Sockets } from "./websocket/sockets.js";
 import { textRequestsOf } from "./websocket/text-requests.js";
-import { asksForWebSocket, readAsPlain, refuse } from "./websocket/upgrades.js";
 
 export interface ServerParts {
   /** Without them the server is alive but not ready until `open` provides them. */
@@ -71,8 +70,6 @@ interface Service {
 
 /** Time to send answers after their last token. */
 const flushMs = 2_000;
-/** How often connections are checked for headers that take too long. */
-const checkMs = 5_000;
 
 export function createServer(parts: ServerParts): LorikeetServer {
   const { logger } = parts;
@@ -102,51 +99,8 @@ export function createServer(parts: ServerParts): LorikeetServer {
       logger.warn({ remote, allowed: options.maxPipelined }, "A connection with too many requests at once is closed");
     },
   );
-  // Node.js 24 asks first. Earlier versions emit "upgrade" for every offer; those that are not for a WebSocket are parsed again.
-  const upgrading = {
-    shouldUpgradeCallback: (req: IncomingMessage) => service !== null && asksForWebSocket(req),
-  };
-  const http = createHttp(
-    {
-      ...upgrading,
-      maxHeaderSize: options.maxHeaderBytes,
-      requireHostHeader: false, // we send our own error
-      highWaterMark: options.streamBufferBytes,
-      connectionsCheckingInterval: checkMs,
-    },
-    (req, res) => turns.take(req, res),
-  );
-  // Node would refuse an unknown expectation with an empty answer; ignore it instead.
-  http.on("checkExpectation", (req, res) => turns.take(req, res));
+  const http = createListener({ turns, sockets: () => service?.sockets ?? null, options, logger });
   connections.attach(http);
-  http.on("connect", (_req, socket: Socket) => {
-    if (turns.isBusy(socket)) socket.destroy();
-    else
-      refuse(
-        socket,
-        new LorikeetError("method_not_allowed", "CONNECT is not allowed: this is not a proxy."),
-        options.lingerTimeoutMs,
-      );
-  });
-  http.on("upgrade", (req, socket: Socket, rest) => {
-    if (turns.isBusy(socket)) socket.destroy();
-    else if (service && asksForWebSocket(req)) service.sockets.upgrade(req, socket, rest);
-    else readAsPlain(http, req, socket, rest);
-  });
-  const broken = new WeakSet<Socket>();
-  http.on("clientError", (error: Error, socket: Socket) => {
-    if (broken.has(socket)) return; // more of the same, until it is closed
-    if (!socket.writable || (turns.isBusy(socket) && !turns.isReceiving(socket))) {
-      socket.destroy();
-      return;
-    }
-    broken.add(socket);
-    refuse(socket, unreadable(error), options.lingerTimeoutMs);
-  });
-  http.on("error", (error) => http.listening && logger.error({ err: error }, "The listener failed"));
-  http.headersTimeout = options.headersTimeoutMs;
-  http.keepAliveTimeout = options.keepAliveTimeoutMs;
-  http.requestTimeout = 0; // An upload may take long: bodies have their own limits.
   const openResponses = (records: RecordStore): Responses => {
     const publish = (fault: LorikeetError) => publicFault(fault, options.privateFolders);
     const responses = new Responses({ records, options, logger, publish });
@@ -204,23 +158,6 @@ export function createServer(parts: ServerParts): LorikeetServer {
       metrics.close();
     },
   };
-}
-
-function listen(http: HttpServer, host: string, port: number): Promise<AddressInfo> {
-  return new Promise((resolve, reject) => {
-    http.once("error", reject);
-    http.listen(port, host, () => {
-      http.off("error", reject);
-      const address = addressOf(http);
-      if (address) resolve(address);
-      else reject(new Error("The server listens on no port."));
-    });
-  });
-}
-
-function addressOf(http: HttpServer): AddressInfo | null {
-  const address = http.address();
-  return typeof address === "object" ? address : null;
 }
 
 /** Waits until something holds, but not for longer than the bound. */
