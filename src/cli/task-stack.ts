@@ -15,7 +15,7 @@ import { detectorOf } from "../model/task/detector.js";
 import { isEncoderDecoder } from "../model/task/encoder-decoder.js";
 import { readImageSize } from "../model/task/image-size.js";
 import { openTaskModel, type TaskModel } from "../model/task/open.js";
-import { type PoolingMode, readTextHead } from "../model/task/text-head.js";
+import { type PoolingMode, poolsTexts, readTextHead } from "../model/task/text-head.js";
 import type { DeviceChoice } from "../runtime/device/choose.js";
 import type { Device } from "../runtime/device/device.js";
 import { openDevice } from "../runtime/device/open.js";
@@ -68,15 +68,38 @@ export interface TaskStack extends AsyncDisposable {
   readonly gateway: TaskGateway;
 }
 
-/** Throws a UsageError for settings that the model does not take, `device_unavailable`, and `model_unsupported` for several graphs that are not an encoder-decoder. */
-export async function planTaskStack({ settings }: Pick<TaskStackOptions, "settings">): Promise<TaskPlan> {
-  if (settings.dtype !== "auto" && settings.dtype !== "fp32") {
-    throw new UsageError([`--dtype ${settings.dtype} is for decoders; a task model has the types of its ONNX file.`]);
-  }
+/** Throws a UsageError for all settings that the model does not take, `device_unavailable`, and `model_unsupported` for several graphs that are not an encoder-decoder. */
+export async function planTaskStack({
+  settings,
+  pooling = null,
+}: Pick<TaskStackOptions, "settings" | "pooling">): Promise<TaskPlan> {
+  const { dtype } = settings;
   const model = await openTaskModel(settings.model ?? "");
-  if (!isEncoderDecoder(model)) servedGraph(model);
-  return { model, device: await chooseForTask(model, settings) };
+  const pools = poolsVectors(model);
+  const faults = [
+    ...(dtype === "auto" || dtype === "fp32"
+      ? []
+      : [`--dtype ${dtype} is for decoders; a task model has the types of its ONNX file.`]),
+    ...(pooling === null || pools ? [] : [poolingFault(pooling, model)]),
+  ];
+  const device = await chooseForTask(model, settings).catch((error: unknown): never => {
+    const isFault = error instanceof UsageError || error instanceof LorikeetError;
+    throw isFault && faults.length > 0 ? new UsageError([...faults, error.message]) : error;
+  });
+  if (faults.length > 0) throw new UsageError(faults);
+  return { model, device };
 }
+
+/** Whether `--pooling` changes what the model answers. Throws as `planTaskStack` does. */
+export const poolsVectors = (model: TaskModel): boolean => !isEncoderDecoder(model) && poolsTexts(servedGraph(model));
+
+function poolingFault(pooling: PoolingMode, { task, opened }: TaskModel): string {
+  const outputs = opened.flatMap(({ graphs }) => graphs.flatMap(({ graph }) => graph.outputs.map(({ name }) => name)));
+  const found = `${task === "tensors" ? "this one" : `this one, for ${task},`} has the outputs ${[...new Set(outputs)].slice(0, shownOutputs).join(", ")}`;
+  return `--pooling ${pooling} is for models that give a vector for each token of a text (last_hidden_state); ${found}.`;
+}
+
+const shownOutputs = 4;
 
 /**
  * With `--device auto` the CPU takes over, with a warning, where the card that was found does not run the model. Throws what probing and

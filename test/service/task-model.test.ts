@@ -232,6 +232,21 @@ test("a bare .onnx file is served under its own name, with the README beside it 
 test("options of decoders, and several graphs without an encoder, are refused before the server listens", async () => {
   const model = join(taskRoot, "policy-mlp");
   await assert.rejects(openService({ model, dtype: "int8" }), /--dtype int8 is for decoders/);
+  const classifier = join(taskRoot, "bert-sequence-classification");
+  const pooled = /--pooling mean is for models that give a vector for each token of a text \(last_hidden_state\); /;
+  await assert.rejects(openService({ model, pooling: "mean" }), {
+    message: RegExp(`^${pooled.source}this one has the outputs `),
+  });
+  await assert.rejects(openService({ model: classifier, pooling: "mean" }), {
+    message: RegExp(`^${pooled.source}this one, for text-classification, has the outputs logits\\.$`),
+  });
+  await assert.rejects(openService({ model: [model, classifier].join("\n"), pooling: "mean" }), {
+    message: RegExp(`^${pooled.source}none of the bases does\\.$`),
+  });
+  const translator = join(taskRoot, "marian");
+  await assert.rejects(openService({ model: translator, dtype: "int8", device: "webgpu", pooling: "last" }), {
+    message: /--dtype int8 is for decoders.* --pooling last is for .* --device webgpu does not run encoder-decoders/,
+  });
   await assert.rejects(
     openService({ model, modelTrialTimeout: "1ms" }),
     /took more than 0.001 s \(--model-trial-timeout\)/,

@@ -23,7 +23,7 @@ import {
   type StackPlan,
   surveyStack,
 } from "../stack.js";
-import { openTaskStack, planTaskStack, type TaskPlan, type TaskStack } from "../task-stack.js";
+import { openTaskStack, planTaskStack, poolsVectors, type TaskPlan, type TaskStack } from "../task-stack.js";
 import { UsageError } from "../usage.js";
 import { AdapterFolder } from "./adapter-folder.js";
 import { shareCard } from "./card-share.js";
@@ -93,6 +93,7 @@ export async function planBases(parts: OpeningParts): Promise<() => Promise<Open
   }
   const surveyed = withReasons(looked, parts.bases);
   refuseEqualNames(surveyed);
+  checkPooling(settings, surveyed);
   checkTraining(
     settings,
     surveyed.some(({ kind }) => kind === "decoder"),
@@ -120,7 +121,7 @@ export async function planBases(parts: OpeningParts): Promise<() => Promise<Open
 async function planOnly(base: BaseSettings, folder: AdapterFolder | null, parts: OpeningParts): Promise<Opener> {
   if (await isTaskModel(base.model)) {
     checkTraining(parts.settings, false);
-    const plan = await planTaskStack({ settings: base });
+    const plan = await planTaskStack({ settings: base, pooling: base.pooling });
     return (own, shared) => openTask(own, plan, shared, parts);
   }
   const plan = await planStack(stackOptionsOf(base, folder, parts));
@@ -133,8 +134,10 @@ async function survey(
   folder: AdapterFolder | null,
   parts: OpeningParts,
 ): Promise<Surveyed> {
+  // The server's goes to all bases, for which it need not mean anything; what a base has for itself must.
+  const pooling = settings.pooling === parts.settings.pooling ? null : settings.pooling;
   return isTask
-    ? { kind: "task", settings, plan: await planTaskStack({ settings }) }
+    ? { kind: "task", settings, plan: await planTaskStack({ settings, pooling }) }
     : { kind: "decoder", settings, survey: await surveyStack(stackOptionsOf(settings, folder, parts)) };
 }
 
@@ -184,6 +187,14 @@ function openTask(
     observerOf: metrics.engineObserverOf,
   };
   return isEncoderDecoder(plan.model) ? openSeq2SeqStack(options, plan) : openTaskStack(options, plan);
+}
+
+/** Throws a UsageError where no base pools vectors of tokens. */
+function checkPooling({ pooling }: ServeSettings, surveyed: readonly Surveyed[]): void {
+  if (pooling === null || surveyed.some((each) => each.kind === "decoder" || poolsVectors(each.plan.model))) return;
+  throw new UsageError([
+    `--pooling ${pooling} is for models that give a vector for each token of a text (last_hidden_state); none of the bases does.`,
+  ]);
 }
 
 /** Throws a UsageError unless there is a model that jobs can train. */

@@ -2,6 +2,7 @@
 
 import { join } from "node:path";
 import { isObject, type Json } from "../../base/json.js";
+import type { Graph } from "../../graph/types.js";
 import { readJson } from "../checkpoint/files.js";
 import type { Manifest } from "./manifest.js";
 
@@ -85,6 +86,16 @@ async function readPooling(
   const [mode = "mean", ...more] = chosen.map((key) => modes[key] ?? null);
   if (mode === null || more.length > 0) return { normalizes, pooling: refused(`pools by ${chosen.join(" and ")}`) };
   return { normalizes, pooling: mode };
+}
+
+/** Outputs that hold a vector for each token of a text. */
+const tokenOutputs = ["last_hidden_state", "token_embeddings"];
+
+/** Whether a model has vectors of tokens to pool: it reads texts, and has no output that holds the pooled vector already. */
+export function poolsTexts({ inputs, outputs }: Pick<Graph, "inputs" | "outputs">): boolean {
+  const names = outputs.map(({ name }) => name);
+  const reads = inputs.some(({ name }) => name === "input_ids");
+  return reads && !names.includes("sentence_embedding") && tokenOutputs.some((name) => names.includes(name));
 }
 
 /** What `--pooling` may say. */
