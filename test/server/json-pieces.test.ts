@@ -31,6 +31,15 @@ describe("pieces of JSON", () => {
     assert.equal(whole("\ud83d".repeat(40_000)), JSON.stringify("\ud83d".repeat(40_000)));
   });
 
+  test("of a value far deeper than the call stack equal its JSON", () => {
+    const depth = 8_000;
+    let value: unknown = "leaf";
+    for (let i = 0; i < depth; i++) value = i % 8 === 0 ? { a: value } : [value];
+    const expected = `${`${"[".repeat(7)}{"a":`.repeat(depth / 8)}"leaf"${`}${"]".repeat(7)}`.repeat(depth / 8)}`;
+    assert.throws(() => JSON.stringify(value), RangeError);
+    assert.ok(whole(value) === expected);
+  });
+
   test("are bounded in size, and few for a small value", () => {
     const value = Array.from({ length: 50_000 }, (_, i) => ({ token: `t${i}`, logprob: -i / 7 }));
     const sizes = [...jsonPieces(value)].map(({ length }) => length);

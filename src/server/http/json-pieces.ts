@@ -7,6 +7,8 @@ import { LazyList } from "../../base/lazy-list.js";
 const pieceCharacters = 32_768;
 /** The most weight that one `JSON.stringify` call takes: about one piece. */
 const fewValues = 1024;
+/** The deepest value that one call takes. */
+const fewLevels = 64;
 /** This many characters weigh as much as one value. */
 const charactersPerValue = 32;
 
@@ -22,11 +24,40 @@ export function* jsonPieces(value: unknown): Generator<string, void, undefined> 
   if (text !== "") yield text;
 }
 
-function* partsOf(value: unknown): Generator<string, void, undefined> {
-  if (typeof value === "string") yield* stringParts(value);
-  else if (!isLarge(value)) yield JSON.stringify(value) ?? "null";
-  else if (Array.isArray(value) || value instanceof LazyList) yield* listParts(value);
-  else yield* objectParts(value);
+/** A value whose parts come next. */
+class Nested {
+  readonly value: unknown;
+
+  constructor(value: unknown) {
+    this.value = value;
+  }
+}
+
+type Parts = Generator<string | Nested, void, undefined>;
+
+/** Keeps its own stack, so a value may be as deep as memory allows. */
+function* partsOf(root: unknown): Generator<string, void, undefined> {
+  const open = [ownParts(root)];
+  try {
+    for (let parts = open.at(-1); parts; parts = open.at(-1)) {
+      const { done, value } = parts.next();
+      if (done) open.pop();
+      else if (value instanceof Nested) open.push(ownParts(value.value));
+      else yield value;
+    }
+  } finally {
+    for (const parts of open.reverse()) parts.return();
+  }
+}
+
+function ownParts(value: unknown): Parts {
+  if (typeof value === "string") return stringParts(value);
+  if (!isLarge(value)) return wholePart(value);
+  return Array.isArray(value) || value instanceof LazyList ? listParts(value) : objectParts(value);
+}
+
+function* wholePart(value: unknown): Parts {
+  yield JSON.stringify(value) ?? "null";
 }
 
 /** Whether `partsOf` can split the value. It cannot split an object with its own `toJSON`, except a lazy list. */
@@ -37,7 +68,7 @@ function isLarge(value: unknown): value is object {
   return weigh(value, fewValues) > fewValues;
 }
 
-function* listParts(items: Iterable<unknown>): Generator<string, void, undefined> {
+function* listParts(items: Iterable<unknown>): Parts {
   let before = "[";
   let batch: unknown[] = [];
   let weight = 0;
@@ -54,7 +85,7 @@ function* listParts(items: Iterable<unknown>): Generator<string, void, undefined
       weight += own;
     } else {
       yield before;
-      yield* partsOf(item);
+      yield new Nested(item);
       before = ",";
     }
   }
@@ -65,19 +96,19 @@ function* listParts(items: Iterable<unknown>): Generator<string, void, undefined
 /** A list's text without its brackets. */
 const inner = (items: readonly unknown[]): string => JSON.stringify(items).slice(1, -1);
 
-function* objectParts(object: object): Generator<string, void, undefined> {
+function* objectParts(object: object): Parts {
   let before = "{";
   for (const [key, value] of Object.entries(object)) {
     if (value === undefined || typeof value === "function" || typeof value === "symbol") continue;
     yield `${before}${JSON.stringify(key)}:`;
-    yield* partsOf(value);
+    yield new Nested(value);
     before = ",";
   }
   yield before === "{" ? "{}" : "}";
 }
 
 /** Slices that never split a surrogate pair. */
-function* stringParts(text: string): Generator<string, void, undefined> {
+function* stringParts(text: string): Parts {
   if (text.length <= pieceCharacters) {
     yield JSON.stringify(text);
     return;
@@ -94,21 +125,21 @@ function* stringParts(text: string): Generator<string, void, undefined> {
 
 const isHighSurrogate = (unit: number): boolean => unit >= 0xd800 && unit <= 0xdbff;
 
-/** Weighs values, keys and long strings; stops once past the limit. */
-function weigh(value: unknown, limit: number): number {
+/** Weighs values, keys and long strings; stops once past the limit. Whatever is nested deeper than `levels` weighs too much. */
+function weigh(value: unknown, limit: number, levels = fewLevels): number {
   if (typeof value === "string") return 1 + value.length / charactersPerValue;
   if (typeof value !== "object" || value === null) return 1;
-  if (value instanceof LazyList) return Number.POSITIVE_INFINITY;
+  if (value instanceof LazyList || levels === 0) return Number.POSITIVE_INFINITY;
   let weight = 1;
   if (Array.isArray(value)) {
     for (const item of value) {
-      weight += weigh(item, limit - weight);
+      weight += weigh(item, limit - weight, levels - 1);
       if (weight > limit) break;
     }
     return weight;
   }
   for (const [key, item] of Object.entries(value)) {
-    weight += 1 + key.length / charactersPerValue + weigh(item, limit - weight);
+    weight += 1 + key.length / charactersPerValue + weigh(item, limit - weight, levels - 1);
     if (weight > limit) break;
   }
   return weight;
