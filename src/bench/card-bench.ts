@@ -6,6 +6,7 @@
 import { assert } from "../base/errors.js";
 import { at } from "../base/list.js";
 import type { Progress } from "../base/log.js";
+import { median } from "../base/median.js";
 import type { BankHold } from "../engine/adapters/bank.js";
 import { type Bank, openPool } from "../engine/adapters/pool.js";
 import { tileBytes } from "../engine/adapters/tile-stack.js";
@@ -32,7 +33,7 @@ import { prepareModel } from "./materials.js";
 import { type Effort, efforts } from "./plan.js";
 import { randomAdapters } from "./random-adapter.js";
 import { computeRatios, type Ratio } from "./ratios.js";
-import { median, ratioOf, type Series, SeriesBook, type Spread, spreadOf } from "./series.js";
+import { ratioOf, type Series, SeriesBook, type Spread, spreadOf } from "./series.js";
 import type { BenchShape } from "./shapes.js";
 import type { BenchStack, OpenStack } from "./stack.js";
 

@@ -1,7 +1,8 @@
 /** Series of samples, their spreads, and ratios of series measured in the same rounds. */
 
 import { assert } from "../base/errors.js";
-import { at, zip } from "../base/list.js";
+import { zip } from "../base/list.js";
+import { median } from "../base/median.js";
 
 /** Samples of one quantity in the order of the rounds. Series of the same rounds are compared round by round. */
 export interface Series {
@@ -14,15 +15,6 @@ export interface Spread {
   readonly min: number;
   readonly median: number;
   readonly max: number;
-}
-
-/** The median; of an even number of samples the mean of the two middle ones. */
-export function median(samples: readonly number[]): number {
-  assert(samples.length > 0, "a median needs at least one sample");
-  const sorted = [...samples].sort((a, b) => a - b);
-  const upper = sorted.length >> 1;
-  const lower = sorted.length % 2 === 0 ? upper - 1 : upper;
-  return (at(sorted, lower) + at(sorted, upper)) / 2;
 }
 
 export function spreadOf(samples: readonly number[]): Spread {

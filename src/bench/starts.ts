@@ -7,9 +7,10 @@ import type { AdapterRecord } from "../adapter/types.js";
 import { deferred } from "../base/async.js";
 import { assert } from "../base/errors.js";
 import { at } from "../base/list.js";
+import { median } from "../base/median.js";
 import { type Engine, greedy, type SequenceHandle } from "../engine/types.js";
 import { maxRows, slotTokens } from "./plan.js";
-import { median, type Series } from "./series.js";
+import type { Series } from "./series.js";
 import type { BenchStack } from "./stack.js";
 import type { StepLog } from "./step-log.js";
 

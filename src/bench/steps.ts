@@ -5,6 +5,7 @@
 
 import { assert } from "../base/errors.js";
 import { at, valueAt } from "../base/list.js";
+import { median } from "../base/median.js";
 import { AdapterBank, type BankHold } from "../engine/adapters/bank.js";
 import { placeBytes } from "../engine/adapters/bank-class.js";
 import type { DecodeRow } from "../engine/runner.js";
@@ -27,7 +28,6 @@ import {
   setRanks,
 } from "./plan.js";
 import { randomAdapters } from "./random-adapter.js";
-import { median } from "./series.js";
 import type { BenchStack } from "./stack.js";
 
 /** The adapters of each set in separate banks, so that a set does not pay for another's rank. */

@@ -1,6 +1,7 @@
 /** Estimates a run's memory and time by running its smallest and largest batches. Changes no parameters. */
-import { at } from "../base/list.js";
+
 import type { Progress } from "../base/log.js";
+import { median } from "../base/median.js";
 import type { TokenBatch } from "./data/batch.js";
 import type { TokenRow } from "./data/encode.js";
 import { processBytes } from "./memory.js";
@@ -130,10 +131,7 @@ async function timeOf(work: () => Promise<void>): Promise<number> {
     times.push(took);
     total += took;
   }
-  return at(
-    times.sort((a, b) => a - b),
-    times.length >> 1,
-  );
+  return median(times);
 }
 
 const enoughMs = 500;

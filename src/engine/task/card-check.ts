@@ -8,6 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { LorikeetError } from "../../base/errors.js";
 import { at } from "../../base/list.js";
+import { median } from "../../base/median.js";
 import type { TaskModule } from "../../model/task/target-modules.js";
 import { cpu } from "../../runtime/device/cpu.js";
 import type { Device } from "../../runtime/device/device.js";
@@ -97,10 +98,7 @@ export async function slowness(
       await run();
       times.push(now() - began);
     }
-    return at(
-      times.sort((a, b) => a - b),
-      timedRuns >> 1,
-    );
+    return median(times);
   };
   const [card, host] = [await medianOf(onCard), await medianOf(onCpu)];
   return card < host ? null : { cardMs: Number(card.toPrecision(2)), cpuMs: Number(host.toPrecision(2)) };
