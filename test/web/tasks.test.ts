@@ -5,12 +5,15 @@ import { Draws } from "../../src/train/random.js";
 import { startState as recipeStart, step as recipeStep, worlds } from "../../tools/recipes/bases/cart-pole.js";
 import { teacher } from "../../tools/recipes/bases/policy-play.js";
 import { readTraining } from "../../web/adapters/training-record.js";
-import { formsOf, readResult } from "../../web/client/tasks.js";
+import { formsOf, readResult, type TaskResult } from "../../web/client/tasks.js";
 import { readTensor, shapeFor, shownValues } from "../../web/client/tensors.js";
 import { summaryOf } from "../../web/parts/summary.js";
+import { placeLabels } from "../../web/tasks/box-labels.js";
 import { type Action, isPolicyOfCartPole, observationOf, step } from "../../web/tasks/cart-pole.js";
+import { differenceOf } from "../../web/tasks/difference.js";
 import { type Ended, Game } from "../../web/tasks/episode.js";
 import { inkOf } from "../../web/tasks/ink.js";
+import { askedOf, defaults, fromParameters, toParameters } from "../../web/tasks/parameters.js";
 
 test("a base has a form for what it and its adapters do, but for what is compared and for bare vectors", () => {
   const vectors = ["feature-extraction", "sentence-similarity"];
@@ -39,6 +42,87 @@ test("each pipeline's answer has a form that can be shown, and any other is kept
   assert.deepEqual(readResult([[0.1, 0.2]], "feature-extraction"), { kind: "other", value: [[0.1, 0.2]] });
   assert.deepEqual(readResult([0.25], "sentence-similarity"), { kind: "similarity", score: 0.25 });
   assert.deepEqual(readResult({ x: 1 }, "other"), { kind: "other", value: { x: 1 } });
+});
+
+test("a base answers beside its adapter where it does the task itself", () => {
+  assert.deepEqual(askedOf("digits", "negative", ["digits", "negative"]), ["digits", "negative"]);
+  assert.deepEqual(askedOf("digits", "digits", ["digits", "negative"]), ["digits"]);
+  assert.deepEqual(askedOf("bookworm-7m", "reviews", ["reviews"]), ["reviews"]);
+});
+
+test("what is asked under Tasks comes back from its address, whatever the address says", () => {
+  const settings = { ...defaults, base: "phrases", task: "translation", model: "french", text: "two & three\nfour" };
+  const pair = { ...defaults, base: "a/b", task: "sentence-similarity", text: "one", other: "ein" };
+  const game = { ...defaults, base: "policy", task: "tensors", model: "policy", isReversed: true };
+  const picture = { ...defaults, base: "digits", task: "image-classification", model: "negative", example: 0 };
+  for (const each of [defaults, settings, pair, game, picture]) {
+    assert.deepEqual(fromParameters(new URLSearchParams(toParameters(each).toString())), each);
+  }
+  for (const example of ["", "x", "-1", "1e3", "99999999"]) {
+    assert.equal(fromParameters(new URLSearchParams({ example })).example, null, example);
+  }
+});
+
+test("how base and adapter differ is said in a sentence, where the answers alone do not show it", () => {
+  const says = (label: string) => ({
+    kind: "labels" as const,
+    labels: [
+      { label: "other", score: 0.1 },
+      { label, score: 0.9 },
+    ],
+  });
+  const boxes = (...labels: readonly string[]) => ({
+    kind: "boxes" as const,
+    boxes: labels.map((label) => ({ label, score: 1, xmin: 0, ymin: 0, xmax: 1, ymax: 1 })),
+  });
+  const writes = (text: string) => ({ kind: "text" as const, text });
+  const difference = (first: TaskResult, second: TaskResult) =>
+    differenceOf({ model: "base", result: first }, { model: "own", result: second });
+  assert.equal(difference(says("7"), says("7")), "Both say “7”.");
+  assert.equal(difference(says("2"), says("7")), "They differ: base says “2”, own says “7”.");
+  assert.equal(difference(boxes(), boxes("9", "6")), "They differ: base finds nothing, own finds “6”, “9”.");
+  assert.equal(difference(boxes("6", "9"), boxes("9", "6")), "Both find “6”, “9”.");
+  assert.equal(
+    difference(boxes(), boxes(...Array(7).fill("1"))),
+    "They differ: base finds nothing, own finds 7 things.",
+  );
+  assert.equal(difference(writes("a"), writes("a")), "Both write “a”.");
+  assert.equal(difference(writes("a"), writes("b")), null);
+  assert.equal(difference({ kind: "similarity", score: 1 }, { kind: "similarity", score: 1 }), null);
+});
+
+test("labels stand outside their boxes, clear of other boxes and labels, as far as there is room", () => {
+  const picture = { width: 200, height: 200 };
+  const size = { width: 20, height: 15 };
+  const place = (...boxes: readonly { x: number; y: number; width: number; height: number }[]) =>
+    placeLabels(
+      boxes,
+      boxes.map(() => size),
+      picture,
+    ).map(({ x, y }) => [x, y]);
+  const small = { x: 100, y: 100, width: 8, height: 8 };
+  assert.deepEqual(place(small), [[100, 85]], "above");
+  assert.deepEqual(place({ ...small, y: 0 }), [[100, 8]], "below a box at the upper edge");
+  assert.deepEqual(place({ ...small, x: 195, y: 0, width: 5 }), [[180, 8]], "within the picture at a corner");
+  const [first, second] = place(small, { ...small, y: 85 });
+  assert.notDeepEqual(first, [100, 85], "not over the box above");
+  assert.notDeepEqual(first, second);
+  assert.deepEqual(place({ x: 0, y: 0, width: 200, height: 200 }), [[0, 0]], "where no place is free, inside");
+  // A crowd: no label covers another, and none a small box.
+  const crowd = [0, 1, 2, 3].flatMap((row) =>
+    [0, 1, 2, 3].map((column) => ({ x: 10 + 48 * column, y: 20 + 45 * row, width: 8, height: 8 })),
+  );
+  const placed = placeLabels(
+    crowd,
+    crowd.map(() => size),
+    picture,
+  );
+  const covers = (a: (typeof crowd)[0], b: (typeof crowd)[0]) =>
+    a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y + b.height && b.y < a.y + a.height;
+  for (const [index, label] of placed.entries()) {
+    assert.ok(!crowd.some((box) => covers(label, box)), `label ${index} covers a box`);
+    assert.ok(!placed.some((other, at) => at !== index && covers(label, other)), `label ${index} covers another`);
+  }
 });
 
 test("the game in the page is that of the recipe, with its motors as they are and reversed", () => {

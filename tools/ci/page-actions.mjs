@@ -28,6 +28,7 @@ const helpers = `
   const field = (label) =>
     until(() => all("label").find((each) => each.firstChild.textContent.trim() === label)?.querySelector("input, textarea, select"), label);
   const texts = () => all(".tokens").map((each) => each.textContent);
+  const answerers = () => all(".answer-column h2").map((each) => each.firstChild.textContent.trim());
   const idle = () => !all("button").some((each) => each.textContent.trim() === "Stop");
 `;
 

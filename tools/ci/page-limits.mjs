@@ -153,7 +153,7 @@ async function examine(browser, { url }) {
       canvas.setPointerCapture = () => {};
       stroke("pointerdown", 60, 60); stroke("pointermove", 180, 60); stroke("pointermove", 90, 220); stroke("pointerup", 90, 220);
       await until(() => one(".label-bars li"), "labels of a drawing");
-      await until(() => one(".task-result .muted").textContent.startsWith("adapter-00003, "), "the adapter's name");`,
+      await until(() => answerers().join() === "digits,adapter-00003", "answers of the base and the adapter");`,
     load: `location.hash = "#/load"; await until(() => one(".chart"), "charts");`,
   };
   const found = [];

@@ -69,22 +69,86 @@ export async function readSeven(page) {
   }
   const labels = await act(
     page,
-    `const label = () => one(".label-bars li span")?.textContent;
-    const answeredBy = (model) => until(() => one(".task-result .muted").textContent.startsWith(model + ", "), "an answer of " + model);
+    `const label = (column) => all(".answer-column")[column]?.querySelector(".label-bars li span")?.textContent;
+    const answeredBy = (...models) => until(() => answerers().join() === models.join(), "answers of " + models);
+    await press("none");
     await answeredBy("digits");
-    const drawn = label();
+    const drawn = label(0);
     await press("Turn by a quarter");
-    await until(() => label() !== drawn, "a turned digit that the base misreads");
+    await until(() => label(0) !== drawn, "a turned digit that the base misreads");
     await press("quarter-turn");
-    await answeredBy("quarter-turn");
-    return [drawn, label()];`,
+    await answeredBy("digits", "quarter-turn");
+    return [drawn, label(0) === drawn, label(1)];`,
   );
-  assert.deepEqual(labels, ["7", "7"]);
+  assert.deepEqual(labels, ["7", false, "7"], "base and adapter answer side by side");
+}
+
+/** An example selects the adapter that it was written for, and the address brings both back. */
+async function choosePicture(browser, page) {
+  const chosen = await act(
+    page,
+    `all(".chip").find((each) => each.textContent.startsWith("negative")).click();
+    await until(() => answerers().join() === "digits,negative", "answers to the example");
+    return [one(".difference").textContent, location.href];`,
+  );
+  assert.match(chosen[0], /^They differ: digits says “\d”, negative says “4”\.$/);
+  const copy = await browser.open(chosen[1]);
+  const again = await act(
+    copy,
+    `await until(() => answerers().length === 2, "the shared example's answers"); return one(".difference").textContent;`,
+  );
+  assert.equal(again, chosen[0]);
+  await copy.close();
+}
+
+/** What an input lacks is said, and answers to an earlier text are not taken for those to a later one. */
+async function translate(page) {
+  const said = await act(
+    page,
+    `await press("phrases");
+    const text = await field("Text");
+    await until(() => text.value !== "", "an example to begin with");
+    const isReady = () => !one(".ask button").disabled;
+    const begun = [isReady(), one(".ask button").textContent];
+    fill(text, " ");
+    const missing = [await until(() => one("#missing")?.textContent, "what is missing"), isReady()];
+    fill(text, "Chile, in 11 weeks");
+    await until(isReady, "a text to ask");
+    await press("Ask both");
+    const answers = () => all(".answer").map((each) => each.textContent);
+    await until(() => answers().length === 2, "two translations");
+    const [german, french] = answers();
+    fill(text, "two");
+    await until(() => one(".asked"), "what the answers belong to");
+    return { begun, missing, german, isFrench: french !== german, asked: one(".asked").textContent };`,
+  );
+  assert.deepEqual(said, {
+    begun: [true, "Ask both"],
+    missing: ["Write a text first, or choose an example.", false],
+    german: "Chile, in 11 Wochen",
+    isFrench: true,
+    asked: "To “Chile, in 11 weeks”:",
+  });
+}
+
+/** What only the adapter finds has boxes, and the focus on a row marks one. */
+async function findDigits(page) {
+  const found = await act(
+    page,
+    `await press("scenes");
+    (await until(() => one(".chip"), "an example")).click();
+    const rows = await until(() => all(".found li").length > 1 && all(".found li"), "boxes");
+    await until(() => all(".box").length === rows.length, "their picture");
+    rows[1].focus();
+    await until(() => one(".box.marked"), "a marked box");
+    return [all(".box").findIndex((each) => each.matches(".marked")), one(".difference").textContent.slice(0, 33)];`,
+  );
+  assert.deepEqual(found, [1, "They differ: scenes finds nothing"]);
 }
 
 export async function checkTasks(browser) {
   const port = await freePort();
-  const models = ["--model", "models/digits", "--model", "models/policy"];
+  const models = ["digits", "policy", "phrases", "scenes"].flatMap((name) => ["--model", `models/${name}`]);
   const args = ["dist/src/cli/main.js", "serve", ...models, "--port", String(port), "--log-level", "warn"];
   const stop = await startServer("node", args, `http://127.0.0.1:${port}/ready`);
   try {
@@ -93,10 +157,17 @@ export async function checkTasks(browser) {
     await play(page);
     const faults = await faultsOf(page, "CartPole");
     await readSeven(page);
-    assert.deepEqual([...faults, ...(await faultsOf(page, "a digit"))], []);
+    faults.push(...(await faultsOf(page, "a digit")));
+    await choosePicture(browser, page);
+    await translate(page);
+    faults.push(...(await faultsOf(page, "a translation")));
+    await findDigits(page);
+    assert.deepEqual([...faults, ...(await faultsOf(page, "boxes"))], []);
     await page.close();
   } finally {
     await stop();
   }
-  console.log("A policy lost its pole, and an adapter held it; a drawn 7 was read, and turned by another adapter.");
+  console.log(
+    "A policy lost its pole, and an adapter held it; a drawn 7 was read, and turned by another adapter; examples chose their adapters.",
+  );
 }

@@ -1,4 +1,4 @@
-/** Chooses a base or one of its adapters, and says in the adapter's own words what it does. */
+/** Chooses an adapter that answers beside its base, or the base alone, and says in the adapter's own words what it does. */
 import { useEffect, useState } from "preact/hooks";
 import { adapters } from "../adapters/live.js";
 import type { AdapterCard } from "../client/types.js";
@@ -6,39 +6,52 @@ import { NamePicker } from "../parts/name-picker.js";
 import { summaryOf } from "../parts/summary.js";
 import { client, server } from "../session.js";
 
+/** The base and its adapters, as far as they do a task. */
+export function namesOf(base: string, task: string): readonly string[] {
+  const served = [
+    ...(server.value?.bases ?? []).filter(({ name }) => name === base),
+    ...(adapters.value ?? []).filter((adapter) => adapter.base === base),
+  ];
+  return served.filter(({ tasks }) => tasks.includes(task)).map(({ name }) => name);
+}
+
 /** Those that serve a task, and of them the chosen one, or the first while no such model is served. */
 export function useModels(
   base: string,
   task: string,
   chosen: string,
 ): { readonly model: string; readonly names: readonly string[] } {
-  const served = [
-    ...(server.value?.bases ?? []).filter(({ name }) => name === base),
-    ...(adapters.value ?? []).filter((adapter) => adapter.base === base),
-  ];
-  const names = served.filter(({ tasks }) => tasks.includes(task)).map(({ name }) => name);
+  const names = namesOf(base, task);
   return { model: adapters.value === null || names.includes(chosen) ? chosen : (names[0] ?? base), names };
 }
 
 /** Cards are read of this many adapters beside the chosen one: with thousands, examples of all would help nobody. */
 const mostCards = 12;
 
-/** The cards of a form's adapters by their names, without those that cannot be read. */
-export function useCards(model: string, names: readonly string[]): ReadonlyMap<string, AdapterCard> {
-  const [cards, setCards] = useState<ReadonlyMap<string, AdapterCard>>(new Map());
+interface Cards {
+  /** By their names, without those that cannot be read. */
+  readonly cards: ReadonlyMap<string, AdapterCard>;
+  /** False until they have been read for the first time. */
+  readonly isRead: boolean;
+}
+
+/** The cards of a form's adapters. */
+export function useCards(model: string, names: readonly string[]): Cards {
+  const [state, setState] = useState<Cards>({ cards: new Map(), isRead: false });
   const wanted = [...new Set([model, ...names.slice(0, mostCards)])];
   const served = (adapters.value ?? []).filter(({ name }) => wanted.includes(name));
   useEffect(() => {
     let isCurrent = true;
     const found = served.map(({ name }) => client.card(name).catch(() => null));
     void Promise.all(found).then((all) => {
-      if (isCurrent) setCards(new Map(all.flatMap((card) => (card ? [[card.name, card] as const] : []))));
+      const cards = new Map(all.flatMap((card) => (card ? [[card.name, card] as const] : [])));
+      if (isCurrent) setState({ cards, isRead: true });
     });
     return () => {
       isCurrent = false;
     };
   }, [served.map(({ name, digest }) => `${name} ${digest}`).join()]);
-  return cards;
+  return state;
 }
 
 /** More models are chosen by name. */
@@ -53,20 +66,23 @@ interface ModelSwitchProps {
 }
 
 export function ModelSwitch({ base, model, names, card, onSwitch }: ModelSwitchProps) {
-  const summary = model === base ? "The base, without an adapter." : summaryOf(card?.readme ?? null);
+  const summary = model === base ? `${base} alone, without an adapter.` : summaryOf(card?.readme ?? null);
   return (
     <div class="model-switch">
-      {names.length > mostButtons ? (
-        <NamePicker id="task-models" label="Model" name={model} names={names} onPick={onSwitch} />
-      ) : (
-        <div class="segments" role="group" aria-label="Model">
-          {names.map((name) => (
-            <button key={name} type="button" aria-pressed={name === model} onClick={() => onSwitch(name)}>
-              {name}
-            </button>
-          ))}
-        </div>
-      )}
+      <div class="switch-line">
+        <span class="label">Adapter</span>
+        {names.length > mostButtons ? (
+          <NamePicker id="task-models" label="Adapter" name={model} names={names} onPick={onSwitch} />
+        ) : (
+          <div class="segments" role="group" aria-label="Adapter">
+            {names.map((name) => (
+              <button key={name} type="button" aria-pressed={name === model} onClick={() => onSwitch(name)}>
+                {name === base ? "none" : name}
+              </button>
+            ))}
+          </div>
+        )}
+      </div>
       <p class="summary muted">{summary}</p>
     </div>
   );

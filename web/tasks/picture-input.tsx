@@ -1,21 +1,42 @@
 /**
- * A picture: drawn with the pointer, white on black as digits are in most collections, or a file. A drawing can be turned, and its black and white
- * swapped: what was drawn once is asked in other ways.
+ * A picture: drawn with the pointer, white on black as digits are in most collections, a file or an example. It can be turned, and its black and
+ * white swapped: one picture is asked in several ways.
  */
-import { useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { inkOf } from "./ink.js";
 
-const size = 280;
+/** Sides of the sheet and of the picture that is sent. */
+const size = 560;
+const sentSize = 280;
 /** How much of the picture the larger side of a drawing takes, as in MNIST: 20 of 28. */
 const share = 20 / 28;
-const strokeWidth = 22;
+const thick = 44;
+/** Where one draws several things on a sheet. */
+const thin = 22;
 
-export function PictureInput({ onPicture }: { readonly onPicture: (picture: Blob | null) => void }) {
+interface PictureInputProps {
+  /** A file or an example to show on the sheet. */
+  readonly shown: Blob | null;
+  /** Whether a drawing is sent centred and at one size, as collections of single things have them. */
+  readonly isCentred: boolean;
+  /** A picture was drawn or changed, or taken away. */
+  readonly onPicture: (picture: Blob | null) => void;
+  readonly onFile: (file: Blob) => void;
+}
+
+export function PictureInput({ shown, isCentred, onPicture, onFile }: PictureInputProps) {
   const canvas = useRef<HTMLCanvasElement>(null);
+  const file = useRef<HTMLInputElement>(null);
   const colours = useRef({ ink: "#fff", paper: "#000" });
+  /** What lies on the sheet. Only a drawing is centred. */
+  const content = useRef<"nothing" | "drawing" | "picture">("nothing");
   const [isEmpty, setEmpty] = useState(true);
+  const hold = (what: typeof content.current): void => {
+    content.current = what;
+    setEmpty(what === "nothing");
+  };
   const clear = (): void => {
-    setEmpty(true);
+    hold("nothing");
     const context = canvas.current?.getContext("2d", { willReadFrequently: true });
     if (!context) return;
     context.fillStyle = colours.current.paper;
@@ -25,8 +46,7 @@ export function PictureInput({ onPicture }: { readonly onPicture: (picture: Blob
   const redraw = (change: (context: CanvasRenderingContext2D, picture: HTMLCanvasElement) => void): void => {
     const context = canvas.current?.getContext("2d");
     if (!canvas.current || !context) return;
-    const copy = document.createElement("canvas");
-    copy.width = copy.height = size;
+    const copy = canvasOf(size);
     copy.getContext("2d")?.drawImage(canvas.current, 0, 0);
     context.save();
     change(context, copy);
@@ -50,6 +70,27 @@ export function PictureInput({ onPicture }: { readonly onPicture: (picture: Blob
   };
   // Before the browser paints: a first stroke is never cleared.
   useLayoutEffect(clear, []);
+  useEffect(() => {
+    if (shown === null) return;
+    let isCurrent = true;
+    // The server says what is wrong with a file that is not a picture.
+    void createImageBitmap(shown).then(
+      (image) => {
+        const context = canvas.current?.getContext("2d");
+        if (!isCurrent || !context) return;
+        clear();
+        hold("picture");
+        const scale = size / Math.max(image.width, image.height);
+        const [width, height] = [scale * image.width, scale * image.height];
+        context.imageSmoothingEnabled = scale < 4;
+        context.drawImage(image, (size - width) / 2, (size - height) / 2, width, height);
+      },
+      () => {},
+    );
+    return () => {
+      isCurrent = false;
+    };
+  }, [shown]);
   const point = (event: PointerEvent): readonly [number, number] => {
     const box = canvas.current?.getBoundingClientRect() ?? new DOMRect(0, 0, size, size);
     return [(size * (event.clientX - box.left)) / box.width, (size * (event.clientY - box.top)) / box.height];
@@ -57,10 +98,11 @@ export function PictureInput({ onPicture }: { readonly onPicture: (picture: Blob
   const start = (event: PointerEvent): void => {
     const context = canvas.current?.getContext("2d");
     if (!context) return;
-    setEmpty(false);
+    if (content.current === "picture") clear();
+    hold("drawing");
     canvas.current?.setPointerCapture(event.pointerId);
     context.strokeStyle = colours.current.ink;
-    context.lineWidth = strokeWidth;
+    context.lineWidth = isCentred ? thick : thin;
     context.lineCap = context.lineJoin = "round";
     context.beginPath();
     context.moveTo(...point(event));
@@ -72,8 +114,10 @@ export function PictureInput({ onPicture }: { readonly onPicture: (picture: Blob
     context?.stroke();
   };
   const end = (): void => {
-    const drawn = canvas.current && centred(canvas.current, colours.current.paper);
-    onPicture(drawn && pngOf(drawn));
+    if (!canvas.current || content.current === "nothing") return;
+    const isDrawing = content.current === "drawing";
+    const sent = isCentred && isDrawing ? centred(canvas.current, colours.current.paper) : whole(canvas.current);
+    onPicture(sent && pngOf(sent));
   };
   return (
     <div class="picture-input">
@@ -83,7 +127,7 @@ export function PictureInput({ onPicture }: { readonly onPicture: (picture: Blob
           width={size}
           height={size}
           role="img"
-          aria-label="Draw here, or choose a file below. A drawing is sent centred, at one size."
+          aria-label={`Draw here, or choose a file below.${isCentred ? " A drawing is sent centred, at one size." : ""}`}
           onPointerDown={start}
           onPointerMove={move}
           onPointerUp={end}
@@ -97,6 +141,7 @@ export function PictureInput({ onPicture }: { readonly onPicture: (picture: Blob
       <div class="toolbar">
         <button
           type="button"
+          disabled={isEmpty}
           onClick={() => {
             clear();
             onPicture(null);
@@ -104,23 +149,36 @@ export function PictureInput({ onPicture }: { readonly onPicture: (picture: Blob
         >
           Clear
         </button>
-        <button type="button" onClick={turn}>
+        <button type="button" disabled={isEmpty} onClick={turn}>
           Turn by a quarter
         </button>
         <button type="button" onClick={invert}>
           Swap black and white
         </button>
-      </div>
-      <label>
-        or a picture (PNG, JPEG, WebP)
+        <button type="button" title="PNG, JPEG or WebP" onClick={() => file.current?.click()}>
+          Choose a picture
+        </button>
         <input
+          ref={file}
           type="file"
+          hidden
           accept="image/png,image/jpeg,image/webp"
-          onChange={({ currentTarget }) => onPicture(currentTarget.files?.[0] ?? null)}
+          onChange={({ currentTarget }) => {
+            const [chosen] = currentTarget.files ?? [];
+            if (chosen) onFile(chosen);
+            // The same file can be chosen again.
+            currentTarget.value = "";
+          }}
         />
-      </label>
+      </div>
     </div>
   );
+}
+
+function canvasOf(side: number): HTMLCanvasElement {
+  const canvas = document.createElement("canvas");
+  canvas.width = canvas.height = side;
+  return canvas;
 }
 
 /** At once, unlike `toBlob`, which waits until the browser is idle: what is drawn or cleared meanwhile stays in order. */
@@ -130,19 +188,24 @@ function pngOf(canvas: HTMLCanvasElement): Blob {
   return new Blob([bytes], { type: "image/png" });
 }
 
+function whole(sheet: HTMLCanvasElement): HTMLCanvasElement {
+  const copy = canvasOf(sentSize);
+  copy.getContext("2d")?.drawImage(sheet, 0, 0, sentSize, sentSize);
+  return copy;
+}
+
 /** The drawing at the size and in the place of a digit of MNIST; null if nothing is drawn. */
 function centred(drawing: HTMLCanvasElement, paper: string): HTMLCanvasElement | null {
   const pixels = drawing.getContext("2d")?.getImageData(0, 0, size, size).data;
   const ink = pixels && inkOf(pixels, size, paper === "#000");
   if (!ink) return null;
-  const sheet = document.createElement("canvas");
-  sheet.width = sheet.height = size;
+  const sheet = canvasOf(sentSize);
   const context = sheet.getContext("2d");
   if (!context) return null;
-  const scale = (share * size) / Math.max(ink.width, ink.height);
+  const scale = (share * sentSize) / Math.max(ink.width, ink.height);
   context.fillStyle = paper;
-  context.fillRect(0, 0, size, size);
-  context.translate(size / 2, size / 2);
+  context.fillRect(0, 0, sentSize, sentSize);
+  context.translate(sentSize / 2, sentSize / 2);
   context.scale(scale, scale);
   context.drawImage(drawing, -ink.x, -ink.y);
   return sheet;

@@ -1,7 +1,8 @@
 /** What a task's model answers: bars of labels, spans in the text, boxes over the picture, or a text. */
-import { useEffect, useRef } from "preact/hooks";
-import type { Box, Label, Span, TaskResult } from "../client/tasks.js";
-import { Picture } from "../parts/picture.js";
+import { useState } from "preact/hooks";
+import type { Label, Span, TaskResult } from "../client/tasks.js";
+import { Boxes } from "./boxes.js";
+import { percent } from "./percent.js";
 
 export interface ResultProps {
   readonly result: TaskResult;
@@ -13,12 +14,7 @@ export interface ResultProps {
 export function Result({ result, text, picture }: ResultProps) {
   switch (result.kind) {
     case "labels":
-      return (
-        <>
-          {picture ? <Picture blob={picture} label="The picture that was sent" /> : null}
-          <Labels labels={result.labels} />
-        </>
-      );
+      return <Labels labels={result.labels} />;
     case "spans":
       return <Spans spans={result.spans} text={text ?? ""} />;
     case "boxes":
@@ -26,26 +22,37 @@ export function Result({ result, text, picture }: ResultProps) {
     case "similarity":
       return <Similarity score={result.score} />;
     case "text":
-      return <p class="answer">{result.text}</p>;
+      return <p class="answer">{result.text === "" ? <i>An empty text.</i> : result.text}</p>;
     case "other":
       return <pre tabIndex={0}>{JSON.stringify(result.value, null, 1).slice(0, mostCharacters)}</pre>;
   }
 }
 
 const mostCharacters = 4_000;
-const percent = (score: number): string => `${(100 * score).toFixed(1)} %`;
+/** Labels that are shown at first: the likeliest say most. */
+const mostLabels = 5;
 
 function Labels({ labels }: { readonly labels: readonly Label[] }) {
+  const [isWhole, setWhole] = useState(false);
+  const ordered = [...labels].sort((a, b) => b.score - a.score);
+  const shown = isWhole ? ordered : ordered.slice(0, mostLabels);
   return (
-    <ul class="label-bars">
-      {labels.map(({ label, score }) => (
-        <li key={label}>
-          <span>{label}</span>
-          <meter min={0} max={1} value={score} aria-hidden="true" />
-          <span class="figure">{percent(score)}</span>
-        </li>
-      ))}
-    </ul>
+    <>
+      <ul class="label-bars">
+        {shown.map(({ label, score }) => (
+          <li key={label}>
+            <span>{label}</span>
+            <meter min={0} max={1} value={score} aria-hidden="true" />
+            <span class="figure">{percent(score)}</span>
+          </li>
+        ))}
+      </ul>
+      {labels.length > mostLabels ? (
+        <button type="button" class="quiet more" aria-expanded={isWhole} onClick={() => setWhole(!isWhole)}>
+          {isWhole ? `The first ${mostLabels}` : `All ${labels.length} labels`}
+        </button>
+      ) : null}
+    </>
   );
 }
 
@@ -78,44 +85,12 @@ function Spans({ spans, text }: { readonly spans: readonly Span[]; readonly text
     ];
   });
   return (
-    <p class="answer">
-      {parts}
-      {characters.slice(end).join("")}
-    </p>
-  );
-}
-
-function Boxes({ boxes, picture }: { readonly boxes: readonly Box[]; readonly picture: Blob }) {
-  const canvas = useRef<HTMLCanvasElement>(null);
-  useEffect(() => {
-    let isCurrent = true;
-    void createImageBitmap(picture).then((image) => {
-      if (isCurrent && canvas.current) draw(canvas.current, image, boxes);
-    });
-    return () => {
-      isCurrent = false;
-    };
-  }, [boxes, picture]);
-  return (
     <>
-      <canvas class="boxes" ref={canvas} role="img" aria-label={`${boxes.length} boxes over the picture`} />
-      <Labels labels={boxes} />
+      <p class="answer">
+        {parts}
+        {characters.slice(end).join("")}
+      </p>
+      {spans.length === 0 ? <p class="muted">It marks nothing in this text.</p> : null}
     </>
   );
-}
-
-function draw(canvas: HTMLCanvasElement, image: ImageBitmap, boxes: readonly Box[]): void {
-  canvas.width = image.width;
-  canvas.height = image.height;
-  const context = canvas.getContext("2d");
-  if (!context) return;
-  const unit = Math.max(1, image.width / 300);
-  context.drawImage(image, 0, 0);
-  context.lineWidth = 2 * unit;
-  context.font = `${12 * unit}px sans-serif`;
-  for (const { label, xmin, ymin, xmax, ymax } of boxes) {
-    context.strokeStyle = context.fillStyle = "#e8590c";
-    context.strokeRect(xmin, ymin, xmax - xmin, ymax - ymin);
-    context.fillText(label, xmin + 3 * unit, ymin + 13 * unit);
-  }
 }

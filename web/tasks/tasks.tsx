@@ -1,29 +1,22 @@
-/** A form for each task of a base and its adapters, and its answer with each model that the reader switches to. */
-import { useEffect, useRef, useState } from "preact/hooks";
+/** A form for each task of a base and its adapters. Which one is shown comes from the address. */
+import { useEffect, useLayoutEffect } from "preact/hooks";
 import { AboutBases } from "../about-bases.js";
 import { adapters, listFault, refresh } from "../adapters/live.js";
-import { formsOf, readResult, similarity, type TaskResult } from "../client/tasks.js";
-import type { BaseInfo, Example } from "../client/types.js";
-import { Chips } from "../parts/chips.js";
-import { blobOf, Picture } from "../parts/picture.js";
-import { route } from "../route.js";
-import { client, noteFailure, server } from "../session.js";
-import { ModelSwitch, useCards, useModels } from "./model-switch.js";
-import { PictureInput } from "./picture-input.js";
-import { Result } from "./results.js";
+import { formsOf } from "../client/tasks.js";
+import type { BaseInfo } from "../client/types.js";
+import { hrefOf, route } from "../route.js";
+import { canAddAdapters, server } from "../session.js";
+import { namesOf } from "./model-switch.js";
+import { defaults } from "./parameters.js";
+import { forget } from "./round.js";
+import { change, settings } from "./settings.js";
+import { TaskForm } from "./task-form.js";
 import { TensorTask } from "./tensor-task.js";
 
-interface Answered {
-  readonly model: string;
-  readonly result: TaskResult;
-  readonly text: string | null;
-  readonly picture: Blob | null;
-  readonly ms: number;
-}
-
+/** A task that says nothing of what goes in and comes out. */
+const bare = "tensors";
 /** Nothing, or only what it was trained for, says what goes in and comes out. */
-const ofTensors: ReadonlySet<string> = new Set(["tensors", "reinforcement-learning"]);
-const ofPictures: ReadonlySet<string> = new Set(["image-classification", "object-detection"]);
+const ofTensors: ReadonlySet<string> = new Set([bare, "reinforcement-learning"]);
 
 const formsOfBase = ({ name, tasks }: BaseInfo): readonly string[] =>
   formsOf(
@@ -35,20 +28,26 @@ export const basesWithForms = (): readonly BaseInfo[] =>
   (server.value?.bases ?? []).filter((base) => formsOfBase(base).length > 0);
 
 export function Tasks() {
-  const { parameters } = route.value;
-  const [chosen, setChosen] = useState({ base: parameters.get("base"), task: parameters.get("task") });
+  const { base: wanted, task: wantedTask } = settings.value;
   useEffect(() => void refresh(), []);
   const bases = basesWithForms();
-  const base = bases.find(({ name }) => name === chosen.base) ?? bases[0];
+  const base = bases.find(({ name }) => name === wanted) ?? bases[0];
+  const tasks = base ? formsOfBase(base) : [];
+  const task = tasks.find((each) => each === wantedTask) ?? tasks[0] ?? "";
   // Which tasks there are depends on the adapters.
-  if (!base || (adapters.value === null && listFault.value === null)) return null;
-  const tasks = formsOfBase(base);
-  const task = tasks.find((each) => each === chosen.task) ?? tasks[0] ?? "";
-  const isLinked = base.name === parameters.get("base") && task === (parameters.get("task") ?? task);
-  const first = linkedOf(isLinked ? parameters : new URLSearchParams());
-  const shared = { base: base.name, task, first };
+  const isKnown = adapters.value !== null || listFault.value !== null;
+  // The address of the view alone says nothing: what is shown is written into it, before the reader can choose something else.
+  useLayoutEffect(() => {
+    if (base && isKnown) change({ base: base.name, task });
+  }, [route.value, isKnown, base?.name, task]);
+  if (!base || !isKnown) return null;
+  /** Another base or task takes other input. */
+  const choose = (name: string, task: string | null): void => {
+    forget();
+    change({ ...defaults, base: name, task });
+  };
   return (
-    <section aria-label="Tasks">
+    <section aria-label="Tasks" class="tasks">
       <div class="toolbar">
         <h1>Tasks</h1>
         {bases.length > 1 ? (
@@ -56,40 +55,55 @@ export function Tasks() {
             label="Base"
             names={bases.map(({ name }) => name)}
             chosen={base.name}
-            onChoose={(name) => setChosen({ base: name, task: null })}
+            onChoose={(name) => choose(name, null)}
           />
         ) : null}
         {tasks.length > 1 ? (
-          <Choice
-            label="Task"
-            names={tasks}
-            chosen={task}
-            onChoose={(name) => setChosen({ base: base.name, task: name })}
-          />
-        ) : (
+          <Choice label="Task" names={tasks} chosen={task} onChoose={(name) => choose(base.name, name)} />
+        ) : task === bare ? null : (
           <span class="tag">{task}</span>
         )}
       </div>
-      <p class="intro">
-        A <b>base</b> model does one task, and each of its <b>adapters</b> changes how. Give both the same input to see
-        what an adapter changes.
-      </p>
+      <Intro base={base.name} names={namesOf(base.name, task)} />
       <AboutBases names={[base.name]} />
       {ofTensors.has(task) ? (
-        <TensorTask key={base.name} {...shared} />
+        <TensorTask key={base.name} base={base.name} task={task} />
       ) : (
-        <TaskForm key={`${base.name} ${task}`} {...shared} />
+        <TaskForm key={`${base.name} ${task}`} base={base.name} task={task} />
       )}
     </section>
   );
 }
 
-function linkedOf(parameters: URLSearchParams): Linked {
-  const example = parameters.get("example");
-  return {
-    ...{ model: parameters.get("model"), text: parameters.get("text") },
-    example: example === null ? null : Number(example),
-  };
+/** What can be compared here. `names`: the models that do the task. */
+function Intro({ base, names }: { readonly base: string; readonly names: readonly string[] }) {
+  const others = names.filter((name) => name !== base);
+  if (others.length === 0) {
+    return (
+      <p class="intro">
+        <b>{base}</b> has no <b>adapters</b> for this task on this server.{" "}
+        {canAddAdapters.value ? (
+          <>
+            <a href={hrefOf("adapters")}>Add one</a> to see what it changes.
+          </>
+        ) : null}
+      </p>
+    );
+  }
+  if (!names.includes(base)) {
+    return (
+      <p class="intro">
+        The <b>base</b> {base} does not do this by itself: {others.length === 1 ? "its " : "each of its "}
+        <b>adapters</b> {others.length === 1 ? <>{others[0]} does.</> : "listed here does."}
+      </p>
+    );
+  }
+  return (
+    <p class="intro">
+      Each <b>adapter</b> changes how the <b>base</b> {base} answers. Choose an example, or an input of your own: both
+      answer it, side by side.
+    </p>
+  );
 }
 
 interface ChoiceProps {
@@ -108,167 +122,5 @@ function Choice({ label, names, chosen, onChoose }: ChoiceProps) {
         </button>
       ))}
     </div>
-  );
-}
-
-/** What an address chose. */
-interface Linked {
-  readonly model: string | null;
-  readonly text: string | null;
-  /** The place of an example in the model's card. */
-  readonly example: number | null;
-}
-
-interface TaskFormProps {
-  readonly base: string;
-  readonly task: string;
-  readonly first: Linked;
-}
-
-function TaskForm({ base, task, first }: TaskFormProps) {
-  const [chosen, setChosen] = useState(first.model ?? base);
-  const [text, setText] = useState(first.text ?? "");
-  const [other, setOther] = useState("");
-  const [picture, setPicture] = useState<Blob | null>(null);
-  const [answered, setAnswered] = useState<Answered | null>(null);
-  const [fault, setFault] = useState<string | null>(null);
-  /** Counts what was asked: only the last answer is shown. */
-  const asks = useRef(0);
-  const takesPictures = ofPictures.has(task);
-  const isPair = task === similarity;
-  const { model, names } = useModels(base, task, chosen);
-  const cards = useCards(model, isPair ? [] : names);
-  const examples = [...cards.values()].flatMap(({ name, examples }) =>
-    examples
-      .filter(({ text, picture }) => !isPair && (takesPictures ? picture : text) !== null)
-      .map((example) => ({ ...example, adapter: name })),
-  );
-  const ask = async (asked: string, given: Blob | null, written = text): Promise<void> => {
-    const input = isPair ? { source_sentence: written, sentences: [other] } : takesPictures ? given : written;
-    if (input === null || input === "" || (isPair && (written === "" || other === ""))) return;
-    const count = ++asks.current;
-    const startedAt = performance.now();
-    try {
-      const result = readResult(await client.pipeline(asked, task, input), task);
-      const ms = performance.now() - startedAt;
-      if (count !== asks.current) return;
-      setAnswered({ model: asked, result, text: takesPictures ? null : written, picture: given, ms });
-      setFault(null);
-    } catch (error) {
-      const message = noteFailure(error);
-      if (count !== asks.current) return;
-      setAnswered(null);
-      setFault(message);
-    }
-  };
-  // Whichever changes last, the picture that is there is asked of the model that is chosen.
-  useEffect(() => {
-    if (picture) void ask(model, picture);
-    else if (takesPictures) forget();
-  }, [model, picture]);
-  const forget = (): void => {
-    asks.current++;
-    setAnswered(null);
-    setFault(null);
-  };
-  const choose = ({ text: written, picture: url }: Example): void => {
-    if (url !== null) setPicture(blobOf(url));
-    if (written === null) return;
-    setText(written);
-    void ask(model, null, written);
-  };
-  // What an address brings is asked at once.
-  useEffect(() => {
-    if (first.text !== null && adapters.value !== null) void ask(model, null, first.text);
-  }, []);
-  const linked = first.example === null ? undefined : cards.get(model)?.examples[first.example];
-  const isLinked = useRef(false);
-  useEffect(() => {
-    if (!linked || isLinked.current) return;
-    isLinked.current = true;
-    choose(linked);
-  }, [linked]);
-  const switchTo = (name: string): void => {
-    setChosen(name);
-    if (!takesPictures) void ask(name, null);
-  };
-  return (
-    <div class="task">
-      <form
-        class="card task-input"
-        onSubmit={(event) => {
-          event.preventDefault();
-          void ask(model, picture);
-        }}
-      >
-        <ModelSwitch base={base} model={model} names={names} card={cards.get(model) ?? null} onSwitch={switchTo} />
-        {takesPictures ? (
-          <PictureInput onPicture={setPicture} />
-        ) : (
-          <>
-            <label>
-              Text
-              <textarea rows={4} value={text} onInput={({ currentTarget }) => setText(currentTarget.value)} />
-            </label>
-            {isPair ? (
-              <label>
-                Another text
-                <textarea rows={4} value={other} onInput={({ currentTarget }) => setOther(currentTarget.value)} />
-              </label>
-            ) : null}
-          </>
-        )}
-        <Examples examples={examples} onChoose={choose} />
-        <button type="submit" class="primary">
-          Ask {model}
-        </button>
-      </form>
-      {/* On a narrow screen it stays in view, and scrolls. */}
-      <section class="card task-result" aria-label="Answer" aria-live="polite" tabIndex={0}>
-        {fault === null ? null : (
-          <p class="fault" role="alert">
-            {fault}
-          </p>
-        )}
-        {answered ? (
-          <>
-            <Result {...answered} />
-            <p class="muted">
-              {answered.model}, {Math.round(answered.ms)} ms
-            </p>
-          </>
-        ) : fault === null ? (
-          <p class="muted">The answer appears here. Switch the model to see what an adapter changes.</p>
-        ) : null}
-      </section>
-    </div>
-  );
-}
-
-interface AdapterExample extends Example {
-  readonly adapter: string;
-}
-
-interface ExamplesProps {
-  readonly examples: readonly AdapterExample[];
-  readonly onChoose: (example: Example) => void;
-}
-
-/** What the authors of adapters wrote to try them with. */
-function Examples({ examples, onChoose }: ExamplesProps) {
-  return (
-    <Chips
-      chips={examples.map((example) => ({
-        key: `${example.adapter} ${example.text ?? example.picture}`,
-        content: (
-          <>
-            {example.picture === null ? null : <Picture url={example.picture} />}
-            <b>{example.adapter}</b>
-            {example.title ?? example.text ?? "A picture"}
-          </>
-        ),
-        choose: () => onChoose(example),
-      }))}
-    />
   );
 }

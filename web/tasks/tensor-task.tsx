@@ -5,28 +5,26 @@ import { client, noteFailure } from "../session.js";
 import { isPolicyOfCartPole } from "./cart-pole.js";
 import { CartView } from "./cart-view.js";
 import { ModelSwitch, useCards, useModels } from "./model-switch.js";
+import { change, settings } from "./settings.js";
 import { TensorForm } from "./tensor-form.js";
 
 interface TensorTaskProps {
   readonly base: string;
   readonly task: string;
-  /** What an address chose. */
-  readonly first: { readonly model: string | null };
 }
 
-export function TensorTask({ base, task, first }: TensorTaskProps) {
+export function TensorTask({ base, task }: TensorTaskProps) {
   const [metadata, setMetadata] = useState<ModelMetadata | null>(null);
   const [fault, setFault] = useState<string | null>(null);
-  const [chosen, setChosen] = useState(first.model ?? base);
-  const { model, names } = useModels(base, task, chosen);
-  const card = useCards(model, []).get(model) ?? null;
+  const { model, names } = useModels(base, task, settings.value.model ?? base);
+  const card = useCards(model, []).cards.get(model) ?? null;
   useEffect(() => {
     client.metadata(base).then(setMetadata, (error: unknown) => setFault(noteFailure(error)));
   }, [base]);
   if (metadata === null) return fault === null ? null : <p class="fault">{fault}</p>;
   return (
     <div class="card task-input">
-      <ModelSwitch base={base} model={model} names={names} card={card} onSwitch={setChosen} />
+      <ModelSwitch base={base} model={model} names={names} card={card} onSwitch={(name) => change({ model: name })} />
       {isPolicyOfCartPole(metadata) ? (
         <CartView model={model} />
       ) : (

@@ -1,0 +1,242 @@
+/** The input of a task: a text, two texts or a picture. The base and the adapter that is chosen answer it side by side. */
+import { useEffect, useLayoutEffect, useState } from "preact/hooks";
+import { adapters } from "../adapters/live.js";
+import { similarity } from "../client/tasks.js";
+import type { AdapterCard, Example } from "../client/types.js";
+import { Chips } from "../parts/chips.js";
+import { blobOf, Picture } from "../parts/picture.js";
+import { route } from "../route.js";
+import { Answers } from "./answers.js";
+import { ModelSwitch, useCards, useModels } from "./model-switch.js";
+import { askedOf } from "./parameters.js";
+import { PictureInput } from "./picture-input.js";
+import { ask, forget, isAsking } from "./round.js";
+import { change, settings, takeBrought } from "./settings.js";
+
+const ofPictures: ReadonlySet<string> = new Set(["image-classification", "object-detection"]);
+
+interface TaskFormProps {
+  readonly base: string;
+  readonly task: string;
+}
+
+export function TaskForm({ base, task }: TaskFormProps) {
+  const { model: chosen, text, other } = settings.value;
+  const takesPictures = ofPictures.has(task);
+  const isPair = task === similarity;
+  const { model, names } = useModels(base, task, chosen ?? base);
+  const { cards, isRead } = useCards(model, isPair ? [] : names);
+  const examples = isPair ? [] : examplesOf(cards, takesPictures);
+  const models = askedOf(base, model, names);
+  const missing = takesPictures ? null : missingOf(isPair, text, other);
+  const askTexts = (): void => {
+    const { text, other } = settings.peek();
+    if (missingOf(isPair, text, other) === null) void ask(base, task, models, { text, other, picture: null });
+  };
+  // What an address brings is asked at once, and so is what was asked when the model changes.
+  const [asksAtOnce, setAsksAtOnce] = useState(false);
+  useEffect(() => {
+    if (takeBrought() && !takesPictures) setAsksAtOnce(true);
+  }, [route.value]);
+  useEffect(() => {
+    if (!asksAtOnce || adapters.value === null) return;
+    setAsksAtOnce(false);
+    askTexts();
+  }, [asksAtOnce, adapters.value]);
+  // Until someone chooses, the form begins with an example, and so with an adapter that changes something.
+  const [first] = examples;
+  // Not while another task is being chosen, which this form would write its example into, and before the reader can choose one.
+  const isOpen = chosen === null && settings.value.base === base && settings.value.task === task;
+  useLayoutEffect(() => {
+    if (isOpen && first) change({ model: first.adapter, ...(text === "" ? inputOf(first) : {}) });
+  }, [isOpen, first?.adapter]);
+  const choose = (example: PlacedExample): void => {
+    change({ model: example.adapter, text: example.text ?? "", example: takesPictures ? example.index : null });
+    if (!takesPictures) setAsksAtOnce(true);
+  };
+  const switchTo = (name: string): void => {
+    change({ model: name, example: null });
+    if (!takesPictures) setAsksAtOnce(true);
+  };
+  // Nothing moves under the reader's pen.
+  if (!isRead) return null;
+  return (
+    <div class={`task ${takesPictures ? "of-pictures" : "of-texts"}`}>
+      <form
+        class="card task-input"
+        onSubmit={(event) => {
+          event.preventDefault();
+          askTexts();
+        }}
+      >
+        <Examples examples={examples} onChoose={choose} />
+        <ModelSwitch base={base} model={model} names={names} card={cards.get(model) ?? null} onSwitch={switchTo} />
+        {chosen !== null && chosen !== model ? (
+          <p class="fault">
+            No model “{chosen}” does {task} with the base {base} here.
+          </p>
+        ) : null}
+        {takesPictures ? (
+          <PictureQuestion base={base} task={task} models={models} card={cards.get(model) ?? null} />
+        ) : (
+          <TextFields isPair={isPair} missing={missing} count={models.length} model={model} onAsk={askTexts} />
+        )}
+      </form>
+      <Answers
+        base={base}
+        task={task}
+        text={takesPictures ? "" : text}
+        other={other}
+        hasChoice={names.includes(base) && names.length > 1}
+      />
+    </div>
+  );
+}
+
+interface PlacedExample extends Example {
+  readonly adapter: string;
+  /** Its place in the adapter's card. */
+  readonly index: number;
+}
+
+/** What the authors of adapters wrote to try them with, each with the adapter that it was written for. */
+function examplesOf(cards: ReadonlyMap<string, AdapterCard>, takesPictures: boolean): readonly PlacedExample[] {
+  return [...cards.values()].flatMap(({ name: adapter, examples }) =>
+    examples
+      .map((example, index) => ({ ...example, adapter, index }))
+      .filter(({ text, picture }) => (takesPictures ? picture : text) !== null),
+  );
+}
+
+/** A picture is left to the reader, who may want to draw one. */
+const inputOf = ({ text }: Example): { readonly text?: string } => (text === null ? {} : { text });
+
+function missingOf(isPair: boolean, text: string, other: string): string | null {
+  if (isPair && (text.trim() === "" || other.trim() === "")) return "Write both texts first.";
+  return text.trim() === "" ? "Write a text first, or choose an example." : null;
+}
+
+interface TextFieldsProps {
+  readonly isPair: boolean;
+  /** What cannot be asked yet, and why; null if it can. */
+  readonly missing: string | null;
+  /** How many models answer. */
+  readonly count: number;
+  readonly model: string;
+  readonly onAsk: () => void;
+}
+
+function TextFields({ isPair, missing, count, model, onAsk }: TextFieldsProps) {
+  const { text, other } = settings.value;
+  const onKeyDown = (event: KeyboardEvent): void => {
+    if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+    event.preventDefault();
+    onAsk();
+  };
+  return (
+    <>
+      <label>
+        Text
+        <textarea
+          rows={isPair ? 3 : 4}
+          value={text}
+          onInput={({ currentTarget }) => change({ text: currentTarget.value })}
+          onKeyDown={onKeyDown}
+        />
+      </label>
+      {isPair ? (
+        <label>
+          Another text
+          <textarea
+            rows={3}
+            value={other}
+            onInput={({ currentTarget }) => change({ other: currentTarget.value })}
+            onKeyDown={onKeyDown}
+          />
+        </label>
+      ) : null}
+      <div class="ask">
+        <button
+          type="submit"
+          class="primary"
+          disabled={missing !== null}
+          aria-describedby={missing === null ? undefined : "missing"}
+          aria-keyshortcuts="Control+Enter"
+        >
+          {isAsking.value ? "Asking…" : count > 1 ? "Ask both" : `Ask ${model}`}
+        </button>
+        {missing === null ? <kbd>Ctrl+Enter</kbd> : <span id="missing">{missing}</span>}
+      </div>
+    </>
+  );
+}
+
+interface PictureQuestionProps {
+  readonly base: string;
+  readonly task: string;
+  readonly models: readonly string[];
+  /** Of the model whose example is chosen. */
+  readonly card: AdapterCard | null;
+}
+
+/** A picture is asked at once, and again of each model that is chosen. */
+function PictureQuestion({ base, task, models, card }: PictureQuestionProps) {
+  const [picture, setPicture] = useState<Blob | null>(null);
+  /** A file or an example, which the sheet shows. */
+  const [shown, setShown] = useState<Blob | null>(null);
+  const { example } = settings.value;
+  const url = example === null ? null : (card?.examples[example]?.picture ?? null);
+  useEffect(() => {
+    if (picture) void ask(base, task, models, { text: "", other: "", picture });
+    else forget();
+  }, [picture, models.join()]);
+  useEffect(() => forget, []);
+  const show = (picture: Blob): void => {
+    setShown(picture);
+    setPicture(picture);
+  };
+  useEffect(() => {
+    if (url !== null) show(blobOf(url));
+  }, [url]);
+  const leaveExample = (): void => {
+    if (settings.peek().example !== null) change({ example: null });
+  };
+  return (
+    <PictureInput
+      shown={shown}
+      isCentred={task === "image-classification"}
+      onPicture={(drawn) => {
+        leaveExample();
+        setPicture(drawn);
+      }}
+      onFile={(file) => {
+        leaveExample();
+        show(file);
+      }}
+    />
+  );
+}
+
+interface ExamplesProps {
+  readonly examples: readonly PlacedExample[];
+  readonly onChoose: (example: PlacedExample) => void;
+}
+
+function Examples({ examples, onChoose }: ExamplesProps) {
+  return (
+    <Chips
+      chips={examples.map((example) => ({
+        key: `${example.adapter} ${example.index}`,
+        ...(example.text === null ? {} : { help: example.text }),
+        content: (
+          <>
+            {example.picture === null ? null : <Picture url={example.picture} />}
+            <b>{example.adapter}</b>
+            {example.title ?? example.text ?? "A picture"}
+          </>
+        ),
+        choose: () => onChoose(example),
+      }))}
+    />
+  );
+}
