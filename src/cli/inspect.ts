@@ -115,8 +115,10 @@ async function inspectAdapter(
   terminal: Terminal,
 ): Promise<void> {
   const options = base === null ? {} : { baseNames: base.names };
-  const description = await describeAdapter(folder, base?.modules ?? null, options);
-  if (base?.checkpoint) await checkGains(base.checkpoint, folder, description.summary);
+  const checked = await describeAdapter(folder, base?.modules ?? null, options);
+  const more = base?.checkpoint ? await checkGains(base.checkpoint, folder, checked.summary) : [];
+  const { summary } = checked;
+  const description = { ...checked, summary: { ...summary, warnings: [...summary.warnings, ...more] } };
   if (json) return printJson(terminal.stdout, { folder, ...description });
   printLine(terminal.stdout, formatFields(adapterFields(folder, description)));
   if (description.kinds.length === 0) return;

@@ -25,6 +25,7 @@ import {
 import { adapterFolder, oracleRoot, readExpected } from "../support/oracle.js";
 import { runHere } from "../support/program.js";
 import { adaptersFolder, openService, untilVersions } from "../support/service.js";
+import { taskRoot } from "../support/task-models.js";
 
 const peft = "test/fixtures/dora";
 
@@ -102,6 +103,51 @@ test("a DoRA adapter with a module that lacks its magnitude is refused, and noth
   assert.equal(response.status, 422);
   assert.match(await response.text(), /lm_head has no lora_magnitude_vector/);
   assert.deepEqual(service.stack.gateway.adapters.list(), []);
+});
+
+/** A fixture as it was before training: B is zero, and the magnitudes are the lengths of the base's weights. */
+async function untrained(source: string, model: string): Promise<string> {
+  const weights = new Map((await readTensors(join(model, "model.safetensors"))).map((tensor) => [tensor.name, tensor]));
+  return await edited({
+    source,
+    tensors: (all) =>
+      all.map((tensor) => {
+        const [, path = "", what] = /^base_model\.model\.(.+)\.lora_(B|magnitude_vector)/.exec(tensor.name) ?? [];
+        if (what === "B") return { ...tensor, data: new Uint8Array(tensor.data.length) };
+        const weight = weights.get(`${path}.weight`);
+        if (what === undefined || !weight) return tensor;
+        const values = new Float32Array(Uint8Array.from(weight.data).buffer);
+        const inputs = weight.shape[1] ?? 1;
+        const lengths = Float32Array.from({ length: values.length / inputs }, (_, output) =>
+          Math.hypot(...values.subarray(output * inputs, (output + 1) * inputs)),
+        );
+        return { ...tensor, data: new Uint8Array(lengths.buffer) };
+      }),
+  });
+}
+
+test("a DoRA adapter that was never trained is stored with a warning that it changes nothing, as LoRA is", async () => {
+  const bases = [
+    { model: join(oracleRoot, "llama"), adapter: join(peft, "llama") },
+    { model: join(taskRoot, "policy-mlp"), adapter: join(taskRoot, "policy-mlp", "adapters", "dora") },
+  ];
+  await using folder = await adaptersFolder({});
+  await using service = await openService({ model: bases.map(({ model }) => model), adapters: folder.path });
+  for (const [i, { model, adapter }] of bases.entries()) {
+    const fresh = await untrained(adapter, model);
+    const warningsOf = async (name: string, from: string) => {
+      const asked = `${service.url}/v1/adapters/${name}?base=${basename(model)}`;
+      const response = await fetch(asked, { method: "PUT", body: await formOf(from) });
+      const text = await response.text();
+      assert.ok(response.ok, text);
+      return JSON.parse(text).warnings;
+    };
+    const warning =
+      "The adapter changes nothing: its modules' products are zero, and their magnitudes are the norms of the base's weights.";
+    assert.deepEqual(await warningsOf(`fresh-${i}`, fresh), [warning]);
+    assert.deepEqual(await warningsOf(`trained-${i}`, adapter), []);
+    if (i === 0) assert.ok((await runHere(["inspect", fresh, "--model", model])).out.includes(warning));
+  }
 });
 
 /** With the first row of a matrix as zeros. */

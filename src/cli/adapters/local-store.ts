@@ -37,8 +37,8 @@ export async function openLocalStore(directory: string | null, base: CheckBase |
   try {
     const check = async (folder: string) => {
       const checked = await worker.check(folder, modules, { baseNames });
-      await gains?.check(folder, checked.summary);
-      return checked;
+      const more = (await gains?.check(folder, checked.summary)) ?? [];
+      return { ...checked, summary: { ...checked.summary, warnings: [...checked.summary.warnings, ...more] } };
     };
     const [name, ...aliases] = baseNames;
     const store = await AdapterStore.open({

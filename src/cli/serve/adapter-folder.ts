@@ -205,8 +205,9 @@ export class AdapterFolder implements AsyncDisposable {
     const { name, base, cacheBytes } = member;
     const checked = await this.#checkFormat(member, folder, client);
     // If it is too large for the cache, that is the error to report.
-    if (checked.summary.bytes <= cacheBytes) await base.checkFurther(folder, checked);
-    return { ...checked, base: name };
+    const { summary } = checked;
+    const more = summary.bytes <= cacheBytes ? await base.checkFurther(folder, checked) : [];
+    return { ...checked, summary: { ...summary, warnings: [...summary.warnings, ...more] }, base: name };
   }
 }
 

@@ -4,11 +4,12 @@
  */
 
 import { type AdapterLimits, loadAdapter } from "../../adapter/format.js";
-import type { AdapterSummary } from "../../adapter/types.js";
+import type { AdapterSummary, HostAdapter } from "../../adapter/types.js";
 import { AdapterWorker } from "../../adapter/worker/worker.js";
 import { Semaphore } from "../../base/async.js";
 import { LorikeetError } from "../../base/errors.js";
 import { foldMagnitudes } from "../../engine/adapters/dora-gains.js";
+import { gainWarnings } from "../../engine/adapters/idle-gains.js";
 import type { BaseModule } from "../../model/blueprint.js";
 import { storedModules } from "../../model/modules.js";
 import type { Checkpoint } from "../../model/types.js";
@@ -37,14 +38,14 @@ export class GainCheck {
     this.#worker = new AdapterWorker({ atOnce: 1, ...(timeoutMs !== undefined && { deadlineMs: timeoutMs }) });
   }
 
-  /** For a folder that has passed all other checks. Throws `adapter_invalid` or `validation_timeout`. */
-  async check(folder: string, { dora, alphas }: Pick<AdapterSummary, "dora" | "alphas">): Promise<void> {
-    if (!dora) return;
-    await this.#turn.run(async () => {
+  /** For a folder that has passed all other checks. Returns warnings. Throws `adapter_invalid` or `validation_timeout`. */
+  async check(folder: string, { dora, alphas }: Pick<AdapterSummary, "dora" | "alphas">): Promise<string[]> {
+    if (!dora) return [];
+    return await this.#turn.run(async () => {
       const { limits = {}, timeoutMs } = this.#options;
       const norms = timeoutMs === undefined ? this.#norms : until(this.#norms, timeoutMs);
       const options = { limits, ...(alphas && { alphas }) };
-      await foldMagnitudes(await this.#worker.load(folder, this.#modules, options), norms);
+      return warningsOf(await foldMagnitudes(await this.#worker.load(folder, this.#modules, options), norms));
     });
   }
 
@@ -54,12 +55,15 @@ export class GainCheck {
   }
 }
 
-/** Checks one folder over a checkpoint. Throws `adapter_invalid`. */
-export async function checkGains(checkpoint: Checkpoint, folder: string, { dora }: AdapterSummary): Promise<void> {
-  if (!dora) return;
+/** Checks one folder over a checkpoint. Returns warnings. Throws `adapter_invalid`. */
+export async function checkGains(checkpoint: Checkpoint, folder: string, { dora }: AdapterSummary): Promise<string[]> {
+  if (!dora) return [];
   await using norms = new WeightNorms(checkpoint, { threads: 1 });
-  await foldMagnitudes(await loadAdapter(folder, storedModules(checkpoint)), norms);
+  return warningsOf(await foldMagnitudes(await loadAdapter(folder, storedModules(checkpoint)), norms));
 }
+
+const warningsOf = ({ modules, embedding, head }: HostAdapter): string[] =>
+  gainWarnings(modules.values(), embedding !== undefined || head !== undefined);
 
 function until(norms: Pick<WeightNorms, "of">, timeoutMs: number): Pick<WeightNorms, "of"> {
   const endsAt = performance.now() + timeoutMs;

@@ -4,6 +4,7 @@ import type { HostTaskAdapter } from "../../adapter/types.js";
 import { AdapterWorker } from "../../adapter/worker/worker.js";
 import { Semaphore } from "../../base/async.js";
 import { LorikeetError } from "../../base/errors.js";
+import { gainWarnings } from "../../engine/adapters/idle-gains.js";
 import { foldAdapter } from "../../engine/task/folded.js";
 import { type TaskTarget, taskTargetsKey } from "../../model/task/adapter-targets.js";
 import type { TaskModule } from "../../model/task/target-modules.js";
@@ -48,7 +49,9 @@ export async function joinTask(
       checkFurther: (path, { summary: { alphas } }) =>
         turn.run(async () => {
           const loaded = await trial.loadTask(path, targets, { limits, ...(alphas && { alphas }) });
-          await foldAdapter(loaded, modules);
+          const { modules: folded } = await foldAdapter(loaded, modules);
+          const isMore = [...folded.values()].some(({ whole }) => whole !== null);
+          return gainWarnings(folded.values(), isMore);
         }),
       load: (path, loading) => loader.loadTask(path, targets, loading),
       compose: async () => {

@@ -36,8 +36,8 @@ export interface TierBase<Held extends Cacheable> extends AsyncDisposable {
   readonly names: readonly string[];
   /** What a check's result is valid for. */
   readonly checkKey: string;
-  /** For a folder that has passed the check of its format: what that check cannot see. Throws for an adapter that cannot be served. */
-  checkFurther(folder: string, checked: CheckedAdapter): Promise<void>;
+  /** For a folder that has passed the check of its format: what that check cannot see. Returns warnings. Throws for an adapter that cannot be served. */
+  checkFurther(folder: string, checked: CheckedAdapter): Promise<readonly string[]>;
   /** `label`: for messages. */
   load(folder: string, options: CheckOptions, label: string): Promise<Held>;
   /** A weighted sum of adapters. `label`: of each, for messages. */
