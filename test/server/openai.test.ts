@@ -75,6 +75,23 @@ describe("the openai package", () => {
     await assert.rejects(client.models.retrieve("nothing"), NotFoundError);
   });
 
+  test("tells a name that ends in /card from the card of the model before it", async () => {
+    await using rig = await openServerRig();
+    await rig.adapters.add("org/card");
+    const of = async (path: string): Promise<unknown> => {
+      const { id, object, name } = Object(await (await fetch(`${rig.url}/v1/models/${path}`)).json());
+      return [object, id ?? name];
+    };
+    assert.deepEqual(await of("org/card"), ["model", "org/card"]);
+    assert.deepEqual(await of("org/card/card"), ["model.card", "org/card"]);
+    await rig.adapters.add("org");
+    assert.deepEqual(await of("org/card"), ["model.card", "org"]);
+    assert.deepEqual(await of("org%2Fcard"), ["model", "org/card"]);
+    assert.deepEqual(await of("org%2Fcard/card"), ["model.card", "org/card"]);
+    const deleted = await fetch(`${rig.url}/v1/models/org%2Fcard`, { method: "DELETE" });
+    assert.deepEqual([deleted.status, Object(await deleted.json()).id], [200, "org/card"]);
+  });
+
   test("meets errors as the package's own classes, in OpenAI's form", async () => {
     await using rig = await openServerRig();
     const asking = clientOf(rig).completions.create({ model: "gone", prompt: "x" });

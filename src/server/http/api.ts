@@ -27,7 +27,7 @@ import { kserveHandlers, serverMetadata } from "./kserve-routes.js";
 import { pipelineHandler, readPath, text2textHandler } from "./pipeline-routes.js";
 import { responsesHandlers } from "./responses-routes.js";
 import { type Handlers, route } from "./route.js";
-import { modelInPath, nameInPath, type RoutedOptions, routed } from "./routed.js";
+import { modelInPath, nameInPath, type RoutedOptions, routed, unlessNamed } from "./routed.js";
 import { sendJson } from "./send.js";
 import { taskHandlers } from "./task-routes.js";
 import { teiHandlers, teiIfHas } from "./tei-routes.js";
@@ -65,8 +65,8 @@ export function addApi(app: Express, parts: ApiParts): void {
 /** Each path also without `/v1`, as in llama.cpp. */
 const apiOf =
   (app: Express) =>
-  (path: string, handlers: Handlers): void =>
-    route(app, [`/v1${path}`, path], handlers);
+  (path: string, handlers: Handlers, first?: RequestHandler): void =>
+    route(app, [`/v1${path}`, path], handlers, first);
 
 /** What every model has: names and adapters. `named`: more handlers of a model by its name. */
 function addModelApi(app: Express, { bases, options, json, named }: ApiParts & { readonly named: Handlers }): void {
@@ -77,7 +77,7 @@ function addModelApi(app: Express, { bases, options, json, named }: ApiParts & {
     get: [(_req, res) => sendJson(res, { object: "list", data: models.list().map(modelObject) }, options)],
   });
   // A name may have slashes, so the longer path comes first.
-  api("/models/*name/card", { get: [adapters.modelCard] });
+  api("/models/*name/card", { get: [adapters.modelCard] }, unlessNamed(models, "card"));
   api("/models/*name", {
     get: [(req, res) => void res.json(modelObject(models.get(nameInPath(req))))],
     delete: [
@@ -135,7 +135,7 @@ function addTensorApi(app: Express, { bases, options }: ApiParts): void {
   route(app, "/v2", { get: [serverMetadata(version)] });
   // A name may have slashes, so the longer paths come first.
   for (const path of ["/v2/models/*name/versions/:version", "/v2/models/*name"]) {
-    route(app, `${path}/ready`, { get: [kserve("ready", about)] });
+    route(app, `${path}/ready`, { get: [kserve("ready", about)] }, unlessNamed(bases.models, "ready"));
     route(app, `${path}/infer`, { post: [tensorBody(options), kserve("infer", inPath)] });
     route(app, path, { get: [kserve("model", about)] });
   }

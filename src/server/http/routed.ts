@@ -3,6 +3,7 @@ import type { Request, RequestHandler, Response } from "express";
 import { assert } from "../../base/errors.js";
 import { modelInBody } from "../../gateway/asked-name.js";
 import type { AskedName, Bases, Face, Faces } from "../../gateway/bases.js";
+import type { ModelNames } from "../../gateway/model-gateway.js";
 import type { Route } from "../../gateway/observer.js";
 
 export interface RoutedOptions {
@@ -33,3 +34,14 @@ export function routed<F extends Face>(
 export const modelInPath = (req: Request): AskedName => ({ name: nameInPath(req), param: "model" });
 
 export const nameInPath = (req: Request): string => [req.params.name ?? ""].flat().join("/");
+
+/**
+ * Goes on to the next path if the ending of this one is part of a name: `/models/org/card` describes `org/card` unless there is a model
+ * `org`, whose card it is. `org%2Fcard` is always the name.
+ */
+export function unlessNamed(models: Pick<ModelNames, "has">, ending: string): RequestHandler {
+  return (req, _res, next) => {
+    const name = nameInPath(req);
+    next(!models.has(name) && models.has(`${name}/${ending}`) ? "route" : undefined);
+  };
+}
