@@ -437,20 +437,29 @@ describe("operations", () => {
     await draining;
   });
 
-  test("one access line a request, with its id and counts and no text of the prompt", async () => {
+  test("one access line a request, with its id and counts and no text of the prompt; polls are told at debug level", async () => {
     await using rig = await openServerRig(saying("ab"));
     await post(rig, "/v1/completions", { model: "base", prompt: "sesame", max_tokens: 2 }, { "x-request-id": "r-1" });
     await post(rig, "/v1/completions", { model: "base", prompt: { sesame: 1 } });
-    await fetch(`${rig.url}/health`);
-    await until(() => rig.lines.length === 3);
-    const [first, second, third] = rig.lines;
+    for (const path of ["/health", "/", "/v1/adapters", "/v1/fine_tuning/jobs"]) await fetch(rig.url + path);
+    await until(() => rig.lines.length === 6);
+    const [first, second, ...polls] = rig.lines;
     const { requestId, status, path, promptTokens, completionTokens, outcome } = first?.fields ?? {};
     assert.deepEqual(
       [requestId, status, path, promptTokens, completionTokens, outcome],
       ["r-1", 200, "/v1/completions", 6, 2, "completed"],
     );
     assert.deepEqual([second?.fields.status, second?.fields.code], [400, "invalid_value"]);
-    assert.equal(third?.level, "debug");
+    // Of what a page polls, only a refusal is told: this server trains nothing.
+    assert.deepEqual(
+      polls.map(({ level, fields }) => [fields.path, level]),
+      [
+        ["/health", "debug"],
+        ["/", "debug"],
+        ["/v1/adapters", "debug"],
+        ["/v1/fine_tuning/jobs", "info"],
+      ],
+    );
     assert.doesNotMatch(JSON.stringify(rig.lines), /sesame/);
     await using loud = await openServerRig({ ...saying("ab"), server: { logPrompts: true } });
     await post(loud, "/v1/completions", { model: "base", prompt: "sesame", max_tokens: 2 });

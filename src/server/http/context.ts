@@ -39,6 +39,13 @@ export interface ContextParts {
 const contexts = new WeakMap<Response, RequestContext>();
 /** Polled by machines, so logged at debug level only. */
 const quietPaths = new Set(["/health", "/ready", "/v2/health/live", "/v2/health/ready", "/metrics"]);
+/** Read every few seconds by an open page. Answers are logged at debug level only, refusals like any other. */
+const watchedPaths = /^\/(|(v1\/)?(adapters|fine_tuning\/jobs|fine_tuning\/jobs\/[^/]+\/events))$/;
+
+function isQuiet({ method }: Request, path: string, { statusCode }: Response): boolean {
+  if (quietPaths.has(path)) return true;
+  return method === "GET" && statusCode < 400 && watchedPaths.test(path);
+}
 
 /** The client's own id, if it is safe in logs and headers; otherwise a new one. */
 export function requestId(headers: IncomingHttpHeaders): string {
@@ -117,7 +124,7 @@ async function logAccess(
     ...summaryFields(summary),
     ...(context.body === undefined ? {} : { body: context.body }),
   };
-  if (quietPaths.has(path)) logger.debug(fields, "request");
+  if (isQuiet(req, path, res)) logger.debug(fields, "request");
   else logger.info(fields, "request");
 }
 
