@@ -75,6 +75,10 @@ for (const [i, [name, options]] of Object.entries(variants).entries()) {
       const again = await finish("train", "--resume", "--output-dir", target);
       assert.equal(again.code, 0, again.err);
       assert.match(again.out, /resuming after step/);
+      assert.match(
+        again.out,
+        /\nTry it with: .*lorikeet serve --model ".*" --adapters ".*"\nOr drop the folder ".*-killed" on .*\n$/,
+      );
       assert.ok(weightsOf(target).equals(weightsOf(whole)), "the same bytes");
       const losses = (from: string): string =>
         readFileSync(join(from, "training.jsonl"), "utf8").replace(/,"seconds":[^}]*/g, "");

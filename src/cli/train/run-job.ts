@@ -1,6 +1,6 @@
 /** Runs a training from its header to its report, whatever it trains. */
 
-import { basename } from "node:path";
+import { basename, dirname } from "node:path";
 import { assert } from "../../base/errors.js";
 import type { Progress } from "../../base/log.js";
 import { peakBytes } from "../../train/estimate.js";
@@ -219,6 +219,7 @@ async function report<Batch>(
   const { publish: url, apiKeyFile } = flags;
   const upload = url === null || hasDiverged ? null : await publish(folder.outputDir, url, apiKeyFile, terminal);
   if (upload?.fault === null) printLine(say, `published as ${basename(folder.outputDir)} on ${flags.publish}`);
+  if (!hasDiverged && upload === null && !flags.json) printLine(say, `\n${nextSteps(job, folder.outputDir, terminal)}`);
   if (flags.json) {
     const published = upload?.answer ?? null;
     printJson(terminal.stdout, {
@@ -232,6 +233,19 @@ async function report<Batch>(
   }
   if (hasDiverged) throw divergedError(state, results?.kept_step ?? 0, folder.outputDir);
   if (upload && upload.fault !== null) throw upload.fault;
+}
+
+/** How to try what was trained: in a server of its own, or in one that runs. */
+function nextSteps(
+  { flags: { model }, settings }: Pick<Job<never>, "flags" | "settings">,
+  out: string,
+  terminal: Terminal,
+): string {
+  const command = commandName(terminal);
+  if (settings.method === "full") return `Try it with: ${command} serve --model ${JSON.stringify(out)}`;
+  const base = JSON.stringify(model);
+  const serve = `${command} serve --model ${base} --adapters ${JSON.stringify(dirname(out))}`;
+  return `Try it with: ${serve}\nOr drop the folder ${JSON.stringify(out)} on the page of a running server.`;
 }
 
 /** The server's reply, or an error that says how to publish later. The result is saved either way. */
