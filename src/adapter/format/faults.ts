@@ -18,6 +18,8 @@ export interface Bases {
 interface Misfit {
   readonly module: string;
   readonly fault: string;
+  /** What the base lacks, as a clause that a list of modules completes; null: it has the module. */
+  readonly lack: string | null;
 }
 
 export class Faults {
@@ -38,12 +40,12 @@ export class Faults {
 
   /** The base has the module, with other sizes. */
   otherShape(module: string, fault: string): void {
-    this.#shapes.push({ module, fault });
+    this.#shapes.push({ module, fault, lack: null });
   }
 
-  /** The base lacks the module. */
-  otherModule(module: string, fault: string): void {
-    this.#strangers.push({ module, fault });
+  /** The base lacks the module. `lack` says so of several: "the base has no linear layer". */
+  otherModule(module: string, fault: string, lack: string): void {
+    this.#strangers.push({ module, fault, lack });
   }
 
   get count(): number {
@@ -66,22 +68,37 @@ export class Faults {
   }
 }
 
-/** One sentence for an adapter of another base, with one fault for each of the first modules. */
+/** One sentence for an adapter of another base: how the first modules differ, and once for each kind which ones the base lacks. */
 function misfit(
   label: string,
   misfits: readonly Misfit[],
   unsupported: readonly string[],
   { named, own }: Bases,
 ): LorikeetError {
+  const differing = misfits.filter(({ lack }) => lack === null);
   const firsts = new Map<string, string>();
-  for (const { module, fault } of misfits) if (!firsts.has(module)) firsts.set(module, fault);
+  for (const { module, fault } of differing) if (!firsts.has(module)) firsts.set(module, fault);
+  const lacking = lacks(misfits);
   const base = own === undefined ? "this base" : `the base ${quote(own)}`;
-  const differences = summary([...firsts.values()]);
+  const differences = [...(firsts.size > 0 ? [summary([...firsts.values()])] : []), ...lacking].join("; ");
   const origin = named ? ` (its config names ${quote(named)})` : "";
   return new LorikeetError("adapter_invalid", `${label} does not fit ${base}${origin}: ${differences}.`, {
-    faults: listed([...misfits.map(({ fault }) => fault), ...unsupported], maxMisfitsListed),
+    faults: listed([...differing.map(({ fault }) => fault), ...lacking, ...unsupported], maxMisfitsListed),
     found: misfits.length + unsupported.length,
     allowed: 0,
+  });
+}
+
+/** `the base has no linear layer "a", "b", "c" or 7 more`. */
+function lacks(misfits: readonly Misfit[]): string[] {
+  const modules = new Map<string, Set<string>>();
+  for (const { lack, module } of misfits) {
+    if (lack !== null) modules.set(lack, (modules.get(lack) ?? new Set()).add(module));
+  }
+  return [...modules].map(([lack, missing]) => {
+    const shown = [...missing].slice(0, maxInMessage).map(quote).join(", ");
+    const more = missing.size - maxInMessage;
+    return `${lack} ${shown}${more > 0 ? ` or ${more} more` : ""}`;
   });
 }
 

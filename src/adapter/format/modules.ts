@@ -88,15 +88,18 @@ function reportUntaken(
   name: string,
   { targetModules, faults, features }: PlanContext,
 ): void {
-  const what = foreign[feature];
-  if (what === undefined || targetModules.has(path)) features.note(feature, name);
-  else
-    faults.otherModule(path, `tensor ${quote(name)} ${what} ${path}, which this base, a language model, does not have`);
+  const found = foreign[feature];
+  if (found === undefined || targetModules.has(path)) {
+    features.note(feature, name);
+    return;
+  }
+  const fault = `tensor ${quote(name)} ${found.verb} the ${found.noun} ${path}, which this base, a language model, does not have`;
+  faults.otherModule(path, fault, `the base, a language model, has no ${found.noun}`);
 }
 
-const foreign: Partial<Readonly<Record<Feature, string>>> = {
-  conv: "adapts the convolution",
-  modules_to_save: "replaces the module",
+const foreign: Partial<Readonly<Record<Feature, { readonly verb: string; readonly noun: string }>>> = {
+  conv: { verb: "adapts", noun: "convolution" },
+  modules_to_save: { verb: "replaces", noun: "module" },
 };
 
 type UsedKey = Exclude<ParsedKey, { readonly kind: "unknown" | "feature" }>;

@@ -61,7 +61,8 @@ export class TargetModuleIndex implements ModuleIndex {
     if (isTable) return this.#table(path, tensor, faults);
     const module = this.#target(path);
     if (module) return { path: module.path, module: { ...module, ...plain } };
-    faults.otherModule(path, `tensor ${quote(tensor)} matches no linear layer of the base`);
+    const fault = `tensor ${quote(tensor)} matches no linear layer of the base`;
+    faults.otherModule(path, fault, "the base has no linear layer");
     return null;
   }
 
@@ -70,7 +71,10 @@ export class TargetModuleIndex implements ModuleIndex {
     if (found?.role === "embedding") return { path: found.path, module: { ...found, ...plain, kind: "table" } };
     if (found) {
       faults.unsupported(`tensor ${quote(tensor)} adapts the learned positions, which is not supported`);
-    } else faults.otherModule(path, `tensor ${quote(tensor)} matches no embedding of the base`);
+    } else {
+      const fault = `tensor ${quote(tensor)} matches no embedding of the base`;
+      faults.otherModule(path, fault, "the base has no embedding");
+    }
     return null;
   }
 

@@ -41,7 +41,10 @@ export class TaskIndex implements ModuleIndex {
     const [target, ...others] = found;
     if (!target) {
       if (named.ifUnknown) faults.unsupported(named.ifUnknown);
-      else faults.otherModule(path, `tensor ${quote(tensor)} matches no ${wordOf(named.isTable)} of the base`);
+      else {
+        const kind = wordOf(named.isTable);
+        faults.otherModule(path, `tensor ${quote(tensor)} matches no ${kind} of the base`, `the base has no ${kind}`);
+      }
       return null;
     }
     if (others.length > 0) {

@@ -103,9 +103,10 @@ export function baseNotServed(name: string, base: string, served: readonly strin
   return new LorikeetError("adapter_invalid", message, { param: name, found: base, allowed: served });
 }
 
-/** A stored version whose bytes have changed. */
-export function versionDamaged(digest: string, cause?: unknown): LorikeetError {
-  const message = `The stored files of the adapter ${digest} are damaged; upload the adapter again to repair it.`;
+/** A stored version whose bytes have changed. `name`: what clients know it by, if it still has one. */
+export function versionDamaged(digest: string, name: string | null, cause?: unknown): LorikeetError {
+  const known = name === null ? digest : `"${name}"`;
+  const message = `The stored files of the adapter ${known} are damaged; upload the adapter again to repair it.`;
   return new LorikeetError("adapter_damaged", message, {
     found: "bytes that differ from those stored",
     allowed: digest,

@@ -44,7 +44,7 @@ export class AdapterReader {
           if (!isDamage(cause)) throw cause;
           const now = await versions.identity(digest);
           if (now === known || now === null) {
-            fault = versionDamaged(digest, cause);
+            fault = versionDamaged(digest, this.#nameOf(weightsDigest), cause);
             logger.error({ digest, err: cause }, fault.message);
             break;
           }
@@ -67,6 +67,11 @@ export class AdapterReader {
     throw fault;
   }
 
+  /** The first name of an adapter with these weights; null if it is gone. */
+  #nameOf(weightsDigest: string): string | null {
+    return this.#parts.names.list().find((record) => record.weightsDigest === weightsDigest)?.name ?? null;
+  }
+
   /** As the store's `folder`. */
   async folder(digest: string): Promise<string> {
     const { disk, scan } = this.#parts;
@@ -83,7 +88,7 @@ export class AdapterReader {
       const release = holds.acquire(record);
       try {
         const { summary } = await check(await this.folder(digest), { base });
-        yield { name, digest, error: isVersion(summary, digest) ? null : versionDamaged(digest) };
+        yield { name, digest, error: isVersion(summary, digest) ? null : versionDamaged(digest, name) };
       } catch (cause) {
         yield { name, digest, error: asFault(cause, `The adapter "${name}" could not be read.`) };
       } finally {

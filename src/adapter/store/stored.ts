@@ -182,7 +182,7 @@ export class StoredAdapters {
     const { disk, check, logger } = this.#options;
     const [first, ...others] = bases;
     const checked = await check(disk.versions.folder(digest), others.length === 0 ? { base: first.name } : {});
-    if (!isVersion(checked.summary, digest)) throw versionDamaged(digest);
+    if (!isVersion(checked.summary, digest)) throw versionDamaged(digest, name);
     const base = bases.find((each) => each.name === checked.base) ?? first;
     const ignored = checked.summary.ignored.filter((file) => file !== summaryFile);
     const summary = { ...checked.summary, digest, ignored };

@@ -145,7 +145,7 @@ test("a vision tower's layers are not taken for the language model's", async () 
   });
   const error = await refusalOf(checkAdapter(folder, llama));
   assert.equal(error.code, "adapter_invalid");
-  assert.equal(error.faults.length, 12);
+  assert.match(error.faults.join(), /^the base has no linear layer "model\.vision_tower\.[^;]* more$/);
 });
 
 test("adapters of a Gemma 3 checkpoint are found under the paths of every version, and of its text model alone", async () => {
@@ -163,7 +163,7 @@ test("adapters of a Gemma 3 checkpoint are found under the paths of every versio
   });
   assert.match(
     (await refusalOf(loadAdapter(seen, modules))).message,
-    /vision_tower.* matches no linear layer of the base/,
+    /the base has no linear layer "[^;]*vision_tower/,
   );
 });
 
