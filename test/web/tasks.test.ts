@@ -14,6 +14,7 @@ import { differenceOf } from "../../web/tasks/difference.js";
 import { type Ended, Game } from "../../web/tasks/episode.js";
 import { inkOf } from "../../web/tasks/ink.js";
 import { askedOf, defaults, fromParameters, toParameters } from "../../web/tasks/parameters.js";
+import { type Outcome, verdictOf } from "../../web/tasks/verdict.js";
 
 test("a base has a form for what it and its adapters do, but for what is compared and for bare vectors", () => {
   const vectors = ["feature-extraction", "sentence-similarity"];
@@ -156,7 +157,6 @@ test("a game asks at each step, ends with the fall or the time, goes on, and sto
           return hold([position, velocity, angle, turning]) === 1 ? "right" : "left";
         },
         isReversed: () => isReversed,
-        model: () => "policy",
         stepped: () => {},
         ended: (ended) => {
           ends.push(ended);
@@ -173,7 +173,7 @@ test("a game asks at each step, ends with the fall or the time, goes on, and sto
   });
   await finished;
   const [first, second] = ends;
-  assert.deepEqual(first, { steps: 500, fell: false, model: "policy", isReversed: false });
+  assert.deepEqual(first, { steps: 500, fell: false, isReversed: false });
   assert.ok(second?.fell && second.steps < 50, "it pushes the wrong way");
   assert.equal(asked, 500 + second.steps);
 });
@@ -194,7 +194,6 @@ test("a game that is started again has one loop, and a question that fails ends 
           return "left";
         },
         isReversed: () => false,
-        model: () => "policy",
         stepped: (_, steps) => {
           if (steps !== 3 || count > 8) return;
           game.stop();
@@ -211,6 +210,69 @@ test("a game that is started again has one loop, and a question that fails ends 
     game.start();
   });
   assert.deepEqual([failures.length, most], [1, 1]);
+});
+
+test("the time that a policy holds the pole begins anew when the motors change", async () => {
+  let isReversed = false;
+  const seen: number[] = [];
+  const ended = new Promise<Ended>((resolve) => {
+    const game: Game = new Game(
+      {
+        choose: async () => (isReversed ? "right" : "left"),
+        isReversed: () => isReversed,
+        stepped: (_, steps) => {
+          seen.push(steps);
+          if (steps === 3) isReversed = true;
+        },
+        ended: (end) => {
+          game.stop();
+          resolve(end);
+        },
+        failed: (error) => assert.fail(String(error)),
+      },
+      async () => {},
+    );
+    game.start();
+  });
+  const { steps, isReversed: wasReversed } = await ended;
+  assert.deepEqual(seen.slice(0, 6), [0, 1, 2, 3, 1, 2]);
+  assert.deepEqual([steps, wasReversed], [seen.at(-1), true]);
+});
+
+test("what a game has shown is said in words: who holds the pole, with which motors, and what to try next", () => {
+  const fell = { fell: true, steps: 10 };
+  const held = { fell: false, steps: 100 };
+  const pair = (base: Outcome | null, adapter: Outcome | null, isReversed: boolean) =>
+    verdictOf({
+      ...{ isRunning: true, isReversed, others: ["own"] },
+      ...{ base: { model: "base", outcome: base }, adapter: { model: "own", outcome: adapter } },
+    });
+  const alone = (base: Outcome | null, isReversed: boolean, others: readonly string[], isRunning = true) =>
+    verdictOf({ isRunning, isReversed, others, base: { model: "base", outcome: base }, adapter: null });
+  assert.equal(alone(null, false, [], false), "Press Play.");
+  assert.equal(alone(null, true, []), "base is playing.");
+  const lost = "base lost the pole after 0.2 s";
+  const why = ", because each push that it chose went the other way.";
+  assert.equal(alone(fell, false, []), `${lost}.`);
+  assert.equal(alone(fell, true, ["own"]), `${lost}${why} Choose own to see it play beside base.`);
+  assert.equal(alone(fell, true, ["own", "other"]), `${lost}${why} Choose an adapter to see it play beside base.`);
+  assert.match(alone(held, false, []), /^base keeps the pole upright\. Reverse the motors to see/);
+  assert.match(alone(held, true, []), /^base keeps the pole upright, although each push goes the other way\.$/);
+  assert.equal(pair(null, null, false), "base and own are playing.");
+  assert.equal(pair(fell, null, true), `${lost}.`);
+  assert.equal(
+    pair(fell, held, true),
+    `${lost}${why} own keeps it upright: this adapter has learned to steer with reversed motors.`,
+  );
+  assert.equal(pair(fell, held, false), `${lost}. own keeps it upright.`);
+  assert.match(
+    pair(held, fell, false),
+    /^base keeps the pole upright\. own lost the pole after 0\.2 s: it was not trained/,
+  );
+  assert.equal(pair(held, fell, true), "base keeps the pole upright. own lost the pole after 0.2 s.");
+  assert.equal(pair(fell, fell, true), `${lost}. own lost the pole after 0.2 s.`);
+  assert.match(pair(held, held, false), /^Both keep the pole upright\. Reverse/);
+  assert.match(pair(held, held, true), /^Both keep the pole upright, although/);
 });
 
 test("a policy of the game is known by its tensors, not by its name", () => {

@@ -2,19 +2,18 @@
 import { type Action, type CartState, hasFallen, longestEpisode, startState, step, stepSeconds } from "./cart-pole.js";
 
 export interface Ended {
+  /** Since the episode began, or since the motors changed: what went before says nothing of these motors. */
   readonly steps: number;
   readonly fell: boolean;
-  /** Who held the pole at its end. */
-  readonly model: string;
-  /** Whether the motors were reversed then. */
+  /** Whether the motors were reversed. */
   readonly isReversed: boolean;
 }
 
 export interface GameHooks {
-  /** Asks the policy that is chosen now. */
+  /** Asks the policy. */
   choose(state: CartState): Promise<Action>;
   readonly isReversed: () => boolean;
-  readonly model: () => string;
+  /** `steps`: as in Ended. */
   stepped(state: CartState, steps: number): void;
   ended(ended: Ended): void;
   failed(error: unknown): void;
@@ -65,11 +64,12 @@ export class Game {
   }
 
   async #playEpisode(isOn: () => boolean): Promise<void> {
-    const { choose, isReversed, model, stepped, ended } = this.#hooks;
+    const { choose, isReversed, stepped, ended } = this.#hooks;
     this.#state = startState();
     this.#nudge = 0;
     stepped(this.#state, 0);
     let due = performance.now();
+    let wasReversed = isReversed();
     for (let steps = 1; isOn(); steps++) {
       const action = await choose(this.#state);
       // As fast as the world, or as the server answers. A page that was hidden does not catch up.
@@ -78,10 +78,14 @@ export class Game {
       if (!isOn()) return;
       const pushed = { ...this.#state, velocity: this.#state.velocity + this.#nudge };
       this.#nudge = 0;
-      this.#state = step(pushed, action, isReversed());
+      if (isReversed() !== wasReversed) {
+        wasReversed = !wasReversed;
+        steps = 1;
+      }
+      this.#state = step(pushed, action, wasReversed);
       stepped(this.#state, steps);
       const fell = hasFallen(this.#state);
-      if (fell || steps === longestEpisode) return ended({ steps, fell, model: model(), isReversed: isReversed() });
+      if (fell || steps === longestEpisode) return ended({ steps, fell, isReversed: wasReversed });
     }
   }
 }

@@ -100,8 +100,8 @@ function Intro({ base, names }: { readonly base: string; readonly names: readonl
   }
   return (
     <p class="intro">
-      Each <b>adapter</b> changes how the <b>base</b> {base} answers. Choose an example, or an input of your own: both
-      answer it, side by side.
+      Each <b>adapter</b> changes how the <b>base</b> {base} answers. Both get the same input, and answer it side by
+      side.
     </p>
   );
 }

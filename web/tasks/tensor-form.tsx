@@ -1,4 +1,4 @@
-/** A form for any model: numbers for each input by its shape, and the outputs as numbers. */
+/** A form for any model: numbers for each input by its shape, and the outputs of the base and an adapter as numbers, side by side. */
 import { useState } from "preact/hooks";
 import {
   type ModelMetadata,
@@ -13,20 +13,30 @@ import { noteFailure, socket } from "../session.js";
 /** Values of an output that are shown. */
 const mostShown = 1_000;
 
-export function TensorForm({ model, metadata }: { readonly model: string; readonly metadata: ModelMetadata }) {
+interface Answer {
+  readonly model: string;
+  readonly outputs: readonly Tensor[];
+}
+
+interface TensorFormProps {
+  readonly base: string;
+  readonly models: readonly string[];
+  readonly metadata: ModelMetadata;
+}
+
+export function TensorForm({ base, models, metadata }: TensorFormProps) {
   const [texts, setTexts] = useState<Readonly<Record<string, string>>>({});
-  const [answered, setAnswered] = useState<{ readonly model: string; readonly outputs: readonly Tensor[] } | null>(
-    null,
-  );
+  const [answers, setAnswers] = useState<readonly Answer[]>([]);
   const [fault, setFault] = useState<string | null>(null);
   const ask = async (): Promise<void> => {
     const inputs = read(metadata.inputs, texts);
     if (typeof inputs === "string") return setFault(inputs);
     try {
-      setAnswered({ model, outputs: await socket.infer({ model, inputs }) });
+      const answerOf = async (model: string) => ({ model, outputs: await socket.infer({ model, inputs }) });
+      setAnswers(await Promise.all(models.map(answerOf)));
       setFault(null);
     } catch (error) {
-      setAnswered(null);
+      setAnswers([]);
       setFault(noteFailure(error));
     }
   };
@@ -51,18 +61,24 @@ export function TensorForm({ model, metadata }: { readonly model: string; readon
         </label>
       ))}
       <button type="submit" class="primary">
-        Ask {model}
+        {models.length > 1 ? "Ask both" : `Ask ${models[0]}`}
       </button>
       {fault === null ? null : (
         <p class="fault" role="alert">
           {fault}
         </p>
       )}
-      <div role="status">
-        {answered?.outputs.map((output) => (
-          <Output key={output.name} {...output} />
+      <div class="answers" role="status">
+        {answers.map(({ model, outputs }) => (
+          <div key={model} class="answer-column">
+            <h2>
+              {model} <span class="tag">{model === base ? "base" : "adapter"}</span>
+            </h2>
+            {outputs.map((output) => (
+              <Output key={output.name} {...output} />
+            ))}
+          </div>
         ))}
-        {answered ? <p class="muted">{answered.model}</p> : null}
       </div>
     </form>
   );
@@ -71,9 +87,9 @@ export function TensorForm({ model, metadata }: { readonly model: string; readon
 function Output(output: Tensor) {
   return (
     <>
-      <h2>
+      <h3>
         {output.name}, {output.datatype} {shapeText(output.shape)}
-      </h2>
+      </h3>
       <pre tabIndex={0}>{shownValues(output, mostShown)}</pre>
     </>
   );

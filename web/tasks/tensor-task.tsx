@@ -4,7 +4,8 @@ import type { ModelMetadata } from "../client/tensors.js";
 import { client, noteFailure } from "../session.js";
 import { isPolicyOfCartPole } from "./cart-pole.js";
 import { CartView } from "./cart-view.js";
-import { ModelSwitch, useCards, useModels } from "./model-switch.js";
+import { ModelSwitch, namesOf, useCards, useModels } from "./model-switch.js";
+import { askedOf } from "./parameters.js";
 import { change, settings } from "./settings.js";
 import { TensorForm } from "./tensor-form.js";
 
@@ -16,19 +17,22 @@ interface TensorTaskProps {
 export function TensorTask({ base, task }: TensorTaskProps) {
   const [metadata, setMetadata] = useState<ModelMetadata | null>(null);
   const [fault, setFault] = useState<string | null>(null);
-  const { model, names } = useModels(base, task, settings.value.model ?? base);
+  const others = namesOf(base, task).filter((name) => name !== base);
+  // Until someone chooses, the first adapter stands beside the base, so that there is something to compare.
+  const { model, names } = useModels(base, task, settings.value.model ?? others[0] ?? base);
   const card = useCards(model, []).cards.get(model) ?? null;
   useEffect(() => {
     client.metadata(base).then(setMetadata, (error: unknown) => setFault(noteFailure(error)));
   }, [base]);
   if (metadata === null) return fault === null ? null : <p class="fault">{fault}</p>;
+  const models = askedOf(base, model, names);
   return (
     <div class="card task-input">
       <ModelSwitch base={base} model={model} names={names} card={card} onSwitch={(name) => change({ model: name })} />
       {isPolicyOfCartPole(metadata) ? (
-        <CartView model={model} />
+        <CartView base={base} models={models} others={others} />
       ) : (
-        <TensorForm key={base} model={model} metadata={metadata} />
+        <TensorForm key={base} base={base} models={models} metadata={metadata} />
       )}
     </div>
   );
