@@ -11,7 +11,7 @@ export interface Assessment {
 }
 
 export interface AssessContext {
-  /** Outputs for these sources, at most a batch of them, by the present weights. */
+  /** Outputs for these sources, at most a batch of them, by the present weights, beside the model's inputs. */
   predict(sources: readonly unknown[]): Promise<Outputs>;
   readonly batchSize: number;
 }
@@ -37,7 +37,7 @@ export interface ShownAnswer {
   /** The source, for people. */
   describe(example: TaskExample): string;
   /** What the outputs say about a row. */
-  answer(outputs: Outputs, row: number): string;
+  answer(outputs: Outputs, row: number, example: TaskExample): string;
   /** What they should say. Default: the target. */
   expected?(example: TaskExample): string;
 }
@@ -52,7 +52,7 @@ export function shownAnswers({ describe, answer, expected = targetOf }: ShownAns
       const samples = shown.map((example, row) => ({
         prompt: describe(example),
         expected: expected(example),
-        answer: answer(outputs, row),
+        answer: answer(outputs, row, example),
       }));
       return { metrics: {}, samples };
     },

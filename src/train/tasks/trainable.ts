@@ -64,7 +64,8 @@ export function taskTrainable(options: TaskTrainableOptions): Trainable<TaskBatc
       if (assessment === null) return { loss, metrics };
       const predict = async (sources: readonly unknown[]): Promise<Outputs> => {
         signal.throwIfAborted();
-        return await step.predict(await inputs.feeds(sources, batchSize), signal);
+        const given = await inputs.feeds(sources, batchSize);
+        return new Map([...given, ...(await step.predict(given, signal))]);
       };
       const more = await assessment.assess(batches.flat(), { predict, batchSize });
       return { loss, metrics: { ...metrics, ...more.metrics }, samples: more.samples };

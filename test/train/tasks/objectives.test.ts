@@ -8,12 +8,14 @@ import { Ops } from "../../../src/graph/ops.js";
 import type { Value } from "../../../src/graph/types.js";
 import { Tensor } from "../../../src/runtime/tensor.js";
 import type { Box } from "../../../src/train/detection/boxes.js";
+import type { Assessment } from "../../../src/train/tasks/assessment.js";
 import { Chrf } from "../../../src/train/tasks/metrics/chrf.js";
 import { spearman } from "../../../src/train/tasks/metrics/spearman.js";
 import { actionValues, advantages } from "../../../src/train/tasks/objectives/actions.js";
 import { detection, shownObjects } from "../../../src/train/tasks/objectives/detection.js";
 import { scoredPairs } from "../../../src/train/tasks/objectives/embeddings.js";
 import { independentLabels } from "../../../src/train/tasks/objectives/independent-labels.js";
+import { shownChances, shownContinuous, shownValues } from "../../../src/train/tasks/objectives/shown-actions.js";
 import type { Outputs, TaskExample, TaskObjective } from "../../../src/train/tasks/types.js";
 import { runner } from "../../support/differences.js";
 
@@ -155,6 +157,31 @@ test("what a detector is sure of is shown beside what is there", async () => {
     { prompt: "picture 1", expected: "a, a, b", answer: "a, b" },
     { prompt: "picture 2", expected: "nothing", answer: "nothing" },
   ]);
+});
+
+test("what a policy of actions or values does is shown beside what was recorded", async () => {
+  const outputs = new Map([
+    ["action", floats([1, 9], [0.5, 1, 2, 3, 4, 5, 6, 7, 8])],
+    ["logits", floats([1, 2], [0, Math.log(3)])],
+    ["value", floats([1, 1], [1.5])],
+  ]);
+  const answered = async (shown: Assessment, target: unknown) => {
+    const source = new Map([["observation", { shape: [2], data: Float32Array.of(0.25, -1) }]]);
+    const row = { source, target, size: 1, place: { file: "rows.jsonl", line: 1 } };
+    const { samples } = await shown.assess([row], { batchSize: 1, predict: async () => outputs });
+    return samples.map(({ prompt, expected, answer }) => [prompt, expected, answer])[0];
+  };
+  const seen = "0.25, -1";
+  const judged = { action: 1, advantage: 0.5, earned: null, probability: null };
+  for (const [shown, target, expected, answer] of [
+    [shownContinuous("action"), new Float32Array(9), `${"0, ".repeat(8)}...`, "0.5, 1, 2, 3, 4, 5, 6, 7, ..."],
+    [shownValues("logits"), { action: 1, target: 1 }, "action 1: 1", "action 1: 1.1"],
+    [shownChances("logits", null), judged, "action 1: likelier", "action 1: 75 % likely"],
+    [shownChances("logits", null), { ...judged, advantage: -1 }, "action 1: less likely", "action 1: 75 % likely"],
+    [shownChances("logits", "value"), { ...judged, advantage: null, earned: 12 }, "return 12", "return 1.5"],
+  ] as const) {
+    assert.deepEqual(await answered(shown, target), [seen, expected, answer]);
+  }
 });
 
 test("a value of an action moves to its target by Huber's loss", async () => {

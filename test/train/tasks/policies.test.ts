@@ -22,10 +22,19 @@ const transitions = rowsFile(
 test("a policy is cloned from recorded transitions", async () => {
   const open = await train(model, transitions, "clone");
   assert.match(open.err, /does not say what it is made for: --task names one of .*reinforcement-learning/);
-  const { code, err, results } = await train(model, transitions, "clone", "--task", "reinforcement-learning");
+  const {
+    code,
+    err,
+    results,
+    folder: run,
+  } = await train(model, transitions, "clone", "--task", "reinforcement-learning");
   assert.equal(code, 0, err);
   assert.ok(results.validation_loss < results.base_validation_loss);
   assert.ok(results.served_check.difference < 1e-5);
+  const [sample] = results.samples;
+  assert.match(sample.prompt, /^-?[\d.]+(e-\d+)?(, -?[\d.]+(e-\d+)?){3}$/);
+  for (const text of [sample.expected, sample.before, sample.after]) assert.match(text, /^[01]$/);
+  assert.match(readFileSync(join(run, "training.jsonl"), "utf8"), /"samples":\[\{"prompt":/);
 });
 
 test("a model that --method full trained is served, and trained further from its checkpoints", async () => {
@@ -71,6 +80,9 @@ test("a policy learns how well actions went", async () => {
   assert.equal(valued.code, 0, valued.err);
   const { base_validation_metrics: before, validation_metrics: now } = valued.results;
   assert.ok(now.mean_absolute_error < before.mean_absolute_error, JSON.stringify([before, now]));
+  const [sample] = valued.results.samples;
+  assert.deepEqual([sample.prompt, sample.expected.replace(/[01]/g, "n")], ["0.1, 0.2, 0.3, 0.4", "action n: n"]);
+  assert.match(sample.after, /^action [01]: -?[\d.]+$/);
   for (const [wrong, message] of [
     [{ observation, action: 1 }, /has a number as `action` alone, where rows before it have `target`/],
     [{ observation, action: 0, target: 1, advantage: 1 }, /has `target` and also `advantage` or `return`/],

@@ -351,6 +351,13 @@ test("pairs and triples train embeddings against the other rows of a batch", asy
     assert.equal(code, 0, err);
     assert.ok(results.validation_loss < results.base_validation_loss, name);
     assert.ok(results.served_check.difference < 1e-5);
+    const [sample] = results.samples;
+    const expected = name === "scored" ? /^[01]$/ : /^\w+ \w+$/;
+    const answer = name === "scored" ? /^-?[01]\.\d\d$/ : /^\w+ ?[\w,]+$/;
+    assert.equal(results.samples.length, 2, name);
+    assert.match(sample.prompt, name === "scored" ? /^\w+ ?\. \/ \w+/ : /^\w+ ?\.$/);
+    assert.match(sample.expected, expected);
+    for (const text of [sample.before, sample.after]) assert.match(text, answer);
     if (name === "scored")
       assert.ok(results.validation_metrics.spearman > 0.5, JSON.stringify(results.validation_metrics));
   }
@@ -394,6 +401,12 @@ test("tags of words are trained on each word's first token", async () => {
   const { base_validation_metrics: before, validation_metrics: now } = results;
   assert.ok(now.span_f1 > 0.9 && now.span_f1 > before.span_f1, JSON.stringify([before, now]));
   assert.ok(results.served_check.difference < 1e-5);
+  const [sample] = results.samples;
+  assert.equal(sample.after, sample.expected, JSON.stringify(results.samples));
+  assert.deepEqual(
+    [sample.prompt.split(" ").length, [...new Set<string>(sample.expected.split(" "))].sort()],
+    [film.length, ["B-X", "I-X", "O"]],
+  );
   const uneven = rowsFile("uneven", [{ tokens: ["a", "b"], tags: ["O"] }]);
   assert.match((await train(tagger, uneven, "uneven")).err, /uneven\.jsonl:1: has 2 `tokens` and 1 `tags`/);
 });

@@ -5,7 +5,7 @@ import type { Graph } from "../../../graph/types.js";
 import { Tensor } from "../../../runtime/tensor.js";
 import type { RowTokenizer } from "../../../text/tokenizer/row-tokenizer.js";
 import { type EncodedRow, padRows } from "../../../text/tokenizer/rows.js";
-import type { TaskInputs } from "../types.js";
+import type { TaskExample, TaskInputs } from "../types.js";
 
 /** The texts of an example that the model sees apart: one, or an anchor with its positive and negative. */
 export type TextParts = readonly EncodedRow[];
@@ -48,6 +48,12 @@ export function textInputs({ inputs }: Graph, tokenizer: RowTokenizer): TaskInpu
     },
   };
 }
+
+/** What a row is called in sample answers: its first text. */
+export const firstText =
+  (tokenizer: RowTokenizer) =>
+  ({ source }: TaskExample): string =>
+    tokenizer.decode((source as TextParts)[0]?.ids ?? []);
 
 const leastLength = 16;
 

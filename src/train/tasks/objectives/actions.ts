@@ -95,14 +95,15 @@ function weightsOf<T>(targets: readonly T[], rows: number, weight: number, count
   return weights;
 }
 
-function rowOf(outputs: Outputs, name: string, row: number): Float32Array {
+/** The values of an output of a row. */
+export function rowOf(outputs: Outputs, name: string, row: number): Float32Array {
   const { data, shape } = outputOf(outputs, name);
   const width = shape.slice(1).reduce((count, size) => count * size, 1);
   return data.subarray(row * width, (row + 1) * width) as Float32Array;
 }
 
 /** The softmax of one of the logits. */
-function likelihood(logits: Float32Array, action: number): number {
+export function likelihood(logits: Float32Array, action: number): number {
   const chosen = float32At(logits, action);
   return 1 / logits.reduce((sum, logit) => sum + Math.exp(logit - chosen), 0);
 }

@@ -1,12 +1,14 @@
 /** Embeddings of texts: from pairs and triples, whose anchor should be closest to its positive, and from pairs with scores. */
 
+import { at } from "../../../base/list.js";
 import type { Ops } from "../../../graph/ops.js";
 import type { Value } from "../../../graph/types.js";
 import type { PoolingMode } from "../../../model/task/text-head.js";
 import { Tensor } from "../../../runtime/tensor.js";
+import { type Assessment, chooseShown, shownAnswers, spread } from "../assessment.js";
 import { contrastive, cosines, lossInputs, squaredError } from "../losses.js";
 import { spearman } from "../metrics/spearman.js";
-import { type Meter, outputOf, type TaskObjective } from "../types.js";
+import { type Meter, outputOf, type TaskExample, type TaskObjective } from "../types.js";
 import { labelFeeds } from "./classification.js";
 import { valueFeeds } from "./policy.js";
 
@@ -110,16 +112,8 @@ class NearestMeter implements Meter<null> {
   add(outputs: ReadonlyMap<string, Tensor>, targets: readonly null[], inputs: ReadonlyMap<string, Tensor>): void {
     const { output, pooling, candidates } = this.#shape;
     const vectors = pooledRows(outputOf(outputs, output), pooling, inputs.get(mask));
-    const rows = vectors.length / (1 + candidates);
     for (const row of targets.keys()) {
-      const anchor = vectors[row] as Float32Array;
-      let [best, most] = [-1, Number.NEGATIVE_INFINITY];
-      for (let i = 0; i < rows * candidates; i++) {
-        if (i % rows >= targets.length) continue;
-        const similarity = cosine(anchor, vectors[rows + i] as Float32Array);
-        if (similarity > most) [best, most] = [i, similarity];
-      }
-      if (best === row) this.#right++;
+      if (nearest(vectors, row, targets.length, candidates) === row) this.#right++;
       this.#count++;
     }
   }
@@ -152,6 +146,51 @@ class CosineMeter implements Meter<number> {
   metrics() {
     return { spearman: spearman(this.#cosines, this.#scores) };
   }
+}
+
+/** Shows the text that is closest to the anchor of some rows, among the candidates of a batch. `text`: of a row's part. */
+export function shownNearest(shape: EmbeddingShape, text: (example: TaskExample, part: number) => string): Assessment {
+  const { output, pooling, candidates } = shape;
+  return {
+    runs: () => 1,
+    async assess(examples, { predict, batchSize }) {
+      const rows = spread(examples, batchSize);
+      const outputs = await predict(rows.map(({ source }) => source));
+      const vectors = pooledRows(outputOf(outputs, output), pooling, outputs.get(mask));
+      const samples = rows.map((example, row) => {
+        const best = nearest(vectors, row, rows.length, candidates);
+        const [column, part] = [best % batchSize, 1 + Math.floor(best / batchSize)];
+        return { prompt: text(example, 0), expected: text(example, 1), answer: text(at(rows, column), part) };
+      });
+      return { metrics: {}, samples: chooseShown(samples) };
+    },
+  };
+}
+
+/** Shows the cosines of some pairs. `describe`: the pair. */
+export function shownCosines(
+  { output, pooling }: Omit<EmbeddingShape, "candidates">,
+  describe: (example: TaskExample) => string,
+): Assessment {
+  return shownAnswers({
+    describe,
+    answer(outputs, row) {
+      const vectors = pooledRows(outputOf(outputs, output), pooling, outputs.get(mask));
+      return cosine(at(vectors, row), at(vectors, vectors.length / 2 + row)).toFixed(2);
+    },
+  });
+}
+
+/** The candidate closest to a row's anchor. `vectors`: anchors, then each candidate of all rows; rows from `count` on are padding. */
+function nearest(vectors: readonly Float32Array[], row: number, count: number, candidates: number): number {
+  const rows = vectors.length / (1 + candidates);
+  let [best, most] = [-1, Number.NEGATIVE_INFINITY];
+  for (let i = 0; i < rows * candidates; i++) {
+    if (i % rows >= count) continue;
+    const similarity = cosine(at(vectors, row), at(vectors, rows + i));
+    if (similarity > most) [best, most] = [i, similarity];
+  }
+  return best;
 }
 
 function pooledRows({ data, shape }: Tensor, pooling: PoolingMode | null, seen: Tensor | undefined): Float32Array[] {

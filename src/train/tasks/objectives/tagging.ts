@@ -1,8 +1,9 @@
 /** A tag for each word of a text: cross-entropy over words, accuracy and the F1 of spans. */
 
 import { Tensor } from "../../../runtime/tensor.js";
+import { type Assessment, shownAnswers } from "../assessment.js";
 import { crossEntropy, lossInputs } from "../losses.js";
-import { type Meter, outputOf, type TaskObjective } from "../types.js";
+import { type Meter, outputOf, type TaskExample, type TaskObjective } from "../types.js";
 import { LabelScores, likeliest } from "./classification.js";
 
 /** The tag of each token of a row; null where no word begins. */
@@ -38,6 +39,34 @@ export function tagging(labels: readonly string[], output: string, padLeft: bool
     },
     meter: () => new TagMeter(labels, output, beginOf),
   };
+}
+
+/** Shows the tags of the words of some rows. */
+export function shownTags(
+  labels: readonly string[],
+  output: string,
+  padLeft: boolean,
+  describe: (example: TaskExample) => string,
+): Assessment {
+  const tagsOf = ({ target }: TaskExample): TokenTags => target as TokenTags;
+  return shownAnswers({
+    describe,
+    expected: (example) =>
+      tagsOf(example)
+        .flatMap((tag) => tag ?? [])
+        .join(" "),
+    answer(outputs, row, example) {
+      const { data, shape } = outputOf(outputs, output);
+      const [, length = 1, width = 1] = shape;
+      const tags = tagsOf(example);
+      const first = row * length + (padLeft ? length - tags.length : 0);
+      const found = tags.flatMap((tag, i) => {
+        const scores = data.subarray((first + i) * width, (first + i + 1) * width) as Float32Array;
+        return tag === null ? [] : [labels[likeliest(scores)] ?? "O"];
+      });
+      return found.join(" ");
+    },
+  });
 }
 
 class TagMeter implements Meter<TokenTags> {

@@ -5,7 +5,7 @@ import type { Fields } from "../../data/rows.js";
 import { labelOf, RowFault, shown, textOf } from "../../data/rows.js";
 import { describePicture, ImageReader, imageInputs } from "../inputs/image-inputs.js";
 import { NumberReader, numberInputs } from "../inputs/tensor-inputs.js";
-import { type TextParts, textInputs } from "../inputs/text-inputs.js";
+import { firstText, textInputs } from "../inputs/text-inputs.js";
 import { chooseLabels, requireSeveral, requireSingle } from "../labels.js";
 import { classification, shownLabels } from "../objectives/classification.js";
 import { gradedScore, independentLabels } from "../objectives/independent-labels.js";
@@ -21,9 +21,10 @@ export function textClassification(parts: SetupParts): TaskSetup {
     inputs: textInputs(parts.graph, tokenizer),
     savesHeads: true,
     objective(data, given) {
-      const text = ({ source }: TaskExample): string => tokenizer.decode((source as TextParts)[0]?.ids ?? []);
       const { labels, output, goal } = labelGoal(parts, lesson, data, given);
-      return lesson.field === "label" ? { ...goal, assessment: shownLabels(labels, output, text) } : goal;
+      return lesson.field === "label"
+        ? { ...goal, assessment: shownLabels(labels, output, firstText(tokenizer)) }
+        : goal;
     },
   };
 }

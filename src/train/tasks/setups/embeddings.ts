@@ -3,9 +3,9 @@
 import { LorikeetError } from "../../../base/errors.js";
 import { type Fields, RowFault, shown, textOf } from "../../data/rows.js";
 import { type TextParts, textInputs } from "../inputs/text-inputs.js";
-import { embeddings, scoredPairs } from "../objectives/embeddings.js";
+import { embeddings, scoredPairs, shownCosines, shownNearest } from "../objectives/embeddings.js";
 import type { RowReader } from "../task-data.js";
-import type { TaskObjective } from "../types.js";
+import type { TaskExample, TaskObjective } from "../types.js";
 import { requireTokenizer, type SetupParts, type TaskSetup } from "./setup.js";
 
 export function featureExtraction(parts: SetupParts): TaskSetup {
@@ -60,9 +60,15 @@ export function featureExtraction(parts: SetupParts): TaskSetup {
       const vectors = { output, pooling: whole === undefined ? pooling : null };
       const [first] = rows;
       const candidates = first === undefined ? 1 : (first.source as TextParts).length - 1;
-      const objective =
-        first !== undefined && first.target !== null ? scoredPairs(vectors) : embeddings({ ...vectors, candidates });
-      return { objective: objective as TaskObjective<unknown>, labels: null, freshHead: null };
+      const text = ({ source }: TaskExample, part: number): string =>
+        tokenizer.decode((source as TextParts)[part]?.ids ?? []);
+      const own = { labels: null, freshHead: null };
+      if (first !== undefined && first.target !== null) {
+        const assessment = shownCosines(vectors, (pair) => `${text(pair, 0)} / ${text(pair, 1)}`);
+        return { objective: scoredPairs(vectors) as TaskObjective<unknown>, assessment, ...own };
+      }
+      const shape = { ...vectors, candidates };
+      return { objective: embeddings(shape) as TaskObjective<unknown>, assessment: shownNearest(shape, text), ...own };
     },
   };
 }

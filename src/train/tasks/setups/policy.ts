@@ -2,10 +2,12 @@
 
 import { LorikeetError } from "../../../base/errors.js";
 import { type Fields, RowFault, shown } from "../../data/rows.js";
+import type { Assessment } from "../assessment.js";
 import { NumberReader, numberInputs } from "../inputs/tensor-inputs.js";
 import { actionValues, advantages, type JudgedAction, type ValuedAction } from "../objectives/actions.js";
-import { classification } from "../objectives/classification.js";
+import { classification, shownLabels } from "../objectives/classification.js";
 import { actionRegression } from "../objectives/policy.js";
+import { describeObservation, shownChances, shownContinuous, shownValues } from "../objectives/shown-actions.js";
 import type { RowReader } from "../task-data.js";
 import type { TaskObjective } from "../types.js";
 import { chooseOutput, type SetupParts, type TaskSetup, widthOf } from "./setup.js";
@@ -75,18 +77,17 @@ export function policy({ graph }: SetupParts): TaskSetup {
     objective({ train, valid, test }) {
       const rows = [...train, ...valid, ...test];
       const isEarned = rows.some(({ target }) => (target as Partial<JudgedAction>).earned != null);
-      const objectives: Readonly<Record<Lesson["kind"], () => TaskObjective<never>>> = {
-        imitated: () =>
-          classification(
-            Array.from({ length: width }, (_, action) => String(action)),
-            output,
-          ),
-        continuous: () => actionRegression(output),
-        valued: () => actionValues(output),
-        judged: () => advantages(output, isEarned ? critic : null),
+      const actions = Array.from({ length: width }, (_, action) => String(action));
+      const judge = isEarned ? critic : null;
+      const lessons: Readonly<Record<Lesson["kind"], () => [TaskObjective<never>, Assessment]>> = {
+        imitated: () => [classification(actions, output), shownLabels(actions, output, describeObservation)],
+        continuous: () => [actionRegression(output), shownContinuous(output)],
+        valued: () => [actionValues(output), shownValues(output)],
+        judged: () => [advantages(output, judge), shownChances(output, judge)],
       };
       if (kind === null) throw new LorikeetError("data_invalid", "The data has no transition.", { param: "--data" });
-      return { objective: objectives[kind]() as TaskObjective<unknown>, labels: null, freshHead: null };
+      const [objective, assessment] = lessons[kind]();
+      return { objective: objective as TaskObjective<unknown>, assessment, labels: null, freshHead: null };
     },
   };
 }

@@ -2,9 +2,9 @@
 
 import type { EncodedRow } from "../../../text/tokenizer/rows.js";
 import { type Fields, RowFault, shown } from "../../data/rows.js";
-import { textInputs } from "../inputs/text-inputs.js";
+import { firstText, textInputs } from "../inputs/text-inputs.js";
 import { chooseLabels, requireSeveral } from "../labels.js";
-import { type TokenTags, tagging } from "../objectives/tagging.js";
+import { shownTags, type TokenTags, tagging } from "../objectives/tagging.js";
 import type { RowReader } from "../task-data.js";
 import { chooseOutput, requireTokenizer, type SetupParts, type TaskSetup, widthOf } from "./setup.js";
 
@@ -44,6 +44,7 @@ export function tokenClassification(parts: SetupParts): TaskSetup {
       requireSeveral(labels);
       return {
         objective: tagging(labels, output, tokenizer.padLeft),
+        assessment: shownTags(labels, output, tokenizer.padLeft, firstText(tokenizer)),
         labels: given ?? head.labels,
         freshHead: isFresh ? { output, width: labels.length } : null,
       };
