@@ -12,7 +12,7 @@ import { elementCount, formatShape, sameShape } from "../../tensor/shape.js";
 import { type Faults, quote } from "./faults.js";
 import type { FeatureLog } from "./features.js";
 import { type Elements, elementsOf, widen } from "./layout.js";
-import type { CopyPlan, MatrixDtype } from "./module-plan.js";
+import type { CopyPlan, MatrixDtype, RepeatPlan, StoredArray } from "./module-plan.js";
 
 const bandElements = 1 << 20;
 
@@ -32,6 +32,21 @@ export async function checkCopies(
         `tensor ${quote(copy.name)} is a copy of the weight of the base that was trained on, but ${difference}, so it was another base`,
       );
     }
+  }
+}
+
+/** Reports biases of two values. */
+export async function checkRepeats(
+  file: SafetensorsFile,
+  repeats: readonly RepeatPlan[],
+  faults: Faults,
+): Promise<void> {
+  const read = async ({ name, dtype }: StoredArray): Promise<Float32Array> =>
+    widen(dtype, elementsOf(dtype, await file.read(name)));
+  for (const { one, other } of repeats) {
+    const [own, second] = [await read(one), await read(other)];
+    if (own.length === second.length && own.every((value, i) => Object.is(value, second[i]))) continue;
+    faults.invalid(`tensors ${quote(one.name)} and ${quote(other.name)} are one bias, but they differ`);
   }
 }
 

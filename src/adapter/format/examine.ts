@@ -14,7 +14,7 @@ import type { AdapterSummary } from "../types.js";
 import type { AdapterBase, ModuleIndex, TaskBase } from "./base.js";
 import { type CanonicalConfig, type ReadConfig, readConfig } from "./config/config.js";
 import { readContent, type Visitor } from "./content.js";
-import { checkCopies } from "./copies.js";
+import { checkCopies, checkRepeats } from "./copies.js";
 import { AdapterDigest } from "./digest.js";
 import { Faults, quote } from "./faults.js";
 import { type Feature, FeatureLog } from "./features.js";
@@ -103,6 +103,7 @@ export async function examine(
     const plan = planModules(file.tensors, { ...context, maxRank, maxPatternSize, alphas });
     if (!trusted) await checkCopies(file, plan.copies, features, faults);
     if (!trusted) await checkTies(file, plan.ties, faults);
+    if (!trusted) await checkRepeats(file, plan.repeats, faults);
     features.report(faults, takes);
     requireChange(plan, faults);
     const outputs = headOutputs(plan, targetModules);

@@ -15,6 +15,8 @@ export type ParsedKey =
       readonly isTable: boolean;
     })
   | SavedKey
+  /** A bias that PEFT saves with `bias="all"` and does not use: of the layer that a module saved whole replaces. */
+  | { readonly kind: "unused" }
   | Exclude<TensorMeaning, { readonly kind: "matrix" }>;
 
 /** A module's own tensor, saved with the adapter. */
@@ -24,6 +26,8 @@ export interface SavedKey {
   readonly part: "weight" | "bias";
   /** Why it is in the file: the module is saved whole, its bias was trained, or it is a copy of the base's. */
   readonly as: "whole" | "bias" | "copy";
+  /** Whether it may repeat the bias of a module that is saved whole, as PEFT writes it with `bias="all"`. */
+  readonly isRepeat: boolean;
   /** For bases that do not take it. */
   readonly feature: Feature;
 }
@@ -75,12 +79,18 @@ function parsePlain(all: readonly string[], context: KeyContext): ParsedKey {
   const last = segments.at(-1);
   if (last === "m") return withPath(context.method.meaningOf(last, []), segments.slice(0, -1)); // mlx-lm's magnitudes
   const path = segments.slice(0, -1).join(".");
-  const isWhole = segments.length < all.length || savesModule(context.modulesToSave, path) || isHead(path, context);
-  if (last !== "weight" && last !== "bias") return isWhole ? feature("modules_to_save") : unknown;
-  const saved = { kind: "saved", path, part: last } as const;
-  if (isCopy) return { ...saved, as: "copy", feature: "modules_to_save" };
-  if (isWhole) return { ...saved, as: "whole", feature: "modules_to_save" };
-  return last === "bias" && context.trainsBias ? { ...saved, as: "bias", feature: "bias" } : unknown;
+  const isMarked = all.includes("modules_to_save");
+  const isWhole = isMarked || savesModule(context.modulesToSave, path);
+  const saved = { kind: "saved", path } as const;
+  const whole = { as: "whole", feature: "modules_to_save" } as const;
+  if (last === "bias" && context.trainsBias) {
+    if (all.includes("original_module")) return { kind: "unused" };
+    return { ...saved, part: last, ...(isWhole ? whole : { as: "bias", feature: "bias" }), isRepeat: isMarked };
+  }
+  const isAny = isWhole || isCopy || isHead(path, context);
+  if (!isAny) return unknown;
+  if (last !== "weight" && last !== "bias") return feature("modules_to_save");
+  return { ...saved, part: last, ...whole, ...(isCopy && { as: "copy" }), isRepeat: false };
 }
 
 /** PEFT's names for a base's own layer below an adapter, and below a module that is saved whole. */

@@ -68,6 +68,12 @@ export interface CopyPlan extends StoredArray {
   readonly isMarked: boolean;
 }
 
+/** A bias that PEFT writes under two names. */
+export interface RepeatPlan {
+  readonly one: StoredArray;
+  readonly other: StoredArray;
+}
+
 /** An adapter of a tied head that repeats the one of the embeddings, transposed: `ensure_weight_tying`. */
 export interface TiePlan {
   readonly table: ModulePlan;
@@ -80,4 +86,5 @@ export interface AdapterPlan {
   readonly saved: readonly SavedPlan[];
   readonly copies: readonly CopyPlan[];
   readonly ties: readonly TiePlan[];
+  readonly repeats: readonly RepeatPlan[];
 }

@@ -38,7 +38,7 @@ export function planModules(tensors: ReadonlyMap<string, StoredTensor>, context:
     const key = parseKey(name, { ...config, tableNames: targetModules.tableNames });
     if (key.kind === "unknown") faults.invalid(`tensor ${quote(name)} is neither lora_A nor lora_B of a module`);
     if (key.kind === "feature") context.features.note(key.feature, name);
-    if (key.kind === "unknown" || key.kind === "feature") continue;
+    if (key.kind === "unknown" || key.kind === "feature" || key.kind === "unused") continue;
     const feature = featureOf(key, tensor);
     const isHead = key.kind === "saved" && key.as === "whole" && targetModules.isOutput(key.path);
     if (feature === "embedding" && config.tiesWeights) context.features.note("tied_embedding", name);
@@ -69,7 +69,7 @@ export function planModules(tensors: ReadonlyMap<string, StoredTensor>, context:
     compareModules(sources, { ...context, targets: config.targets, budget, wholes, copied, ties });
   }
   warnOfRemaps(drafts, context);
-  return { modules, saved, copies, ties };
+  return { modules, saved, copies, ties, repeats: savedModules.repeats };
 }
 
 /** The base's weight that a tensor may be a copy of, where nothing else is allowed. "any": there is no base to compare it with. */
@@ -102,7 +102,7 @@ const foreign: Partial<Readonly<Record<Feature, { readonly verb: string; readonl
   modules_to_save: { verb: "replaces", noun: "module" },
 };
 
-type UsedKey = Exclude<ParsedKey, { readonly kind: "unknown" | "feature" }>;
+type UsedKey = Exclude<ParsedKey, { readonly kind: "unknown" | "feature" | "unused" }>;
 
 /** What a tensor uses besides LoRA on linear layers. */
 function featureOf(key: UsedKey, { shape }: StoredTensor): Feature | null {

@@ -5,11 +5,14 @@ import { formatShape, sameShape } from "../../tensor/shape.js";
 import type { ModuleIndex, ModuleSpec, ResolvedModule } from "./base.js";
 import { type Faults, quote } from "./faults.js";
 import type { SavedKey } from "./keys.js";
-import type { MatrixDtype, SavedPlan, StoredArray } from "./module-plan.js";
+import type { MatrixDtype, RepeatPlan, SavedPlan, StoredArray } from "./module-plan.js";
 
 interface Draft {
   readonly resolved: ResolvedModule;
-  readonly as: SavedKey["as"];
+  /** Whether `modules_to_save` names it, so that its weight must be there. */
+  isWhole: boolean;
+  /** Whether a name of its bias may be a second one. */
+  isRepeated: boolean;
   weight?: StoredArray;
   bias?: StoredArray;
 }
@@ -19,13 +22,14 @@ export class SavedModules {
   readonly #index: ModuleIndex;
   readonly #faults: Faults;
   readonly #drafts = new Map<string, Draft>();
+  readonly #repeats: RepeatPlan[] = [];
 
   constructor(index: ModuleIndex, faults: Faults) {
     this.#index = index;
     this.#faults = faults;
   }
 
-  add(name: string, { shape }: StoredTensor, dtype: MatrixDtype, { path, part, as }: SavedKey): void {
+  add(name: string, { shape }: StoredTensor, dtype: MatrixDtype, { path, part, as, isRepeat }: SavedKey): void {
     if (as === "copy") {
       this.#faults.unsupported(
         `tensor ${quote(name)} is a copy of the base's own weight, which is not supported; save the adapter with save_embedding_layers=False`,
@@ -36,12 +40,21 @@ export class SavedModules {
     const named = { path, tensor: name, isTable: null, ...(as === "bias" && { ifUnknown }) };
     const resolved = this.#index.resolve(named, this.#faults);
     if (!resolved) return;
-    const draft = this.#drafts.get(resolved.path) ?? { resolved, as };
+    const draft = this.#drafts.get(resolved.path) ?? { resolved, isWhole: false, isRepeated: false };
     this.#drafts.set(resolved.path, draft);
+    draft.isWhole ||= as === "whole";
+    const own = { name, dtype, shape };
     const other = draft[part];
-    if (other) {
+    if (other && part === "bias" && (isRepeat || draft.isRepeated)) this.#repeats.push({ one: other, other: own });
+    else if (other) {
       this.#faults.invalid(`tensors ${quote(other.name)} and ${quote(name)} are both the ${part} of ${resolved.path}`);
-    } else draft[part] = { name, dtype, shape };
+    } else draft[part] = own;
+    draft.isRepeated ||= isRepeat;
+  }
+
+  /** Biases that the file holds twice. */
+  get repeats(): readonly RepeatPlan[] {
+    return this.#repeats;
   }
 
   /** The modules without a fault. `adapted`: those that LoRA adapts. */
@@ -52,10 +65,10 @@ export class SavedModules {
       .sort((left, right) => (positions.get(left.path) ?? 0) - (positions.get(right.path) ?? 0));
   }
 
-  #check({ resolved: { path, module }, as, weight, bias }: Draft, adapted: ReadonlySet<string>): SavedPlan[] {
+  #check({ resolved: { path, module }, isWhole, weight, bias }: Draft, adapted: ReadonlySet<string>): SavedPlan[] {
     const faults = this.#faults;
     const before = faults.count;
-    if (as === "whole" && !weight) faults.invalid(`module ${path} is saved whole, but its weight is missing`);
+    if (isWhole && !weight) faults.invalid(`module ${path} is saved whole, but its weight is missing`);
     if (weight && adapted.has(path)) faults.invalid(`module ${path} is both adapted by LoRA and saved whole`);
     if (weight && weight.shape.length < 2) {
       faults.invalid(

@@ -152,6 +152,39 @@ const drop = (end: string) => (all: EditableTensor[]) => all.filter(({ name }) =
 
 const query = "bert.encoder.layer.0.attention.self.query";
 
+test("a trained bias is the same in the spelling of every release of PEFT", async () => {
+  const source = adapterOf("bert-sequence-classification", "biases");
+  const targets = targetsOf("bert-sequence-classification");
+  const digestOf = async (folder: string) => (await describeAdapter(folder, { targets })).summary.weightsDigest;
+  const former = await edited({ source, tensors: renamed((name) => name.replace(".base_layer.bias", ".bias")) });
+  const state = await edited({
+    source,
+    tensors: renamed((name) => name.replace(/(classifier)\./, "$1.modules_to_save.default.")),
+  });
+  const [own, ...others] = [await digestOf(source), await digestOf(former), await digestOf(state)];
+  assert.deepEqual(others, [own, own]);
+});
+
+test("the biases that PEFT adds for a module saved whole change nothing", async () => {
+  const source = adapterOf("bert-sequence-classification", "biases");
+  const targets = targetsOf("bert-sequence-classification");
+  const [bias] = (await readTensors(join(source, "adapter_model.safetensors"))).filter(({ name }) =>
+    /classifier\.bias/.test(name),
+  );
+  assert.ok(bias);
+  const named = (name: string): EditableTensor => ({ ...bias, name: `base_model.model.classifier.${name}` });
+  const all = put(named("modules_to_save.bias"), zeros("classifier.original_module.bias", [3]));
+  const folder = await edited({ source, config: { bias: "all" }, tensors: all });
+  const { summary } = await describeAdapter(folder, { targets });
+  assert.equal(summary.weightsDigest, (await describeAdapter(source, { targets })).summary.weightsDigest);
+  const differing = await edited({ source, tensors: put(zeros("classifier.modules_to_save.bias", [3], 9)) });
+  const fault = await refusalOf(describeAdapter(differing, { targets }));
+  assert.match(
+    fault.message,
+    /classifier\.bias" and ".*classifier\.modules_to_save\.bias" are one bias, but they differ/,
+  );
+});
+
 test("trained biases and lora_bias are read, with the scale in the latter", async () => {
   const source = adapterOf("bert-sequence-classification", "attn-r8");
   const targets = targetsOf("bert-sequence-classification");
