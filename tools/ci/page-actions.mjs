@@ -44,6 +44,19 @@ export async function waitFor(page, expression, what) {
   }
 }
 
+/** Drags files and folders of the disk over an element and drops them: what the page gets is the browser's own. */
+export async function dropPaths(page, selector, files) {
+  await waitFor(page, `document.querySelector(${JSON.stringify(selector)}) !== null`, selector);
+  const [x, y] = await act(
+    page,
+    `const box = one(${JSON.stringify(selector)}).getBoundingClientRect();
+    return [box.x + box.width / 2, box.y + Math.min(box.height, innerHeight - box.y) / 2];`,
+  );
+  const data = { items: [], files, dragOperationsMask: 1 };
+  for (const type of ["dragEnter", "dragOver", "drop"])
+    await page.send("Input.dispatchDragEvent", { type, x, y, data });
+}
+
 /** Drops files, pairs of a name and the content in base64, as a reader would drop them from a file manager. */
 export const dropScript = (files, name) => `
   const transfer = new DataTransfer();

@@ -18,7 +18,7 @@ const isTar = (name: string): boolean => /\.(tar|tgz|tar\.gz)$/i.test(name);
 export async function readDrop(transfer: DataTransfer): Promise<Parcel | null> {
   const entries = [...transfer.items].flatMap((item) => item.webkitGetAsEntry() ?? []);
   const [entry] = entries;
-  if (entries.length === 1 && entry instanceof FileSystemDirectoryEntry) {
+  if (entries.length === 1 && isFolder(entry)) {
     return parcelOf(await filesOf(entry), entry.name);
   }
   return parcelOf([...transfer.files].map(namedFile), null);
@@ -53,6 +53,10 @@ function nameFrom(text: string): string {
   );
 }
 
+// Browsers need not have the interfaces of entries as globals: Chromium does not.
+const isFolder = (entry: FileSystemEntry | undefined): entry is FileSystemDirectoryEntry => entry?.isDirectory === true;
+const isFile = (entry: FileSystemEntry): entry is FileSystemFileEntry => entry.isFile;
+
 /** The folder's own files, without those of folders in it. */
 async function filesOf(folder: FileSystemDirectoryEntry): Promise<NamedFile[]> {
   const reader = folder.createReader();
@@ -60,7 +64,7 @@ async function filesOf(folder: FileSystemDirectoryEntry): Promise<NamedFile[]> {
   for (;;) {
     const entries = await new Promise<FileSystemEntry[]>((resolve, reject) => reader.readEntries(resolve, reject));
     if (entries.length === 0) return files;
-    const own = entries.filter((entry) => entry instanceof FileSystemFileEntry);
+    const own = entries.filter(isFile);
     files.push(...(await Promise.all(own.map(fileOf))));
   }
 }
