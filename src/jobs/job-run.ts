@@ -67,9 +67,10 @@ export class JobRun {
     try {
       const { jobs, base } = this.#parts;
       for (const { data } of await jobs.events(this.id)) this.#noted = Math.max(this.#noted, data?.step ?? -1);
-      const job = await jobs.change(this.id, { status: "validating_files" });
+      const isBegun = this.#noted >= 0; // its files were found valid
+      const job = await jobs.change(this.id, { status: isBegun ? "running" : "validating_files" });
       if (this.reason !== null) return await this.#stopped(this.reason);
-      await this.#say("info", `Validating training file: ${job.trainingFile}`);
+      if (!isBegun) await this.#say("info", `Validating training file: ${job.trainingFile}`);
       const { data, product } = jobs.placesOf(this.id);
       const { method, hyperparameters, seed } = job;
       this.#process = base.start({ data, output: product, method, hyperparameters, seed }, (report) =>
@@ -103,7 +104,9 @@ export class JobRun {
         await Promise.all([
           jobs.change(this.id, { status: "running" }),
           ...report.warnings.map((warning) => this.#say("warn", warning)),
-          this.#say("info", `Files validated: ${report.trainRows} examples to train on, ${held}`),
+          ...(this.#noted >= 0
+            ? []
+            : [this.#say("info", `Files validated: ${report.trainRows} examples to train on, ${held}`)]),
         ]);
         return;
       }

@@ -2,7 +2,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { errorOf, noAnswer } from "../../web/client/errors.js";
-import { FineTuningClient, type JobEvent } from "../../web/client/fine-tuning.js";
+import { FineTuningClient, type Job, type JobEvent } from "../../web/client/fine-tuning.js";
+import { countScale, roundScale } from "../../web/parts/scale.js";
+import { coloursOf } from "../../web/training/colours.js";
 import { readRows, suffixOf } from "../../web/training/rows.js";
 import { samplesOf } from "../../web/training/sample-answers.js";
 
@@ -30,6 +32,21 @@ test("the rows of a refused job are deleted; those of a job that may have been m
   const sent = ["POST v1/files", "POST v1/fine_tuning/jobs"];
   assert.deepEqual(await callsOfStart(errorOf(422, "")), [...sent, "DELETE v1/files/file-1"]);
   assert.deepEqual(await callsOfStart(noAnswer()), sent);
+});
+
+test("a job starts again on the same rows with the same settings", async () => {
+  let sent: unknown;
+  const client = new FineTuningClient(async (_path, { body } = {}) => {
+    sent = JSON.parse(String(body));
+    return Response.json({ id: "ftjob-2" });
+  });
+  const settings = {
+    ...{ model: "base", training_file: "file-1", seed: 7, metadata: { a: "b" } },
+    method: { type: "dpo", dpo: { hyperparameters: { n_epochs: 2 } } },
+  };
+  const job = { ...settings, id: "ftjob-1", status: "failed", validation_file: null, user_provided_suffix: "mine" };
+  await client.startAgain(job as unknown as Job);
+  assert.deepEqual(sent, { ...settings, suffix: "mine" });
 });
 
 test("only the events after the known ones are read", async () => {
@@ -85,4 +102,29 @@ test("answers of a job stand in the order of their steps, those of a repeated st
     { when: "trained", text: "d" },
   ];
   assert.deepEqual(samplesOf(events), [{ prompt: "Say", before: "base", answers }]);
+});
+
+test("a job keeps its colour on the chart while others come and go", () => {
+  const listed = ["d", "c", "b", "a"].map((id) => ({ id }));
+  const alone = coloursOf(listed, ["b"]).get("b");
+  assert.equal(coloursOf([{ id: "e" }, ...listed], ["e", "b"]).get("b"), alone);
+  // As many jobs apart as there are colours.
+  const both = coloursOf([{ id: "e" }, ...listed], ["e", "a"]);
+  assert.notEqual(both.get("e"), both.get("a"));
+  assert.equal(both.get("a"), coloursOf(listed, ["a"]).get("a"));
+});
+
+test("axes are marked at round numbers that the scale covers", () => {
+  const marked = ({ low, high, ticks }: ReturnType<typeof roundScale>) => [
+    low,
+    high,
+    ticks.map(({ text }) => text).join(" "),
+  ];
+  assert.deepEqual(marked(roundScale(0, 5.88, 5)), [0, 6, "0 2 4 6"]);
+  assert.deepEqual(marked(roundScale(0, 0.0025, 3)), [0, 0.003, "0 0.001 0.002 0.003"]);
+  assert.deepEqual(marked(roundScale(-1.5, 2, 5)), [-2, 2, "-2 -1 0 1 2"]);
+  assert.deepEqual(marked(roundScale(0, 0, 5)), [0, 0.2, "0 0.2"]);
+  assert.deepEqual(marked(countScale(1080, 6)), [0, 1080, "0 200 400 600 800 1,000"]);
+  assert.deepEqual(marked(countScale(3, 6)), [0, 3, "0 1 2 3"]);
+  assert.equal(countScale(1080, 6).ticks[1]?.place, 200 / 1080);
 });

@@ -21,12 +21,25 @@ export async function checkTraining(browser, url, base) {
   // On a busy machine longer than a call of the protocol may take: processes start and end.
   const state = `document.querySelector(".job .tag")?.textContent`;
   await waitFor(page, `${state} === "paused"`, "a paused job");
-  await act(page, `await press("Resume");`);
+  await act(
+    page,
+    `await press("Cancel");
+    await until(() => one("[role=alertdialog]")?.contains(document.activeElement), "a question");
+    await press("Keep it");
+    await press("Resume");`,
+  );
   await waitFor(page, `document.querySelector(".job .tag.succeeded") !== null`, "a published job");
   const product = await act(
     page,
     `await until(() => all(".curves .plot").length === 2, "its losses and learning rates");
+    const ticks = all(".curves .y-ticks").map((each) => each.children.length);
+    if (!ticks.every((count) => count > 2)) throw new Error("axes with " + ticks + " ticks");
     await until(() => one(".samples")?.textContent.includes("Say "), "what it answers");
+    await press("Start again");
+    await until(() => all(".job").length === 2, "a second job");
+    await press("Cancel");
+    await press("Cancel the job");
+    await until(() => one(".job .tag.cancelled"), "a cancelled job");
     one(".job a.primary").click();
     await until(() => all(".picker").length === 2, "a comparison");
     fill(await field("Max tokens"), "5");

@@ -1,6 +1,7 @@
 /** One adapter: what it is, what its author says about it, how its training went, and what can be done with it. */
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { AdapterInfo, AdapterCard as Card } from "../client/types.js";
+import { Confirmation } from "../parts/confirmation.js";
 import { Dialog } from "../parts/dialog.js";
 import { formatAgo, formatBytes, formatCount } from "../parts/format.js";
 import { Icon } from "../parts/icon.js";
@@ -81,7 +82,11 @@ function Actions({ adapter, card, onReplace, onDeleted, onFault }: ActionsProps)
       setDeleting(false);
       requestAnimationFrame(() => deleteButton.current?.focus());
     };
-    return <Confirmation name={name} inFlight={inFlight} onKeep={keep} onDelete={remove} />;
+    return (
+      <Confirmation label={`Delete ${name}`} keep="Keep" confirm="Delete" onKeep={keep} onConfirm={remove}>
+        Delete <b>{name}</b>? {inFlight > 0 ? "Running requests finish with it; new" : "New"} requests are refused.
+      </Confirmation>
+    );
   }
   return (
     <div class="actions">
@@ -110,42 +115,6 @@ function Actions({ adapter, card, onReplace, onDeleted, onFault }: ActionsProps)
           </button>
         </>
       ) : null}
-    </div>
-  );
-}
-
-interface ConfirmationProps {
-  readonly name: string;
-  readonly inFlight: number;
-  readonly onKeep: () => void;
-  readonly onDelete: () => void;
-}
-
-/** Takes the place of the buttons, and the focus that was on one of them. */
-function Confirmation({ name, inFlight, onKeep, onDelete }: ConfirmationProps) {
-  const keep = useRef<HTMLButtonElement>(null);
-  useEffect(() => keep.current?.focus(), []);
-  return (
-    <div
-      class="actions"
-      role="alertdialog"
-      aria-label={`Delete ${name}`}
-      onKeyDown={(event) => {
-        if (event.key !== "Escape") return;
-        // Otherwise the browser closes the dialog around it.
-        event.preventDefault();
-        onKeep();
-      }}
-    >
-      <p class="grow">
-        Delete <b>{name}</b>? {inFlight > 0 ? "Running requests finish with it; new" : "New"} requests are refused.
-      </p>
-      <button type="button" ref={keep} onClick={onKeep}>
-        Keep
-      </button>
-      <button type="button" class="danger" onClick={onDelete}>
-        Delete
-      </button>
     </div>
   );
 }

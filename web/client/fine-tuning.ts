@@ -15,6 +15,11 @@ export interface Job {
   readonly fine_tuned_model: string | null;
   readonly user_provided_suffix: string | null;
   readonly trained_tokens: number | null;
+  readonly training_file: string;
+  readonly validation_file: string | null;
+  readonly seed: number;
+  readonly metadata: Readonly<Record<string, string>> | null;
+  readonly method: Readonly<Record<string, unknown>>;
   readonly error: { readonly code: string; readonly message: string } | null;
 }
 
@@ -91,9 +96,8 @@ export class FineTuningClient {
       ...(suffix === "" ? {} : { suffix }),
       method: { type: method, [method]: { hyperparameters } },
     };
-    const headers = { "content-type": "application/json" };
     try {
-      return await this.#json<Job>(jobsPath, { method: "POST", headers, body: JSON.stringify(body) });
+      return await this.#create(body);
     } catch (error) {
       // Without an answer, the job may have been made and need its rows.
       if (!isNoAnswer(error)) await this.#call(`v1/files/${file.id}`, { method: "DELETE" }).catch(() => {});
@@ -101,8 +105,20 @@ export class FineTuningClient {
     }
   }
 
+  /** A job on the same rows with the same settings. Throws ApiError `file_not_found` where the server no longer keeps the rows. */
+  startAgain(job: Job): Promise<Job> {
+    const { model, training_file, validation_file, user_provided_suffix: suffix, seed, metadata, method } = job;
+    const given = Object.entries({ validation_file, suffix, metadata }).filter(([, value]) => value !== null);
+    return this.#create({ model, training_file, seed, method, ...Object.fromEntries(given) });
+  }
+
   act(id: string, action: "pause" | "resume" | "cancel"): Promise<Job> {
     return this.#json(`${jobsPath}/${id}/${action}`, { method: "POST" });
+  }
+
+  #create(body: Readonly<Record<string, unknown>>): Promise<Job> {
+    const headers = { "content-type": "application/json" };
+    return this.#json(jobsPath, { method: "POST", headers, body: JSON.stringify(body) });
   }
 
   async #json<Answer>(path: string, init?: RequestInit): Promise<Answer> {

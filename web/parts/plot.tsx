@@ -1,6 +1,7 @@
 /** The area of a chart. A pointer or the arrow keys choose a place in it, from 0 at the left to 1, whose numbers the chart then shows as text. */
 import type { ComponentChildren } from "preact";
 import { isCombined } from "./keys.js";
+import type { Tick } from "./scale.js";
 
 export interface PlotProps {
   /** What the places stand for. */
@@ -11,17 +12,65 @@ export interface PlotProps {
   readonly step: number;
   /** The numbers at the place, for screen readers. */
   readonly reading: string;
-  /** The largest number of the scale. */
-  readonly top: string;
+  /** The largest number of the scale, where there are no axes. */
+  readonly top?: string;
+  readonly axes?: Axes;
   readonly width: number;
   readonly height: number;
   readonly onPlace: (place: number | null) => void;
   readonly children: ComponentChildren;
 }
 
+/** Titles and ticks of both axes. */
+export interface Axes {
+  readonly x: Axis;
+  readonly y: Axis;
+}
+
+interface Axis {
+  readonly title: string;
+  readonly ticks: readonly Tick[];
+}
+
 const largeStep = 10;
 
-export function Plot({ label, place, step, reading, top, width, height, onPlace, children }: PlotProps) {
+export function Plot({ axes, ...area }: PlotProps) {
+  if (!axes) return <Area {...area} levels={[0, 0.5, 1]} />;
+  const { x, y } = axes;
+  // What the marks say, the reading of the area says too.
+  return (
+    <div class="framed">
+      <span class="y-title" aria-hidden="true">
+        {y.title}
+      </span>
+      <div class="y-ticks" aria-hidden="true">
+        {y.ticks.map(({ place, text }) => (
+          <span key={text} style={{ bottom: `${100 * place}%` }}>
+            {text}
+          </span>
+        ))}
+      </div>
+      <Area {...area} levels={y.ticks.map(({ place }) => place)} />
+      <div class="x-ticks" aria-hidden="true">
+        {x.ticks.map(({ place, text }) => (
+          <span key={text} style={{ left: `${100 * place}%` }}>
+            {text}
+          </span>
+        ))}
+      </div>
+      <span class="x-title" aria-hidden="true">
+        {x.title}
+      </span>
+    </div>
+  );
+}
+
+interface AreaProps extends Omit<PlotProps, "axes"> {
+  /** Heights of the grid's lines, from 0 at the bottom to 1. */
+  readonly levels: readonly number[];
+}
+
+function Area({ label, place, step, reading, top, width, height, onPlace, levels, children }: AreaProps) {
   const current = place ?? 1;
   const byKey: Readonly<Record<string, number>> = {
     ArrowLeft: current - step,
@@ -59,11 +108,13 @@ export function Plot({ label, place, step, reading, top, width, height, onPlace,
       onPointerMove={onPointerMove}
       onPointerLeave={() => onPlace(null)}
     >
-      <span class="top" aria-hidden="true">
-        {top}
-      </span>
+      {top === undefined ? null : (
+        <span class="top" aria-hidden="true">
+          {top}
+        </span>
+      )}
       <svg viewBox={`0 0 ${width} ${height}`} preserveAspectRatio="none" aria-hidden="true">
-        <path class="grid" d={`M0 0H${width}M0 ${height / 2}H${width}M0 ${height}H${width}`} />
+        <path class="grid" d={levels.map((level) => `M0 ${height * (1 - level)}H${width}`).join("")} />
         {children}
       </svg>
     </div>

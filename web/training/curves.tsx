@@ -3,6 +3,7 @@ import { useState } from "preact/hooks";
 import type { Job, JobEvent } from "../client/fine-tuning.js";
 import { formatCount, formatNumber } from "../parts/format.js";
 import { Plot } from "../parts/plot.js";
+import { countScale, roundScale, type Scale } from "../parts/scale.js";
 
 interface Curve {
   readonly name: string;
@@ -14,24 +15,26 @@ interface Curve {
 export interface Run {
   readonly job: Job;
   readonly events: readonly JobEvent[];
+  /** Of the stylesheet. It stays with the job. */
+  readonly colour: string;
 }
 
 export function Curves({ runs }: { readonly runs: readonly Run[] }) {
   const [pointed, setPointed] = useState<number | null>(null);
-  const named = (figure: string): string => (runs.length > 1 ? `, ${figure}` : "");
-  const losses = runs.flatMap(({ job, events }, index) => [
-    curveOf(`${nameOf(job)}, loss`, `c${index}`, events, "train_loss"),
-    curveOf(`${nameOf(job)}, held-out loss`, `c${index} held-out`, events, "valid_loss"),
+  const losses = runs.flatMap(({ job, events, colour }) => [
+    curveOf(`${nameOf(job)}, training loss`, colour, events, "train_loss"),
+    curveOf(`${nameOf(job)}, validation loss`, `${colour} validation`, events, "valid_loss"),
   ]);
-  const rates = runs.map(({ job, events }, index) =>
-    curveOf(`${nameOf(job)}${named("learning rate")}`, `c${index}`, events, "learning_rate"),
+  const rates = runs.map(({ job, events, colour }) =>
+    curveOf(`${nameOf(job)}, learning rate`, colour, events, "learning_rate"),
   );
-  const steps = [...losses, ...rates].flatMap(({ points }) => points.map(([step]) => step));
-  if (steps.length === 0) return <p class="muted">The first losses come when the job has made its first steps.</p>;
-  const last = Math.max(1, ...steps);
-  const at = pointed === null ? null : Math.round(pointed * last);
-  const moment = at === null ? `${formatCount(last)} steps` : `step ${formatCount(at)} of ${formatCount(last)}`;
-  const chart = { last, at, moment, onPoint: setPointed };
+  const reached = Math.max(0, ...[...losses, ...rates].flatMap(({ points }) => points.map(([step]) => step)));
+  if (reached === 0) return <p class="muted">The first losses come when the job has made its first steps.</p>;
+  const planned = runs.flatMap(({ events }) => events.flatMap(({ data }) => Number(data.total_steps ?? 0)));
+  const steps = countScale(Math.max(reached, ...planned), 6);
+  const at = pointed === null ? null : Math.round(pointed * steps.high);
+  const moment = `step ${formatCount(at ?? reached)} of ${formatCount(steps.high)}`;
+  const chart = { steps, at, moment, onPoint: setPointed };
   return (
     <figure class="curves">
       <Chart {...chart} title="Loss" curves={losses} />
@@ -44,11 +47,11 @@ export function Curves({ runs }: { readonly runs: readonly Run[] }) {
 interface ChartProps {
   readonly title: string;
   readonly curves: readonly Curve[];
-  /** The last step of all curves. */
-  readonly last: number;
+  /** The whole planned run. */
+  readonly steps: Scale;
   /** The chosen step. */
   readonly at: number | null;
-  /** The chosen step in words. */
+  /** The step that is shown, in words. */
   readonly moment: string;
   /** Gets a place, from 0 to 1. */
   readonly onPoint: (place: number | null) => void;
@@ -57,17 +60,17 @@ interface ChartProps {
 
 const [width, height] = [600, 200];
 
-function Chart({ title, curves, last, at, moment, onPoint, isSmall = false }: ChartProps) {
+function Chart({ title, curves, steps, at, moment, onPoint, isSmall = false }: ChartProps) {
   const drawn = curves.filter(({ points }) => points.length > 0);
   if (drawn.length === 0) return null;
   const values = drawn.flatMap(({ points }) => points.map(([, value]) => value));
-  const [low, high] = [Math.min(0, ...values), Math.max(...values)];
+  const scale = roundScale(Math.min(0, ...values), Math.max(...values), isSmall ? 3 : 5);
   const place = ([step, value]: readonly [number, number]): string =>
-    `${((width * step) / last).toFixed(1)},${(height * (1 - (value - low) / (high - low || 1))).toFixed(1)}`;
+    `${((width * step) / steps.high).toFixed(1)},${(height * (1 - (value - scale.low) / (scale.high - scale.low))).toFixed(1)}`;
   const readings = drawn.map(({ name, points }) => `${name} ${formatNumber(valueAt(points, at))}`);
   return (
     <div class={isSmall ? "small" : ""}>
-      <h3>{title}</h3>
+      <h3 class="hidden">{title}</h3>
       <p class="legend">
         {drawn.map(({ name, kind, points }) => (
           <span key={name} class={kind}>
@@ -77,10 +80,10 @@ function Chart({ title, curves, last, at, moment, onPoint, isSmall = false }: Ch
       </p>
       <Plot
         label={`${title}: a step`}
-        place={at === null ? null : at / last}
-        step={1 / last}
+        place={at === null ? null : at / steps.high}
+        step={1 / steps.high}
         reading={`${moment}: ${readings.join(", ")}`}
-        top={formatNumber(high)}
+        axes={{ x: { title: "step", ticks: steps.ticks }, y: { title, ticks: scale.ticks } }}
         width={width}
         height={height}
         onPlace={onPoint}
@@ -88,7 +91,7 @@ function Chart({ title, curves, last, at, moment, onPoint, isSmall = false }: Ch
         {drawn.map(({ name, kind, points }) => (
           <path key={name} class={`line ${kind}`} d={`M${points.map(place).join("L")}`} />
         ))}
-        {at === null ? null : <path class="pointed" d={`M${(width * at) / last} 0V${height}`} />}
+        {at === null ? null : <path class="pointed" d={`M${(width * at) / steps.high} 0V${height}`} />}
       </Plot>
     </div>
   );

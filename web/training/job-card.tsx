@@ -1,7 +1,8 @@
 /** One job: its state, how far it is, and what can be done with it. */
-import { useState } from "preact/hooks";
+import { useRef, useState } from "preact/hooks";
 import { compareHref } from "../adapters/compare-link.js";
 import type { Job } from "../client/fine-tuning.js";
+import { Confirmation } from "../parts/confirmation.js";
 import { formatAgo, formatCount, formatDuration, formatNumber } from "../parts/format.js";
 import { client, noteFailure } from "../session.js";
 import { nameOf } from "./curves.js";
@@ -19,23 +20,34 @@ const words: Readonly<Record<Job["status"], string>> = {
 
 const canPause: ReadonlySet<Job["status"]> = new Set(["validating_files", "queued", "running"]);
 
-interface JobCardProps {
+export interface JobCardProps {
   readonly job: Job;
-  readonly isShown: boolean;
+  /** Of its curves; null: they are not shown. */
+  readonly colour: string | null;
   readonly onToggle: () => void;
   readonly onChanged: () => Promise<void>;
+  /** Gets a new job on the same rows. */
+  readonly onStarted: (job: Job) => void;
 }
 
-export function JobCard({ job, isShown, onToggle, onChanged }: JobCardProps) {
+export function JobCard({ job, colour, onToggle, onChanged, onStarted }: JobCardProps) {
   const [fault, setFault] = useState<string | null>(null);
-  const act = async (action: "pause" | "resume" | "cancel"): Promise<void> => {
+  const [isCancelling, setCancelling] = useState(false);
+  const cancelButton = useRef<HTMLButtonElement>(null);
+  const run = async (action: () => Promise<unknown>): Promise<void> => {
     try {
-      await client.fineTuning.act(job.id, action);
+      await action();
       setFault(null);
       await onChanged();
     } catch (error) {
       setFault(noteFailure(error));
     }
+  };
+  const act = (action: "pause" | "resume" | "cancel"): Promise<void> =>
+    run(() => client.fineTuning.act(job.id, action));
+  const keep = (): void => {
+    setCancelling(false);
+    requestAnimationFrame(() => cancelButton.current?.focus());
   };
   const { id, status, model, fine_tuned_model: product, error } = job;
   const isPaused = status === "paused";
@@ -52,27 +64,43 @@ export function JobCard({ job, isShown, onToggle, onChanged }: JobCardProps) {
           </p>
         ) : null}
       </div>
-      <div class="actions">
-        <label class="check">
-          <input type="checkbox" checked={isShown} onChange={onToggle} />
-          On the chart
-        </label>
-        {isPaused || canPause.has(status) ? (
-          <button type="button" onClick={() => act(isPaused ? "resume" : "pause")}>
-            {isPaused ? "Resume" : "Pause"}
-          </button>
-        ) : null}
-        {isEnded(job) ? null : (
-          <button type="button" class="danger" onClick={() => act("cancel")}>
-            Cancel
-          </button>
-        )}
-        {product === null ? null : (
-          <a class="button primary" href={compareHref(product, model)}>
-            Compare
-          </a>
-        )}
-      </div>
+      {isCancelling && !isEnded(job) ? (
+        <Confirmation
+          label={`Cancel ${nameOf(job)}`}
+          keep="Keep it"
+          confirm="Cancel the job"
+          onKeep={keep}
+          onConfirm={() => act("cancel")}
+        >
+          Cancel <b>{nameOf(job)}</b>? A cancelled job cannot be resumed.
+        </Confirmation>
+      ) : (
+        <div class="actions">
+          <label class={`check ${colour ?? ""}`}>
+            <input type="checkbox" checked={colour !== null} onChange={onToggle} />
+            On the chart
+          </label>
+          {isPaused || canPause.has(status) ? (
+            <button type="button" onClick={() => act(isPaused ? "resume" : "pause")}>
+              {isPaused ? "Resume" : "Pause"}
+            </button>
+          ) : null}
+          {isEnded(job) ? (
+            <button type="button" onClick={() => run(async () => onStarted(await client.fineTuning.startAgain(job)))}>
+              Start again
+            </button>
+          ) : (
+            <button type="button" class="danger" ref={cancelButton} onClick={() => setCancelling(true)}>
+              Cancel
+            </button>
+          )}
+          {product === null ? null : (
+            <a class="button primary" href={compareHref(product, model)}>
+              Compare
+            </a>
+          )}
+        </div>
+      )}
     </li>
   );
 }
@@ -91,6 +119,6 @@ function progressOf({ id, trained_tokens: tokens }: Job): string[] {
   const loss = (name: string): string => formatNumber(Number(heldOut?.[name]));
   return [
     `${formatCount(tokens)} tokens`,
-    ...(heldOut ? [`held-out loss ${loss("base_valid_loss")} before, ${loss("full_valid_loss")} after`] : []),
+    ...(heldOut ? [`validation loss ${loss("base_valid_loss")} before, ${loss("full_valid_loss")} after`] : []),
   ];
 }

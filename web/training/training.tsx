@@ -1,10 +1,12 @@
 /** Jobs of the fine-tuning API: their state, their losses, and new ones by drop. Below them, the runs that made this server's adapters. */
 import { useEffect, useState } from "preact/hooks";
+import type { Job } from "../client/fine-tuning.js";
 import { loadModels } from "../compare/models.js";
 import { Icon } from "../parts/icon.js";
 import { canTrain, connection } from "../session.js";
+import { coloursOf } from "./colours.js";
 import { Curves } from "./curves.js";
-import { JobCard } from "./job-card.js";
+import { JobList } from "./job-list.js";
 import { events, isEnded, jobs, jobsFault, refreshJobs, watchJobs } from "./jobs.js";
 import { loadRuns, trainedRuns } from "./runs.js";
 import { Runs } from "./runs-list.js";
@@ -12,6 +14,8 @@ import { Samples } from "./samples.js";
 import { StartDialog } from "./start-dialog.js";
 
 const mostShown = 2;
+/** Jobs that ended and are not folded away. */
+const mostEnded = 4;
 
 export function Training() {
   const isReady = connection.value.state === "ready";
@@ -34,7 +38,7 @@ function HowToTrain() {
   return (
     <>
       <h1>Training</h1>
-      <p>
+      <p class="how-to">
         To train adapters from this page, its operator restarts the server with a folder for the jobs:{" "}
         <code>npm start -- --fine-tuning jobs</code>, or <code>lorikeet serve</code> with its other options and{" "}
         <code>--fine-tuning jobs</code>.
@@ -48,15 +52,27 @@ function Jobs() {
   const [starting, setStarting] = useState<{ readonly file: File | null } | null>(null);
   const [isOver, setOver] = useState(false);
   const listed = jobs.value ?? [];
-  const shown = chosen ?? listed.slice(0, 1).map(({ id }) => id);
+  const first = listed.find(({ status }) => status === "running") ?? listed[0];
+  const shown = chosen ?? (first ? [first.id] : []);
   useEffect(() => watchJobs(shown), [shown.join()]);
   useEffect(() => void loadModels(), [listed.filter(({ status }) => status === "succeeded").length]);
   const toggle = (id: string): void =>
     setChosen(shown.includes(id) ? shown.filter((each) => each !== id) : [id, ...shown].slice(0, mostShown));
+  const colours = coloursOf(listed, shown);
   const runs = shown.flatMap((id) => {
     const job = listed.find((each) => each.id === id);
-    return job ? [{ job, events: events.value.get(id) ?? [] }] : [];
+    return job ? [{ job, events: events.value.get(id) ?? [], colour: colours.get(id) ?? "" }] : [];
   });
+  const show = (id: string): void => setChosen([id, ...shown.filter((each) => each !== id)].slice(0, mostShown));
+  const endedIds = listed.filter(isEnded).map(({ id }) => id);
+  const isEarlier = ({ id }: Job): boolean => endedIds.indexOf(id) >= mostEnded;
+  const lists = {
+    colours,
+    onToggle: toggle,
+    onChanged: () => refreshJobs(shown),
+    onStarted: ({ id }: Job) => show(id),
+  };
+  const [recent, earlier] = [listed.filter((job) => !isEarlier(job)), listed.filter(isEarlier)];
   return (
     <section
       class={`drop-area ${isOver ? "over" : ""}`}
@@ -105,24 +121,20 @@ function Jobs() {
           ))}
         </div>
       ) : null}
-      <ul class="jobs">
-        {listed.map((job) => (
-          <JobCard
-            key={job.id}
-            job={job}
-            isShown={shown.includes(job.id)}
-            onToggle={() => toggle(job.id)}
-            onChanged={() => refreshJobs(shown)}
-          />
-        ))}
-      </ul>
+      <JobList {...lists} jobs={recent} />
+      {earlier.length > 0 ? (
+        <details class="earlier">
+          <summary>Earlier jobs ({earlier.length})</summary>
+          <JobList {...lists} jobs={earlier} />
+        </details>
+      ) : null}
       {starting ? (
         <StartDialog
           file={starting.file}
           onClose={() => setStarting(null)}
           onStarted={({ id }) => {
             setStarting(null);
-            setChosen([id, ...shown].slice(0, mostShown));
+            show(id);
           }}
         />
       ) : null}
