@@ -41,9 +41,13 @@ const pipelines: Readonly<Record<string, Pipeline>> = {
   "object-detection": objectDetection,
 };
 
-/** `asked`: of the path; null: the model's own. @throws LorikeetError `model_unsupported` for a task without a pipeline. */
-export function choosePipeline({ task }: TaskParts, asked: string | null): Pipeline {
-  const name = asked ?? task;
+/**
+ * `asked`: of the path; null: the first of the model's tasks that has a pipeline. An adapter may have other tasks than its base.
+ *
+ * @throws LorikeetError `model_unsupported` for a task without a pipeline.
+ */
+export function choosePipeline(tasks: readonly string[], asked: string | null): Pipeline {
+  const name = asked ?? tasks.find((task) => Object.hasOwn(pipelines, task)) ?? tasks[0] ?? "none";
   const found = Object.hasOwn(pipelines, name) ? pipelines[name] : undefined;
   if (found) return found;
   const allowed = Object.keys(pipelines);

@@ -17,12 +17,12 @@ export function pipelineHandler(gateway: TaskGateway, options: ServerOptions & R
     const context = contextOf(res);
     if (options.logPrompts && !Buffer.isBuffer(req.body)) context.body = req.body;
     const { name, task } = readPath(req);
-    const model = gateway.models.get(name).name;
+    const { name: model, tasks } = gateway.models.get(name);
     context.model = model;
     const ending = deferred<RequestSummary>();
     context.summary = ending.promise;
     const read = (signal: AbortSignal) => {
-      const pipeline = choosePipeline(gateway.parts, task);
+      const pipeline = choosePipeline(tasks, task);
       return pipeline(gateway.parts, { model, body: req.body, connection: req.socket }, signal);
     };
     await sendJson(res, await gateway.infer({ route: "pipeline", read }, context.signal, ending.resolve), options);
