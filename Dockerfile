@@ -10,7 +10,7 @@ WORKDIR /app
 COPY tools/docker tools/docker
 COPY package.json package-lock.json .npmrc tsconfig.json ./
 RUN tools/docker/install.sh
-COPY tools/prune-dist.mjs tools/build-page.mjs tools/
+COPY tools/prune-dist.mjs tools/build-page.mjs tools/build-stamp.mjs tools/
 COPY src src
 COPY web web
 RUN tools/docker/build.sh

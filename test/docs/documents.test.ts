@@ -1,7 +1,9 @@
-/** The documents' families, links and commands are those of the source. */
+/** The documents' families, links and commands are those of the source; so is what `npm start` runs. */
 import assert from "node:assert/strict";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { spawnSync } from "node:child_process";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join, resolve } from "node:path";
 import { test } from "node:test";
 import type { Command } from "commander";
 import { families } from "../../src/model/families/registry.js";
@@ -58,4 +60,39 @@ test("commands of the documents have options that exist", async () => {
     });
   });
   assert.deepEqual(unknown, []);
+});
+
+test("npm start builds unless neither a source nor what was built of it has changed since", () => {
+  const cwd = mkdtempSync(join(tmpdir(), "lorikeet-stamp-"));
+  try {
+    const stamp = (task: string) =>
+      spawnSync(process.execPath, [resolve("tools/build-stamp.mjs"), task], { cwd }).status;
+    const write = (path: string, text: string): void => {
+      mkdirSync(dirname(join(cwd, path)), { recursive: true });
+      writeFileSync(join(cwd, path), text);
+    };
+    const build = (): void => {
+      stamp("begin");
+      write("dist/src/a.js", "1");
+      assert.equal(stamp("check"), 1, "a build that is not finished");
+    };
+    write("src/a.ts", "1");
+    assert.equal(stamp("check"), 1, "nothing is built");
+    build();
+    stamp("end");
+    assert.equal(stamp("check"), 0);
+    for (const path of ["src/a.ts", "dist/src/a.js", "web/new.ts"]) {
+      write(path, "2");
+      assert.equal(stamp("check"), 1, path);
+      if (path.includes("new")) rmSync(join(cwd, path));
+      else write(path, "1");
+      assert.equal(stamp("check"), 0, `${path} as it was`);
+    }
+    build();
+    write("src/a.ts", "2");
+    stamp("end");
+    assert.equal(stamp("check"), 1, "a source that was changed during the build");
+  } finally {
+    rmSync(cwd, { recursive: true });
+  }
 });
