@@ -9,6 +9,7 @@ import "./style/tasks.css";
 import { render } from "preact";
 import { Frame } from "./frame.js";
 import { turn } from "./load/history.js";
+import { keepFocus } from "./parts/focus.js";
 import { watchRoute } from "./route.js";
 import { connect } from "./session.js";
 import { applyTheme } from "./theme.js";
@@ -17,6 +18,7 @@ const root = document.getElementById("page");
 if (root) {
   applyTheme();
   watchRoute();
+  keepFocus();
   render(<Frame />, root);
   void connect();
   void turn();

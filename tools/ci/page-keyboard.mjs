@@ -180,6 +180,21 @@ async function saveAndAdd(page, url, folder) {
   assert.equal(digest("plays-again"), digest("plays"));
 }
 
+/** A button that is gone once it is used leaves the focus to what took its place. */
+async function useUp(page) {
+  await act(page, `location.hash = "#/compare"; await until(() => all(".column").length > 1, "columns");`);
+  const use = async (script, name) => {
+    await act(page, script);
+    await press(page, "Enter");
+    await soon(async () => (await focused(page)) === name, name);
+  };
+  await act(page, `while (all(".column").length < 3) { await press("Add a column"); await sleep(20); }`);
+  await use(`named("Add a column").focus();`, "Model of column 4");
+  await use(`all("[aria-label='Remove the column']").at(-1).focus();`, "Add a column");
+  await act(page, `fill(await field("Max tokens"), "400"); await press("Run");`);
+  await use(`(await until(() => named("Stop all"), "a stream")).focus();`, "Run");
+}
+
 /** Nothing moves by itself for readers who want little motion. */
 async function beCalm(page) {
   const moving = async (value) => {
@@ -201,6 +216,7 @@ export async function checkKeyboard(browser, url) {
     const count = await walkViews(page);
     await saveAndAdd(page, url, folder);
     await remove(page, "plays-again");
+    await useUp(page);
     await beCalm(page);
     console.log(
       `The Tab key reached all ${count} controls of four views; a tar that was saved by a key was added again, byte for byte.`,
