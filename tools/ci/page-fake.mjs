@@ -15,6 +15,10 @@ export const adapterCount = 10_000;
 
 const nameOf = (index) => (index === 0 ? hostile : `adapter-${String(index).padStart(5, "0")}`);
 
+/** Adapters of few requests bring no examples; the first shows its hostile ones. */
+const cardOf = (name) =>
+  name === hostile || name > nameOf(adapterCount - 20) ? { name, ...card } : { name, ...card, examples: [] };
+
 /** One adapter is of the base that has a task. */
 const baseOf = (index) => (index === 3 ? "digits" : "base");
 const tasksOf = (base) => (base === "digits" ? ["image-classification"] : ["text-generation", "sentence-similarity"]);
@@ -87,8 +91,7 @@ export async function startFake() {
     res.json({ data: [{ name: "base", base: null, tasks: tasksOf("base") }, ...adapters].map(modelOf) });
   });
   app.get("/v1/adapters", (_req, res) => res.json({ data: adapters }));
-  app.get("/v1/models/:name/card", (req, res) => res.json({ name: req.params.name, ...card }));
-  app.get("/v1/adapters/:name/card", (req, res) => res.json({ name: req.params.name, ...card }));
+  app.get(["/v1/models/:name/card", "/v1/adapters/:name/card"], (req, res) => res.json(cardOf(req.params.name)));
   app.post(
     ["digits", nameOf(3)].map((name) => `/v1/models/${name}/pipeline/image-classification`),
     (_req, res) =>

@@ -40,6 +40,7 @@ async function stream(page) {
   const { paint, scripts } = await act(
     page,
     `await until(() => all(".column").length === 3, "columns");
+    await until(() => all(".presets b").some((each) => each.textContent === "adapter-09999"), "examples of what is used most");
     window.violations = [];
     addEventListener("securitypolicyviolation", ({ violatedDirective, blockedURI }) =>
       violations.push(violatedDirective + " " + blockedURI));

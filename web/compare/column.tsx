@@ -1,5 +1,5 @@
 /** One column: what it asks, its answer, and how fast it comes. */
-import { useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { baseSummary } from "../about-bases.js";
 import { tryLinkOf } from "../adapters/compare-link.js";
 import { passFocusOn } from "../parts/focus.js";
@@ -9,7 +9,7 @@ import { NamePicker } from "../parts/name-picker.js";
 import type { Answer } from "./answer.js";
 import { CopyAs } from "./copy-as-menu.js";
 import { MixtureEditor } from "./mixture-editor.js";
-import { type AdapterOfTask, models, summaries } from "./models.js";
+import { type AdapterOfTask, models, summaries, wantSummary } from "./models.js";
 import { formatTarget, modelTarget, type Target } from "./target.js";
 import { Tokens } from "./tokens.js";
 
@@ -28,6 +28,7 @@ export function Column({ index, target, answer, isShaded, onTarget, onRemove }: 
   const [isCopying, setCopying] = useState(false);
   const summary = summaries.value.get(name) ?? baseSummary(name) ?? "";
   const other = models.value?.others.get(name);
+  useEffect(() => void wantSummary(name), [name, models.value]);
   return (
     <section class={`column card c${index}`} aria-label={`Column ${index + 1}: ${name}`}>
       <header>

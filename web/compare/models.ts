@@ -26,8 +26,11 @@ export interface AdapterOfTask {
   readonly tasks: readonly string[];
 }
 
-/** Cards are read of this many adapters; with thousands, examples of all would help nobody. */
-const mostCards = 12;
+/** So many adapters that bring an example are offered; with thousands, examples of all would help nobody. */
+const mostOffered = 12;
+/** Cards read at once, and at most, to find them. */
+const cardsAtOnce = 12;
+const mostCards = 60;
 
 export const models = signal<Models | null>(null);
 export const presets = signal<readonly Preset[]>([]);
@@ -37,15 +40,20 @@ export const summaries = signal<ReadonlyMap<string, string>>(new Map());
 export async function loadModels(): Promise<void> {
   try {
     models.value = modelsOf(await client.models());
-    const cards = await cardsOf(models.value.adapters.slice(0, mostCards));
-    const examples = cards.flatMap(({ name: adapter, examples }) =>
-      examples.flatMap(({ text, ...example }) => (text === null ? [] : [{ ...example, text, adapter }])),
-    );
-    presets.value = typedFirst(examples);
+    const cards = await findCards(await mostUsedFirst(models.value.adapters));
+    presets.value = typedFirst(cards.flatMap(presetsOf));
     summaries.value = new Map(cards.map(({ name, readme }) => [name, summaryOf(readme) ?? ""] as const));
   } catch (error) {
     noteFailure(error);
   }
+}
+
+/** Reads what an adapter does, unless it is known. */
+export async function wantSummary(name: string): Promise<void> {
+  if (summaries.value.has(name) || !models.value?.adapters.includes(name)) return;
+  // Without a card that can be read, a column says nothing of it.
+  const card = await client.card(name).catch(() => null);
+  if (card) summaries.value = new Map(summaries.value).set(name, summaryOf(card.readme) ?? "");
 }
 
 function modelsOf(listed: readonly ModelInfo[]): Models {
@@ -79,6 +87,28 @@ export function baseOf(target: Target): string | null {
 export function adaptersOf(base: string | null): readonly string[] {
   const { adapters = [], parents } = models.value ?? {};
   return base === null ? adapters : adapters.filter((name) => parents?.get(name) === base);
+}
+
+const presetsOf = ({ name: adapter, examples }: AdapterCard): Preset[] =>
+  examples.flatMap(({ text, ...example }) => (text === null ? [] : [{ ...example, text, adapter }]));
+
+/** Those in use, then the newest: among thousands they are what the reader is likely to look for. A few stay in their order. */
+async function mostUsedFirst(names: readonly string[]): Promise<readonly string[]> {
+  if (names.length <= cardsAtOnce) return names;
+  const listed = new Map((await client.adapters()).map((adapter) => [adapter.name, adapter] as const));
+  const requests = (name: string): number => listed.get(name)?.counts.requests ?? 0;
+  const created = (name: string): number => listed.get(name)?.created ?? 0;
+  return names.toSorted((a, b) => requests(b) - requests(a) || created(b) - created(a));
+}
+
+/** Reads cards until enough bring an example. In the order of names, which a comparison more does not change. */
+async function findCards(adapters: readonly string[]): Promise<readonly AdapterCard[]> {
+  const found: AdapterCard[] = [];
+  const offered = (): number => found.filter((card) => presetsOf(card).length > 0).length;
+  for (let at = 0; at < Math.min(adapters.length, mostCards) && offered() < mostOffered; at += cardsAtOnce) {
+    found.push(...(await cardsOf(adapters.slice(at, at + cardsAtOnce))));
+  }
+  return found.sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
 /** Without those that cannot be read. */
