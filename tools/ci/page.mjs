@@ -76,15 +76,18 @@ async function adapters(browser, url, files) {
     fill(name, "bard");
     fill(await field("Base"), "bookworm-7m");
     await press("Add");
-    await until(() => one("dialog a.primary"), "a stored adapter");
-    return one("dialog [role=status]").textContent;`,
+    const next = await until(() => one("dialog a.primary"), "a stored adapter");
+    const said = one("dialog [role=status]").textContent;
+    await until(() => document.activeElement === next, "the focus on the next step");
+    next.click();
+    await until(() => all(".picker")[1]?.value === "bard", "a column of the new adapter");
+    return [said, (await field("Prompt")).value];`,
   );
-  assert.match(added, /^bard is added/);
+  assert.match(added[0], /^bard is added/);
+  assert.equal(added[1], "ROMEO:", "the adapter's own example");
   const replaced = await act(
     page,
-    `one("dialog a.primary").click();
-    await until(() => all(".picker")[1]?.value === "bard", "a column of the new adapter");
-    fill(await field("Prompt"), "JULIET:");
+    `fill(await field("Prompt"), "JULIET:");
     fill(await field("Max tokens"), "600");
     await press("Run");
     await until(() => texts()[1]?.length > 10, "its stream");

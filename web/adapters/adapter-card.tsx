@@ -14,6 +14,8 @@ import { refresh } from "./live.js";
 import { Scores } from "./scores.js";
 import { TrainingChart } from "./training-chart.js";
 import { readTraining } from "./training-record.js";
+import { exampleLinkOf } from "./try-link.js";
+import { sourceWords, tierWords } from "./words.js";
 
 export interface AdapterCardProps {
   readonly adapter: AdapterInfo;
@@ -58,9 +60,7 @@ function Actions({ adapter, card, onReplace, onDeleted, onFault }: ActionsProps)
   const [isDeleting, setDeleting] = useState(false);
   const deleteButton = useRef<HTMLButtonElement>(null);
   const { name, pinned, source, in_flight: inFlight } = adapter;
-  const index = card?.examples.findIndex(({ text }) => text !== null) ?? -1;
-  const example = card?.examples[index];
-  const link = tryLinkOf(adapter, example && { ...example, index });
+  const link = exampleLinkOf(adapter, card);
   const run = async (action: () => Promise<unknown>): Promise<void> => {
     onFault(null);
     try {
@@ -129,18 +129,6 @@ async function save(name: string): Promise<void> {
   setTimeout(() => URL.revokeObjectURL(address), 60_000);
 }
 
-const tiers = {
-  device: "device: in the memory that steps read",
-  host: "host: in memory, ready to be copied to the device",
-  disk: "disk: loaded with the next request",
-} as const;
-
-const sources = {
-  store: "uploaded",
-  folder: "the operator's folder",
-  base: "came with the base",
-} as const;
-
 function Facts({ adapter, card }: { readonly adapter: AdapterInfo; readonly card: Card | null }) {
   const { base, rank, dora, modules, bytes, tier, source, created, counts, last_used: lastUsed } = adapter;
   const facts = [
@@ -150,9 +138,9 @@ function Facts({ adapter, card }: { readonly adapter: AdapterInfo; readonly card
     ["Rank", String(rank)],
     ["Adapted modules", formatCount(modules)],
     ["Size", formatBytes(bytes)],
-    ["Tier", tiers[tier]],
-    ["Source", sources[source]],
-    ["Since", new Date(created * 1000).toISOString().slice(0, 10)],
+    ["Tier", tierWords[tier]],
+    ["Source", sourceWords[source]],
+    ["Added", new Date(created * 1000).toISOString().slice(0, 10)],
     ["Requests", formatCount(counts.requests)],
     ["Tokens", `${formatCount(counts.prompt_tokens)} in, ${formatCount(counts.completion_tokens)} out`],
     ["Last used", formatAgo(lastUsed)],

@@ -7,6 +7,8 @@ export interface TableColumn {
   /** What the stylesheet calls it. */
   readonly key: "name" | "base" | "rank" | "modules" | "bytes" | "tier" | "flight" | "requests" | "used";
   readonly isNumber: boolean;
+  /** Explains the name. */
+  readonly help: string;
   show(adapter: AdapterInfo): string;
   compare(a: AdapterInfo, b: AdapterInfo): number;
 }
@@ -15,13 +17,12 @@ const tiers: readonly Tier[] = ["device", "host", "disk"];
 
 const numeric = (
   name: string,
+  help: string,
   key: TableColumn["key"],
   read: (adapter: AdapterInfo) => number,
   show: (value: number) => string = formatCount,
 ): TableColumn => ({
-  name,
-  key,
-  isNumber: true,
+  ...{ name, help, key, isNumber: true },
   show: (adapter) => show(read(adapter)),
   compare: (a, b) => read(b) - read(a),
 });
@@ -29,6 +30,7 @@ const numeric = (
 /** Shown where a server has several bases. */
 const baseColumn: TableColumn = {
   name: "Base",
+  help: "The model that it adapts",
   key: "base",
   isNumber: false,
   show: ({ base }) => base ?? "",
@@ -38,25 +40,33 @@ const baseColumn: TableColumn = {
 const columns: readonly TableColumn[] = [
   {
     name: "Name",
+    help: "What requests name as their model",
     key: "name",
     isNumber: false,
     show: ({ name }) => name,
     compare: (a, b) => (a.name < b.name ? -1 : 1),
   },
-  numeric("Rank", "rank", ({ rank }) => rank),
-  numeric("Modules", "modules", ({ modules }) => modules),
-  numeric("Size", "bytes", ({ bytes }) => bytes, formatBytes),
+  numeric(
+    "Rank",
+    "The largest rank of its matrices: more can change more, and takes more memory",
+    "rank",
+    (each) => each.rank,
+  ),
+  numeric("Modules", "How many layers of the base it changes", "modules", (each) => each.modules),
+  numeric("Size", "Its size in memory", "bytes", (each) => each.bytes, formatBytes),
   {
     name: "Tier",
+    help: "Where its weights are: on the device that computes, in memory, or only on disk",
     key: "tier",
     isNumber: false,
     show: ({ tier }) => tier,
     compare: (a, b) => tiers.indexOf(a.tier) - tiers.indexOf(b.tier),
   },
-  numeric("In flight", "flight", ({ in_flight }) => in_flight),
-  numeric("Requests", "requests", ({ counts }) => counts.requests),
+  numeric("In flight", "Requests that run now", "flight", ({ in_flight }) => in_flight),
+  numeric("Requests", "Since the server was started", "requests", ({ counts }) => counts.requests),
   numeric(
     "Last used",
+    "When its last request began",
     "used",
     ({ last_used }) => last_used ?? 0,
     (at) => formatAgo(at === 0 ? null : at),

@@ -10,6 +10,7 @@ import { hrefOf } from "../route.js";
 import { server } from "../session.js";
 import { columnsOf, isDescending, ordered, type TableColumn } from "./order.js";
 import { adapterSummaries, wantSummaries } from "./summaries.js";
+import { tierWords } from "./words.js";
 
 /** Rows beyond the edges, so that a fast scroll meets rows. */
 const margin = 6;
@@ -47,7 +48,7 @@ export function AdapterTable({ adapters, wanted }: { adapters: readonly AdapterI
                 class={classOf(column)}
                 aria-sort={sort.key === column.key ? directionOf(column, sort.isReversed) : "none"}
               >
-                <button type="button" class="quiet" onClick={() => sortBy(column)}>
+                <button type="button" class="quiet" title={column.help} onClick={() => sortBy(column)}>
                   {column.name}
                   {sort.key === column.key ? (
                     <span aria-hidden="true">{isDescending(column, sort.isReversed) ? "▾" : "▴"}</span>
@@ -119,7 +120,9 @@ class Row extends Component<RowProps> {
           ) : (
             <div key={column.key} role="cell" class={classOf(column)}>
               {column.key === "tier" ? (
-                <span class={`place ${adapter.tier}`}>{adapter.tier}</span>
+                <span class={`place ${adapter.tier}`} title={tierWords[adapter.tier]}>
+                  {adapter.tier}
+                </span>
               ) : (
                 column.show(adapter)
               )}
@@ -135,12 +138,37 @@ function NameCell({ adapter: { name, pinned, source, warnings } }: { readonly ad
   return (
     <div role="rowheader" class="name">
       <a href={hrefOf("adapters", new URLSearchParams({ name }))}>{name}</a>
-      {pinned ? <span class="tag">pinned</span> : null}
-      {source === "store" ? null : <span class="tag source">{source === "folder" ? "folder" : "with its base"}</span>}
-      {warnings.length > 0 ? <span class="tag warn">warning</span> : null}
+      {pinned ? <Tag help="Stays in memory: no request waits for it to load">pinned</Tag> : null}
+      {source === "folder" ? (
+        <Tag kind="source" help="A folder on the server: it can be used, pinned and downloaded, and is changed there">
+          server folder
+        </Tag>
+      ) : null}
+      {source === "base" ? (
+        <Tag kind="source" help="Came with the base: it can be used, pinned and downloaded, not replaced or deleted">
+          with its base
+        </Tag>
+      ) : null}
+      {warnings.length > 0 ? (
+        <Tag kind="warn" help={warnings.join(" ")}>
+          warning
+        </Tag>
+      ) : null}
     </div>
   );
 }
+
+interface TagProps {
+  readonly kind?: string;
+  readonly help: string;
+  readonly children: string;
+}
+
+const Tag = ({ kind = "", help, children }: TagProps) => (
+  <span class={`tag ${kind}`} title={help}>
+    {children}
+  </span>
+);
 
 /** After a scroll has rested for so long, the elements are put into the order of their rows, as the Tab key and screen readers follow it. */
 const restMs = 150;

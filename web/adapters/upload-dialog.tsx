@@ -7,9 +7,9 @@ import { Dialog } from "../parts/dialog.js";
 import { formatBytes } from "../parts/format.js";
 import { Icon } from "../parts/icon.js";
 import { client, noteFailure, server } from "../session.js";
-import { tryLinkOf } from "./compare-link.js";
 import { type Parcel, readChosen, readDrop } from "./dropped.js";
 import { adapters, refresh } from "./live.js";
+import { useTryLink } from "./try-link.js";
 
 type Progress =
   | { readonly kind: "choosing" }
@@ -70,7 +70,7 @@ export function UploadDialog({ parcel: dropped, replaced, onClose }: UploadDialo
           ) : null}
           {isFixed ? (
             <p class="notice" role="status">
-              {name} {present.source === "base" ? "came with its base" : "lies in the operator's folder"} and cannot be
+              {name} {present.source === "base" ? "came with its base" : "is a folder on the server"} and cannot be
               replaced from here. Choose another name.
             </p>
           ) : null}
@@ -192,7 +192,10 @@ const outcomes = {
 
 function Result({ stored }: { readonly stored: Stored }) {
   const { name, outcome, warnings, ignored } = stored;
-  const link = tryLinkOf(stored);
+  const link = useTryLink(stored);
+  const next = useRef<HTMLAnchorElement>(null);
+  // The button that was pressed is gone.
+  useEffect(() => next.current?.focus(), [link === null]);
   return (
     <div class="upload">
       <p role="status">
@@ -207,7 +210,7 @@ function Result({ stored }: { readonly stored: Stored }) {
         <p class="muted">Not kept, because serving does not need it: {ignored.join(", ")}</p>
       ) : null}
       {link ? (
-        <a class="button primary" href={link.href}>
+        <a class="button primary" href={link.href} ref={next}>
           {link.isComparison ? "Compare it with the base" : "Try it"}
         </a>
       ) : null}

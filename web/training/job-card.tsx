@@ -1,7 +1,9 @@
 /** One job: its state, how far it is, and what can be done with it. */
 import { useRef, useState } from "preact/hooks";
 import { compareHref } from "../adapters/compare-link.js";
+import { useTryLink } from "../adapters/try-link.js";
 import type { Job } from "../client/fine-tuning.js";
+import { generation } from "../client/tasks.js";
 import { Confirmation } from "../parts/confirmation.js";
 import { formatAgo, formatCount, formatDuration, formatNumber } from "../parts/format.js";
 import { client, noteFailure } from "../session.js";
@@ -94,14 +96,20 @@ export function JobCard({ job, colour, onToggle, onChanged, onStarted }: JobCard
               Cancel
             </button>
           )}
-          {product === null ? null : (
-            <a class="button primary" href={compareHref(product, model)}>
-              Compare
-            </a>
-          )}
+          {product === null ? null : <CompareLink product={product} base={model} />}
         </div>
       )}
     </li>
+  );
+}
+
+/** With the base, on an example of the job's own rows if its card has one. */
+function CompareLink({ product, base }: { readonly product: string; readonly base: string }) {
+  const link = useTryLink({ name: product, base, tasks: [generation] });
+  return (
+    <a class="button primary" href={link?.href ?? compareHref(product, base)}>
+      Compare
+    </a>
   );
 }
 
