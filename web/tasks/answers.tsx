@@ -15,6 +15,7 @@ interface AnswersProps {
 
 export function Answers({ base, task, text, other, hasChoice }: AnswersProps) {
   const shown = round.value?.base === base && round.value.task === task ? round.value : null;
+  const fault = shown && sharedFault(shown.answers);
   const isOlder = shown !== null && shown.input.picture === null && isOther(shown, text, other);
   return (
     <section
@@ -30,15 +31,33 @@ export function Answers({ base, task, text, other, hasChoice }: AnswersProps) {
       ) : (
         <>
           {isOlder ? <p class="muted asked">To “{shown.input.text}”:</p> : null}
-          <div class="answers">
-            {shown.answers.map((answer) => (
-              <Column key={answer.model} answer={answer} round={shown} />
-            ))}
-          </div>
+          {fault === null ? (
+            <div class="answers">
+              {shown.answers.map((answer) => (
+                <Column key={answer.model} answer={answer} round={shown} />
+              ))}
+            </div>
+          ) : (
+            <Fault text={fault} />
+          )}
           <Comparison answers={shown.answers} hasChoice={hasChoice} />
         </>
       )}
     </section>
+  );
+}
+
+/** What is wrong with the input itself is said once. */
+function sharedFault(answers: readonly Answer[]): string | null {
+  const faults = answers.map(({ outcome }) => (outcome.kind === "fault" ? outcome.fault : null));
+  return faults.every((fault) => fault === faults[0]) ? (faults[0] ?? null) : null;
+}
+
+function Fault({ text }: { readonly text: string }) {
+  return (
+    <p class="fault" role="alert">
+      {text}
+    </p>
   );
 }
 
@@ -53,9 +72,7 @@ function Column({ answer: { model, outcome }, round }: { readonly answer: Answer
         {model} <span class="tag">{model === base ? "base" : "adapter"}</span>
       </h2>
       {outcome.kind === "fault" ? (
-        <p class="fault" role="alert">
-          {outcome.fault}
-        </p>
+        <Fault text={outcome.fault} />
       ) : (
         <Result result={outcome.result} text={input.picture ? null : input.text} picture={input.picture} />
       )}
@@ -73,6 +90,6 @@ function Comparison({ answers, hasChoice }: { readonly answers: readonly Answer[
     const sentence = differenceOf(first, second);
     return sentence === null ? null : <p class="difference">{sentence}</p>;
   }
-  if (answers.length > 1 || !hasChoice) return null;
+  if (!first || answers.length > 1 || !hasChoice) return null;
   return <p class="muted">Choose an adapter to see its answer beside this one.</p>;
 }

@@ -62,7 +62,7 @@ export function CartView({ base, models, others }: CartViewProps) {
     <div class="cart">
       <p>
         50 times a second a policy sees how cart and pole move, and pushes the cart left or right.{" "}
-        <b>Reversed motors</b> push the other way than it chose.
+        <b>Reversed motors</b> push the opposite way.
       </p>
       <div class="toolbar">
         <button

@@ -66,6 +66,7 @@ interface ModelSwitchProps {
 }
 
 export function ModelSwitch({ base, model, names, card, onSwitch }: ModelSwitchProps) {
+  if (names.every((name) => name === base)) return null;
   const summary = model === base ? `${base} alone, without an adapter.` : summaryOf(card?.readme ?? null);
   return (
     <div class="model-switch">

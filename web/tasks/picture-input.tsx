@@ -73,7 +73,6 @@ export function PictureInput({ shown, isCentred, onPicture, onFile }: PictureInp
   useEffect(() => {
     if (shown === null) return;
     let isCurrent = true;
-    // The server says what is wrong with a file that is not a picture.
     void createImageBitmap(shown).then(
       (image) => {
         const context = canvas.current?.getContext("2d");
@@ -85,7 +84,8 @@ export function PictureInput({ shown, isCentred, onPicture, onFile }: PictureInp
         context.imageSmoothingEnabled = scale < 4;
         context.drawImage(image, (size - width) / 2, (size - height) / 2, width, height);
       },
-      () => {},
+      // The server says what is wrong with it; the sheet does not show something else.
+      () => isCurrent && clear(),
     );
     return () => {
       isCurrent = false;

@@ -73,7 +73,7 @@ export function TaskForm({ base, task }: TaskFormProps) {
         <ModelSwitch base={base} model={model} names={names} card={cards.get(model) ?? null} onSwitch={switchTo} />
         {chosen !== null && chosen !== model ? (
           <p class="fault">
-            No model “{chosen}” does {task} with the base {base} here.
+            “{chosen}” is not served for {task} with {base}. Choose another adapter.
           </p>
         ) : null}
         {takesPictures ? (
@@ -154,6 +154,9 @@ function TextFields({ isPair, missing, count, model, onAsk }: TextFieldsProps) {
             onKeyDown={onKeyDown}
           />
         </label>
+      ) : null}
+      {isPair ? (
+        <p class="muted">The answer is how alike the model takes them to be: 1 for the same, 0 for unrelated.</p>
       ) : null}
       <div class="ask">
         <button

@@ -39,7 +39,7 @@ export function Tasks() {
   // The address of the view alone says nothing: what is shown is written into it, before the reader can choose something else.
   useLayoutEffect(() => {
     if (base && isKnown) change({ base: base.name, task });
-  }, [route.value, isKnown, base?.name, task]);
+  }, [route.value, isKnown, base?.name, task, wanted, wantedTask]);
   if (!base || !isKnown) return null;
   /** Another base or task takes other input. */
   const choose = (name: string, task: string | null): void => {
@@ -93,8 +93,8 @@ function Intro({ base, names }: { readonly base: string; readonly names: readonl
   if (!names.includes(base)) {
     return (
       <p class="intro">
-        The <b>base</b> {base} does not do this by itself: {others.length === 1 ? "its " : "each of its "}
-        <b>adapters</b> {others.length === 1 ? <>{others[0]} does.</> : "listed here does."}
+        The <b>base</b> {base} does not do this by itself: its <b>{others.length === 1 ? "adapter" : "adapters"}</b>{" "}
+        {others.length === 1 ? <>{others[0]} does.</> : "below do."}
       </p>
     );
   }
@@ -117,7 +117,12 @@ function Choice({ label, names, chosen, onChoose }: ChoiceProps) {
   return (
     <div class="segments" role="group" aria-label={label}>
       {names.map((name) => (
-        <button key={name} type="button" aria-pressed={name === chosen} onClick={() => onChoose(name)}>
+        <button
+          key={name}
+          type="button"
+          aria-pressed={name === chosen}
+          onClick={() => (name === chosen ? undefined : onChoose(name))}
+        >
           {name}
         </button>
       ))}
