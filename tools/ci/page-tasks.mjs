@@ -91,6 +91,30 @@ export async function readSeven(page) {
   assert.deepEqual(labels, ["7", false, "7"], "base and adapter answer side by side");
 }
 
+/** On a phone the answer lies in view below the sheet, and the sheet grows with the screen. */
+async function fitScreens(page) {
+  for (const [width, height] of [
+    [390, 844],
+    [360, 740],
+    [3840, 2160],
+  ]) {
+    const size = { width, height, deviceScaleFactor: 1, mobile: width < 400 };
+    await page.send("Emulation.setDeviceMetricsOverride", size);
+    const { sheet, answer, shown } = await act(
+      page,
+      `scrollTo(0, 0);
+      await new Promise(requestAnimationFrame);
+      const [sheet, answer] = [".sheet", ".task-result"].map((each) => one(each).getBoundingClientRect().toJSON());
+      return { sheet, answer, shown: innerHeight };`,
+    );
+    assert.ok(Math.max(sheet.bottom, answer.bottom) <= shown, `sheet and answer are in view at ${width} x ${height}`);
+    if (width < 400)
+      assert.ok(sheet.bottom <= answer.top, `the answer does not cover the sheet at ${width} x ${height}`);
+    else assert.ok(sheet.width > 560, "the sheet grows with the screen");
+  }
+  await page.send("Emulation.clearDeviceMetricsOverride");
+}
+
 /** An example selects the adapter that it was written for, and the address brings both back. */
 async function choosePicture(browser, page) {
   const chosen = await act(
@@ -166,6 +190,7 @@ export async function checkTasks(browser) {
     const faults = await faultsOf(page, "CartPole");
     await readSeven(page);
     faults.push(...(await faultsOf(page, "a digit")));
+    await fitScreens(page);
     await choosePicture(browser, page);
     await translate(page);
     await findDigits(page);
