@@ -3,7 +3,9 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { removeTree } from "../base/durable.js";
 import type { Progress } from "../base/log.js";
-import { type CardFacts, modelCard } from "./files/card.js";
+import { modelCard } from "./card/card.js";
+import { trainCommand } from "./card/command.js";
+import type { CardFacts } from "./card/facts.js";
 import { Checkpoints } from "./files/checkpoints.js";
 import { type RunRecord, type RunResults, writeRecord } from "./files/record.js";
 import type { RunFolder } from "./files/run-folder.js";
@@ -225,10 +227,11 @@ async function finish<Batch>(
         ? null
         : { rows: comparison.rows, trained, served, difference: Math.abs(trained - served), dtype: settings.dtype },
   };
-  const complete = { ...record, results };
-  await writeRecord(folder.path, complete);
   const { outputDir } = folder;
-  const facts = { ...options.card, outputDir, examples: await options.card.examples() };
+  const complete = { ...record, results, command: trainCommand({ ...options.card, outputDir }, record) };
+  await writeRecord(folder.path, complete);
+  const examples = await options.card.examples();
+  const facts = { ...options.card, outputDir, examples: examples.map((text) => ({ text })) };
   await writeFile(join(folder.path, "README.md"), modelCard(facts, complete), { flush: true });
   await writeFile(join(folder.path, "training.svg"), drawTraining(rows), { flush: true });
   await folder.finish();

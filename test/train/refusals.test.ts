@@ -142,14 +142,16 @@ test("an adapter that is trained further keeps its shape, and its record says so
     card,
     /\| 1 validation rows \| loss \| perplexity \|\n.*\n\| before \| \d\.\d{4} \| .*\n\| last and best \(step 1, kept\) \| \d\.\d{4} \| /,
   );
-  const recipe = join(folder, "again.yaml");
-  writeFileSync(recipe, /```yaml\n([^`]*)```/.exec(card)?.[1] ?? "");
-  const again = join(folder, "made", "again");
-  const args = ["--config", recipe, "--model", base, "--data", rows, "--output-dir", again];
+  const { command } = JSON.parse(readFileSync(join(folder, "made", "first", "lorikeet.json"), "utf8"));
+  assert.ok(card.includes(command), command);
+  const [program, verb, ...words] = command.replaceAll("\\\n", "").split(/ +/).slice(1);
+  assert.deepEqual([program, verb], ["lorikeet", "train"]);
+  const paths: Record<string, string> = { model: base, data: rows, "output-dir": join(folder, "made", "again") };
+  const args = words.map((word: string, i: number) => paths[words[i - 1]?.slice(2)] ?? word);
   const { code, err } = await runHere(["train", ...args, "--cache-dir", join(folder, "cache"), "--threads", "1"]);
   assert.equal(code, 0, err);
   const weights = (name: string): Buffer => readFileSync(join(folder, "made", name, "adapter_model.safetensors"));
-  assert.ok(weights("again").equals(weights("first")), "the card's recipe makes the same bytes");
+  assert.ok(weights("again").equals(weights("first")), "the card's command makes the same bytes");
 });
 
 test("a failed publish loses nothing: the result is saved and reported, and can be published later", async () => {

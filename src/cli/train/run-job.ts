@@ -169,9 +169,9 @@ export async function runJob<Batch>(
 
 /** What the card of a run's result says besides its record. */
 export function cardOf({ flags, examples }: Pick<Job<never>, "flags" | "examples">): RunOptions<never>["card"] {
-  const { model, description, initFrom } = flags;
-  assert(model !== null, "a run has a model");
-  return { model, description, initFrom, examples };
+  const { model, data, description, initFrom } = flags;
+  assert(model !== null && data !== null, "a run has a model and data");
+  return { model, data, description, initFrom, examples };
 }
 
 function samplingOf<Batch>(

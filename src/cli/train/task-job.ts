@@ -1,6 +1,8 @@
 /** A run that trains a task model's adapter. */
 
 import { loadTaskAdapter } from "../../adapter/format.js";
+import type { Graph } from "../../graph/types.js";
+import type { TaskRecord } from "../../train/files/record.js";
 import type { RunFolder } from "../../train/files/run-folder.js";
 import { type TrainSettings, trainDefaults } from "../../train/settings.js";
 import { keptManifest } from "../../train/tasks/model-files.js";
@@ -71,6 +73,7 @@ export async function openTaskJob(
         name: base.task,
         heads: session.targets.flatMap(({ module, form }) => (form.kind === "whole" ? [module.path] : [])),
         frozen_norms: base.hasNorms,
+        ...requestInputs(base.task, base.graph),
         ...goal.languages,
       },
       // Weights of their own hold no normalization that an adapter would have to know.
@@ -95,6 +98,17 @@ export async function openTaskJob(
   } finally {
     progress.end();
   }
+}
+
+/** Of a policy, what a request has: one row of each input, where the graph gives its sizes. */
+function requestInputs(task: string, { inputs }: Graph): Pick<TaskRecord, "inputs"> {
+  if (task !== "reinforcement-learning") return {};
+  const shapes = inputs.map(({ shape }) => [1, ...shape.slice(1)].filter((size) => typeof size === "number"));
+  if (inputs.some(({ shape }, i) => shapes[i]?.length !== shape.length)) return {};
+  const datatypes: Readonly<Record<string, string>> = { float32: "FP32", int64: "INT64", int32: "INT32" };
+  return {
+    inputs: inputs.map(({ name, type }, i) => ({ name, datatype: datatypes[type] ?? "FP32", shape: shapes[i] ?? [] })),
+  };
 }
 
 /** Options that concern decoders only. */

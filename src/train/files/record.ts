@@ -28,6 +28,37 @@ export interface RunRecord {
   /** Digest of the --init-from adapter. */
   readonly init_from: string | null;
   readonly results: RunResults | null;
+  /** The command that trains it again, once it has ended, with paths as its card shows them. */
+  readonly command?: string;
+  readonly origin?: OriginRecord;
+  readonly test?: TestRecord;
+}
+
+/** Where the data comes from, in the author's words. A run does not know it: whoever publishes its result adds it. */
+export interface OriginRecord {
+  readonly data: string;
+  /** Of the data. */
+  readonly license: string | null;
+  /** The recipe's path in the author's repository. */
+  readonly recipe: string | null;
+  /** What to run for the recipe, from getting the data to the result. */
+  readonly commands: readonly string[];
+  /** Some rows that the run was trained on. An input may be a picture as a `data:` URL. */
+  readonly rows: readonly { readonly input: string; readonly output: string }[];
+  /** Why there are no rows to show. */
+  readonly withheld?: string;
+}
+
+/** How well the result does on rows that the run never saw, as its author measured it. */
+export interface TestRecord {
+  readonly rows: number;
+  /** What a row is, in the plural. */
+  readonly unit: string;
+  /** null where the base cannot be asked, as for a head that it lacks. */
+  readonly base_metrics: Metrics | null;
+  readonly metrics: Metrics;
+  /** What measured it. */
+  readonly commands: readonly string[];
 }
 
 export interface TaskRecord {
@@ -37,6 +68,8 @@ export interface TaskRecord {
   readonly heads: readonly string[];
   /** Whether batch normalizations of the base keep their statistics. */
   readonly frozen_norms: boolean;
+  /** Of tasks that are asked with numbers: what a request has. */
+  readonly inputs?: readonly { readonly name: string; readonly datatype: string; readonly shape: readonly number[] }[];
   /** Of translators between several languages: those that a request may name. */
   readonly src_lang?: string;
   readonly tgt_lang?: string;
