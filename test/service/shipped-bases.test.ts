@@ -1,8 +1,10 @@
 /** What `npm start` serves, and the other shipped task models: with their adapters, on worlds, digits and scenes that their training did not see. */
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { execFile } from "node:child_process";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { parseArgs } from "node:util";
+import { parseArgs, promisify } from "node:util";
 import { WebSocket } from "ws";
 import { averagePrecision, type SeenPicture } from "../../src/train/detection/average-precision.js";
 import type { Box } from "../../src/train/detection/boxes.js";
@@ -27,7 +29,7 @@ before(async () => {
   const options = { model: { type: "string", multiple: true }, adapters: { type: "string" } } as const;
   const { values } = parseArgs({ args: start.replace(/^.* serve /, "").split(" "), options });
   const { model = [], adapters = "" } = values;
-  shipped = await openService({ model: [...model, ...others], adapters, noModelAdapters: "false" });
+  shipped = await openService({ model: [...model, ...others], adapters, noModelAdapters: "false", maxContext: "128" });
 });
 
 after(() => shipped[Symbol.asyncDispose]());
@@ -69,6 +71,25 @@ test("the page finds the policy by its tensors, and asks it over its socket", as
   assert.deepEqual(await Promise.all([ask("policy"), ask("reversed-motors")]), [true, false]);
   await assert.rejects(socket.infer({ model: "policy", inputs: [] }), { code: /^invalid/ });
   socket.close();
+});
+
+test("the Use command of every shipped card works as it stands", async () => {
+  const folders = [...readdirSync("adapters"), ...readdirSync("models")].flatMap((name) => {
+    const base = join("models", name);
+    const own = join(base, "adapters");
+    return [join("adapters", name), base, ...(existsSync(own) ? readdirSync(own).map((each) => join(own, each)) : [])];
+  });
+  const cards = folders.map((folder) => join(folder, "README.md")).filter((path) => existsSync(path));
+  assert.equal(cards.length, 22);
+  const run = promisify(execFile);
+  const asked = cards.map(async (path) => {
+    const [, command] = /## Use[\s\S]*?```sh\n(curl [\s\S]*?)```/.exec(readFileSync(path, "utf8")) ?? [];
+    assert.ok(command, path);
+    const here = command.replaceAll("http://localhost:8080", shipped.url).replace("curl ", "curl --fail-with-body ");
+    const { stdout } = await run("bash", ["-c", here]).catch((error) => assert.fail(`${path}: ${error.stdout}`));
+    assert.ok(stdout.length > 20 && typeof JSON.parse(stdout) === "object", `${path}: ${stdout}`);
+  });
+  await Promise.all(asked);
 });
 
 /** The first label of a picture. */

@@ -1,16 +1,22 @@
 /** What the recipes promise: the same data for a seed, no test answer that was trained on, options that `train` knows. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { after, test } from "node:test";
+import { readCard } from "../../src/adapter/card.js";
 import { readConfigFile } from "../../src/cli/options/config-file.js";
 import { resolveSettings } from "../../src/cli/options/settings.js";
 import { trainOptions } from "../../src/cli/train/options.js";
 import { loadTokenizer } from "../../src/text/tokenizer/tokenizer.js";
+import { trainCommand } from "../../src/train/card/command.js";
 import { loadData } from "../../src/train/data/dataset.js";
 import { parseLabelTemplate } from "../../src/train/data/encode.js";
+import type { TestRecord } from "../../src/train/files/record.js";
+import { shippedBases } from "../../tools/recipes/cards/bases.js";
+import { readRunRecord, renderCard, type Shipped } from "../../tools/recipes/cards/card.js";
+import { languageAdapters } from "../../tools/recipes/cards/language.js";
 import { onlyWhenLong } from "../support/long.js";
 
 const folder = mkdtempSync(join(tmpdir(), "lorikeet-recipes-"));
@@ -129,3 +135,40 @@ test("every shipped adapter has a recipe of options that exist, with the digest 
     assert.equal(settings.outputDir, `tools/recipes/out/${name.replace(".yaml", "")}`);
   }
 });
+
+test("the card of everything shipped is what its recipe writes, with a test, an origin and the command that trained it", async () => {
+  const check = async (shipped: Shipped, tests: Record<string, TestRecord> = {}): Promise<TestRecord> => {
+    const folder = shipped.outputDir;
+    const record = await readRunRecord(folder);
+    const { examples } = await readCard(folder);
+    const found = examples.flatMap(({ title, picture }) =>
+      title === null || picture === null ? [] : [{ title, picture: "example.png" }],
+    );
+    assert.equal(readFileSync(join(folder, "README.md"), "utf8"), renderCard(shipped, record, found, tests), folder);
+    const { rows: samples = [], ...origin } = record.origin ?? {};
+    assert.deepEqual(origin, shipped.origin, folder);
+    assert.equal(samples.length > 0, shipped.origin.withheld === undefined, folder);
+    assert.equal(record.command, trainCommand(shipped, record), folder);
+    assert.ok(record.test && record.test.rows >= 100, folder);
+    return record.test;
+  };
+  for (const shipped of Object.values(languageAdapters)) await check(shipped);
+  const folders = Object.values(languageAdapters).map(({ outputDir }) => outputDir);
+  for (const { base, adapters } of Object.values(shippedBases)) {
+    const tests: Record<string, TestRecord> = {};
+    for (const adapter of Object.values(adapters)) tests[basename(adapter.outputDir)] = await check(adapter);
+    await check(base, tests);
+    folders.push(...Object.values(adapters).map(({ outputDir }) => outputDir));
+  }
+  assert.deepEqual(folders.sort(), shippedFolders().sort());
+});
+
+/** Of all adapters. */
+const shippedFolders = (): string[] =>
+  ["adapters", ...readdirSync("models").map((base) => `models/${base}/adapters`)]
+    .filter(existsSync)
+    .flatMap((parent) =>
+      readdirSync(parent, { withFileTypes: true }).flatMap((entry) =>
+        entry.isDirectory() && !entry.name.startsWith(".") ? [join(parent, entry.name)] : [],
+      ),
+    );

@@ -6,16 +6,19 @@
  */
 import { mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { shippedBases } from "../cards/bases.js";
+import { writeCard } from "../cards/card.js";
 import { special, trainTokenizer } from "./byte-pairs.js";
 import { lorikeet } from "./lorikeet.js";
 import { writeFolder } from "./network.js";
 import { drawPhrases, type Language, type Phrase } from "./phrases-data.js";
 import { serve } from "./server.js";
-import { ship } from "./shipped.js";
+import { isOfShipped, ship } from "./shipped.js";
 import { writeTranslator } from "./translator.js";
 
 const home = "tools/recipes/out/phrases";
 const name = "phrases";
+const base = join(home, name);
 const size = { vocabulary: 477, width: 96, heads: 4, inner: 256, layers: 2, positions: 64 } as const;
 
 const phrases = drawPhrases(9000, 1);
@@ -59,29 +62,33 @@ const training = {
   ...{ "--save-total-limit": 1, "--threads": 1 },
 } as const;
 
-await rm(home, { recursive: true, force: true });
-await mkdir(home, { recursive: true });
-const initial = join(home, "initial", name);
-await writeBase(initial);
-const base = join(home, name);
-await lorikeet(["train"], {
-  ...{ ...training, "--model": initial, "--data": await writeRows("de"), "--output-dir": base, "--method": "full" },
-  ...{ "--max-steps": 1500, "--eval-steps": 500, "--learning-rate": 0.002 },
-});
-const adapters = join(home, "adapters");
-const run = join(home, "runs", "french");
-await lorikeet(["train"], {
-  ...{ ...training, "--model": base, "--data": await writeRows("fr"), "--output-dir": run },
-  ...{
-    "--max-steps": 700,
-    "--eval-steps": 400,
-    "--learning-rate": 0.004,
-    "--lora-r": 16,
-    "--lora-alpha": 32,
-    "--save-dtype": "bf16",
-  },
-});
-await ship(run, join(adapters, "french"));
+const shipped = isOfShipped() ? join("models", name) : join(home, "shipped", name);
+const adapter = join(shipped, "adapters", "french");
+
+async function trainAll(): Promise<void> {
+  await rm(home, { recursive: true, force: true });
+  await mkdir(home, { recursive: true });
+  const initial = join(home, "initial", name);
+  await writeBase(initial);
+  await lorikeet(["train"], {
+    ...{ ...training, "--model": initial, "--data": await writeRows("de"), "--output-dir": base, "--method": "full" },
+    ...{ "--max-steps": 1500, "--eval-steps": 500, "--learning-rate": 0.002 },
+  });
+  await ship(base, shipped);
+  const run = join(home, "runs", "french");
+  await lorikeet(["train"], {
+    ...{ ...training, "--model": base, "--data": await writeRows("fr"), "--output-dir": run },
+    ...{
+      "--max-steps": 700,
+      "--eval-steps": 400,
+      "--learning-rate": 0.004,
+      "--lora-r": 16,
+      "--lora-alpha": 32,
+      "--save-dtype": "bf16",
+    },
+  });
+  await ship(run, adapter);
+}
 
 /** The share of test phrases that are translated exactly, over HTTP. */
 async function exact(url: string, model: string, language: Language): Promise<number> {
@@ -99,8 +106,18 @@ async function exact(url: string, model: string, language: Language): Promise<nu
   return right / test.length;
 }
 
-await using server = await serve(base, adapters);
-console.log(`German: ${name} ${await exact(server.url, name, "de")}`);
-console.log(
-  `French: ${name} ${await exact(server.url, name, "fr")}, with the adapter ${await exact(server.url, "french", "fr")}`,
-);
+const samplesOf = (language: Language) =>
+  train.slice(0, 4).map((phrase) => ({ input: phrase.en, output: phrase[language] }));
+
+if (!isOfShipped()) await trainAll();
+await using server = await serve(shipped, join(home, "no-adapters"));
+const { base: known, adapters } = shippedBases[name];
+const [before, after] = [await exact(server.url, name, "fr"), await exact(server.url, "french", "fr")];
+const french = await writeCard(adapter, adapters.french, {
+  ...{ rows: test.length, base_metrics: { exact: before }, metrics: { exact: after } },
+  samples: samplesOf("fr"),
+});
+const own = { exact: await exact(server.url, name, "de") };
+const measured = { rows: test.length, base_metrics: null, metrics: own, samples: samplesOf("de") };
+await writeCard(shipped, known, measured, { french });
+console.log(`German: ${own.exact}. French: ${before}, with the adapter ${after}`);

@@ -5,6 +5,9 @@
  */
 import { mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import type { TestRecord } from "../../../src/train/files/record.js";
+import { shippedBases } from "../cards/bases.js";
+import { writeCard } from "../cards/card.js";
 import { meanLength, playEpisodes, standardWorld, type World, worlds } from "./cart-pole.js";
 import { lorikeet } from "./lorikeet.js";
 import { writeFolder } from "./network.js";
@@ -12,10 +15,11 @@ import { policyNetwork } from "./networks.js";
 import { connectPolicy } from "./policy-client.js";
 import { likeliest, recordTeacher } from "./policy-play.js";
 import { serve } from "./server.js";
-import { openCard, ship } from "./shipped.js";
+import { isOfShipped, ship } from "./shipped.js";
 
 const home = "tools/recipes/out/policy";
 const name = "policy";
+const base = join(home, name);
 
 const training = {
   "--task": "reinforcement-learning",
@@ -25,44 +29,69 @@ const training = {
   "--threads": 1,
 } as const;
 
+const [rowsOfBase, rowsOfAdapter] = [8000, 2000];
+
+const transitionsOf = (world: World, rows: number) => recordTeacher({ world, rows, episodes: 100, seed: 1 });
+
 /** Writes what the teacher does in a world. */
 async function record(world: World, as: string, rows: number): Promise<string> {
   const file = join(home, `${as}.jsonl`);
-  const transitions = await recordTeacher({ world, rows, episodes: 100, seed: 1 });
+  const transitions = await transitionsOf(world, rows);
   await writeFile(file, transitions.map((row) => `${JSON.stringify(row)}\n`).join(""));
   return file;
 }
 
-await rm(home, { recursive: true, force: true });
-await mkdir(home, { recursive: true });
-const initial = join(home, "initial", name);
-await writeFolder(initial, { "config.json": { model_type: "policy" } });
-await policyNetwork(1).write(join(initial, "model.onnx"));
-const base = join(home, name);
-await lorikeet(["train"], {
-  ...{ ...training, "--model": initial, "--data": await record(standardWorld, "standard", 8000) },
-  ...{ "--output-dir": base, "--method": "full", "--epochs": 4, "--learning-rate": 0.003 },
-});
-const adapters = join(home, "adapters");
-/** What each adapter does, in its card's first sentence. */
-const openings: Readonly<Record<string, string>> = {
-  "reversed-motors": "Balances the pole when the cart's motors are reversed.",
-};
+const shipped = isOfShipped() ? join("models", name) : join(home, "shipped", name);
+const adapters = join(shipped, "adapters");
 const changed = Object.entries(worlds).filter(([, world]) => world !== standardWorld);
-for (const [where, world] of changed) {
-  const run = join(home, "runs", where);
+
+async function trainAll(): Promise<void> {
+  await rm(home, { recursive: true, force: true });
+  await mkdir(home, { recursive: true });
+  const initial = join(home, "initial", name);
+  await writeFolder(initial, { "config.json": { model_type: "policy" } });
+  await policyNetwork(1).write(join(initial, "model.onnx"));
   await lorikeet(["train"], {
-    ...{ ...training, "--model": base, "--data": await record(world, where, 2000), "--output-dir": run },
-    ...{ "--epochs": 4, "--learning-rate": 0.01, "--lora-r": 4, "--lora-alpha": 8, "--modules-to-save": "actor" },
+    ...{ ...training, "--model": initial, "--data": await record(standardWorld, "standard", rowsOfBase) },
+    ...{ "--output-dir": base, "--method": "full", "--epochs": 4, "--learning-rate": 0.003 },
   });
-  await ship(run, join(adapters, where));
-  await openCard(join(adapters, where), name, openings[where] ?? where);
+  await ship(base, shipped);
+  for (const [where, world] of changed) {
+    const run = join(home, "runs", where);
+    await lorikeet(["train"], {
+      ...{ ...training, "--model": base, "--data": await record(world, where, rowsOfAdapter), "--output-dir": run },
+      ...{ "--epochs": 4, "--learning-rate": 0.01, "--lora-r": 4, "--lora-alpha": 8, "--modules-to-save": "actor" },
+    });
+    await ship(run, join(adapters, where));
+  }
 }
-await using server = await serve(base, adapters);
+
+/** Transitions in words. */
+const samplesOf = async (world: World, rows: number) =>
+  (await transitionsOf(world, rows)).slice(0, 4).map(({ observation, action }) => {
+    const [place, speed, angle, turning] = observation.map((value) => value.toFixed(2));
+    const input = `cart at ${place} m, moving ${speed} m/s; pole at ${angle} rad, turning ${turning} rad/s`;
+    return { input, output: action === 1 ? "push right" : "push left" };
+  });
+
+if (!isOfShipped()) await trainAll();
+await using server = await serve(shipped, join(home, "no-adapters"));
 await using client = await connectPolicy(server.url);
-const steps = async (model: string, world: World): Promise<string> =>
-  meanLength(await playEpisodes(world, likeliest(client, model), 100, 99)).toFixed(1);
-console.log(`standard: ${name} ${await steps(name, standardWorld)} of 500 steps`);
+const episodes = 100;
+const steps = async (model: string, world: World): Promise<number> =>
+  meanLength(await playEpisodes(world, likeliest(client, model), episodes, 99));
+const tests: Record<string, TestRecord> = {};
 for (const [where, world] of changed) {
-  console.log(`${where}: ${name} ${await steps(name, world)}, with the adapter ${await steps(where, world)} steps`);
+  const [before, after] = [await steps(name, world), await steps(where, world)];
+  const known = new Map(Object.entries(shippedBases[name].adapters)).get(where);
+  if (!known) throw new Error(`Nothing is known of ${where}.`);
+  tests[where] = await writeCard(join(adapters, where), known, {
+    ...{ rows: episodes, base_metrics: { mean_steps: before }, metrics: { mean_steps: after } },
+    samples: await samplesOf(world, rowsOfAdapter),
+  });
+  console.log(`${where}: ${before} steps, with the adapter ${after}`);
 }
+const own = { mean_steps: await steps(name, standardWorld) };
+const samples = await samplesOf(standardWorld, rowsOfBase);
+await writeCard(shipped, shippedBases[name].base, { rows: episodes, base_metrics: null, metrics: own, samples }, tests);
+console.log(`${name}: ${own.mean_steps} of 500 steps`);
