@@ -5,7 +5,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { readCard } from "../../src/adapter/card.js";
-import { summaryOf } from "../../web/parts/summary.js";
+import { readTraining } from "../../web/adapters/training-record.js";
+import { sectionOf, summaryOf } from "../../web/parts/summary.js";
 
 const unsaid = { temperature: null, topP: null, maxTokens: null };
 
@@ -41,6 +42,45 @@ test("every shipped adapter says what it does and, but for one that plays a game
       assert.doesNotMatch(summaryOf(readme) ?? "A LoRA adapter", /^A LoRA adapter/, entry.name);
     }
   }
+});
+
+test("a record that an author wrote is read as far as it can be shown, whatever it holds", () => {
+  const picture = `data:image/png;base64,${Buffer.from("PNG").toString("base64")}`;
+  const rows = [
+    { input: picture, output: "7" },
+    { input: "data:image/svg+xml;base64,UE5H", output: "no picture" },
+    { input: "data:image/png;base64,UE5", output: "broken base64" },
+    { input: 7, output: "8" },
+    { input: "x".repeat(5000), output: "long" },
+  ];
+  const origin = { data: "Books.", license: 7, commands: ["a", 7, "b"], rows };
+  const read = readTraining({
+    origin,
+    command: "npx lorikeet train",
+    test: { rows: 500, unit: "reviews", base_metrics: null, metrics: { accuracy: 0.5, f1: "high" } },
+    data: { validation_rows: 0 },
+  });
+  assert.deepEqual(read?.origin, {
+    ...{ data: "Books.", license: null, recipe: null, commands: ["a", "b"], withheld: null },
+    rows: [
+      { input: picture, isPicture: true, output: "7" },
+      ...rows.slice(1, 3).map(({ input, output }) => ({ input, isPicture: false, output })),
+    ],
+  });
+  assert.deepEqual(read.test, {
+    ...{ rows: 500, unit: "reviews" },
+    scores: [{ name: "accuracy", before: null, after: 0.5 }],
+  });
+  for (const training of [null, 7, "x", [], {}, { origin: [], test: { metrics: 7 }, command: {} }]) {
+    assert.equal(readTraining(training), null);
+  }
+});
+
+test("a section of a README is the text below its heading", () => {
+  const readme = "# A\n\n## Use\r\n\n```sh\ncurl\n```\n\n### More\n\n## Data\n\nRows";
+  assert.equal(sectionOf(readme, "Use"), "```sh\ncurl\n```\n\n### More");
+  assert.equal(sectionOf(readme, "Data"), "Rows");
+  for (const none of [null, "", "## Use", "## Users\n\nx"]) assert.equal(sectionOf(none, "Use"), null);
 });
 
 test("an example may be a picture of the folder, within a bound on all of them", async () => {

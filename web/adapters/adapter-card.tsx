@@ -5,15 +5,12 @@ import { Confirmation } from "../parts/confirmation.js";
 import { Dialog } from "../parts/dialog.js";
 import { formatAgo, formatBytes, formatCount } from "../parts/format.js";
 import { Icon } from "../parts/icon.js";
-import { Markdown } from "../parts/markdown.js";
 import { Picture } from "../parts/picture.js";
 import { summaryOf } from "../parts/summary.js";
 import { client, noteFailure } from "../session.js";
+import { CardSections } from "./card-sections.js";
 import { tryLinkOf } from "./compare-link.js";
 import { refresh } from "./live.js";
-import { Scores } from "./scores.js";
-import { TrainingChart } from "./training-chart.js";
-import { readTraining } from "./training-record.js";
 import { exampleLinkOf } from "./try-link.js";
 import { sourceWords, tierWords } from "./words.js";
 
@@ -43,9 +40,16 @@ export function AdapterCard({ adapter, onReplace, onClose }: AdapterCardProps) {
           {warning}
         </p>
       ))}
-      {card ? <Opening adapter={adapter} card={card} /> : null}
-      <Facts adapter={adapter} card={card} />
-      {card ? <Author adapter={adapter} card={card} /> : null}
+      {card ? (
+        <>
+          <Opening adapter={adapter} card={card} />
+          <CardSections card={card} arrival={arrivalOf(adapter)}>
+            <Facts adapter={adapter} card={card} />
+          </CardSections>
+        </>
+      ) : (
+        <Facts adapter={adapter} card={null} />
+      )}
     </Dialog>
   );
 }
@@ -129,45 +133,70 @@ async function save(name: string): Promise<void> {
   setTimeout(() => URL.revokeObjectURL(address), 60_000);
 }
 
+/** How an adapter came to this server. */
+function arrivalOf({ base, source, created }: AdapterInfo): string {
+  const day = new Date(created * 1000).toISOString().slice(0, 10);
+  if (source === "store") return `It was uploaded on ${day}.`;
+  if (source === "base") return `It came with its base${base === null ? "" : `, ${base}`}.`;
+  return "It is in a folder on the server, with which the server was started.";
+}
+
+interface Fact {
+  readonly name: string;
+  readonly value: string;
+  /** What the name means. */
+  readonly hint: string;
+}
+
 function Facts({ adapter, card }: { readonly adapter: AdapterInfo; readonly card: Card | null }) {
-  const { base, rank, dora, modules, bytes, tier, source, created, counts, last_used: lastUsed } = adapter;
-  const facts = [
-    ["Base", base ?? ""],
-    ["Task", adapter.tasks[0] ?? ""],
-    ["Method", dora ? "DoRA" : "LoRA"],
-    ["Rank", String(rank)],
-    ["Adapted modules", formatCount(modules)],
-    ["Size", formatBytes(bytes)],
-    ["Tier", tierWords[tier]],
-    ["Source", sourceWords[source]],
-    ["Added", new Date(created * 1000).toISOString().slice(0, 10)],
-    ["Requests", formatCount(counts.requests)],
-    ["Tokens", `${formatCount(counts.prompt_tokens)} in, ${formatCount(counts.completion_tokens)} out`],
-    ["Last used", formatAgo(lastUsed)],
-  ] as const;
+  const { base, rank, dora, modules, bytes, tier, source, counts, last_used: lastUsed } = adapter;
+  const facts: readonly Fact[] = [
+    { name: "Base", value: base ?? "", hint: "The model that it changes" },
+    { name: "Task", value: adapter.tasks[0] ?? "", hint: "What it is asked for, by Hugging Face's name" },
+    { name: "Method", value: dora ? "DoRA" : "LoRA", hint: "How it changes the base's weights" },
+    { name: "Rank", value: String(rank), hint: "Width of the matrices that it adds: wider ones can learn more" },
+    { name: "Adapted layers", value: formatCount(modules), hint: "Layers of the base that it changes" },
+    { name: "Size", value: formatBytes(bytes), hint: "Bytes of its weights" },
+    { name: "Tier", value: tierWords[tier], hint: "Where it is, and so how soon it answers" },
+    { name: "Source", value: sourceWords[source], hint: "How it came to this server" },
+    { name: "Requests", value: formatCount(counts.requests), hint: "Since the server started" },
+    {
+      name: "Tokens",
+      value: `${formatCount(counts.prompt_tokens)} read, ${formatCount(counts.completion_tokens)} written`,
+      hint: "Since the server started",
+    },
+    { name: "Last used", value: formatAgo(lastUsed), hint: "When the last request for it began" },
+  ];
   return (
-    <>
+    <section aria-label="Details" class="details">
+      <h3>Details</h3>
       <dl class="facts">
-        {facts.map(([name, value]) => (
-          <div key={name}>
+        {facts.map(({ name, value, hint }) => (
+          <div key={name} title={hint}>
             <dt>{name}</dt>
             <dd>{value}</dd>
           </div>
         ))}
       </dl>
-      <Tags title="Target modules" values={card?.target_modules ?? []} />
-      <Tags title="Labels" values={card?.labels ?? []} />
-      <p class="digest">
-        <code>{adapter.digest}</code>
+      <Tags title="Target modules" hint="Names of the layers that it changes" values={card?.target_modules ?? []} />
+      <Tags title="Labels" hint="What it may answer" values={card?.labels ?? []} />
+      <p class="digest" title="A fingerprint of its files: other files have another one">
+        Digest <code>{adapter.digest}</code>
       </p>
-    </>
+    </section>
   );
 }
 
-function Tags({ title, values }: { readonly title: string; readonly values: readonly string[] }) {
+interface TagsProps {
+  readonly title: string;
+  readonly hint: string;
+  readonly values: readonly string[];
+}
+
+function Tags({ title, hint, values }: TagsProps) {
   if (values.length === 0) return null;
   return (
-    <p class="tags">
+    <p class="tags" title={hint}>
       <span>{title}</span>
       {values.map((value) => (
         <code key={value} class="tag">
@@ -200,28 +229,6 @@ function Opening({ adapter, card }: { readonly adapter: AdapterInfo; readonly ca
           </p>
         </section>
       ) : null}
-    </>
-  );
-}
-
-function Author({ adapter, card }: { readonly adapter: AdapterInfo; readonly card: Card }) {
-  const { chart, readme } = card;
-  const record = readTraining(card.training);
-  return (
-    <>
-      {record === null && chart === null ? null : (
-        <section aria-label="Training">
-          <h3>Training</h3>
-          {record ? <Scores record={record} /> : null}
-          {chart === null ? null : <TrainingChart svg={chart} name={adapter.name} />}
-        </section>
-      )}
-      {readme === null ? null : (
-        <section aria-label="README">
-          <h3>README</h3>
-          <Markdown text={readme} />
-        </section>
-      )}
     </>
   );
 }

@@ -1,8 +1,9 @@
-/** Reads what `lorikeet train` writes about a run, `lorikeet.json`, as an adapter's card has it. Untrusted: anything may be missing. */
+/** Reads what `lorikeet train` and authors write about a run, `lorikeet.json`, as a card has it. Untrusted: anything may be missing. */
 import { fieldOf } from "../client/errors.js";
 
-/** A figure over held-out rows, of the base and with the adapter. */
+/** A figure of the base and of the result. */
 export interface Score {
+  /** As the record calls it. */
   readonly name: string;
   readonly before: number | null;
   readonly after: number | null;
@@ -16,9 +17,42 @@ export interface AnsweredRow {
   readonly after: string;
 }
 
+/** Figures over rows that the run never saw. */
+export interface TestScores {
+  readonly rows: number | null;
+  /** What a row is, in the plural. */
+  readonly unit: string;
+  readonly scores: readonly Score[];
+}
+
+/** A row that the run learned from. */
+export interface SampleRow {
+  readonly input: string;
+  /** Whether the input is a picture, as a `data:` URL. */
+  readonly isPicture: boolean;
+  readonly output: string;
+}
+
+/** Where the data comes from. */
+export interface Origin {
+  readonly data: string;
+  readonly license: string | null;
+  /** A path in the author's repository. */
+  readonly recipe: string | null;
+  readonly commands: readonly string[];
+  readonly rows: readonly SampleRow[];
+  /** Why there are no rows to show. */
+  readonly withheld: string | null;
+}
+
 export interface TrainingRecord {
   readonly samples: readonly AnsweredRow[];
+  /** Over the rows that the run held out. */
   readonly scores: readonly Score[];
+  readonly test: TestScores | null;
+  readonly origin: Origin | null;
+  /** What trains it again. */
+  readonly command: string | null;
   readonly trainRows: number | null;
   readonly heldOutRows: number | null;
   readonly steps: number | null;
@@ -35,34 +69,75 @@ export function readTraining(training: unknown): TrainingRecord | null {
   const record = {
     scores,
     samples: samplesOf(fieldOf(results, "samples")),
+    test: testOf(fieldOf(training, "test")),
+    origin: originOf(fieldOf(training, "origin")),
+    command: textOf(training, "command"),
     trainRows: numberOf(data, "train_rows"),
     heldOutRows: numberOf(data, "validation_rows"),
     steps: numberOf(results, "steps"),
     seconds: numberOf(results, "seconds"),
   };
-  return scores.length === 0 && record.steps === null ? null : record;
+  const isEmpty = scores.length === 0 && record.steps === null && record.test === null && record.origin === null;
+  return isEmpty ? null : record;
 }
 
-const mostSamples = 8;
+const mostListed = 8;
+const mostCharacters = 4000;
+
+const listOf = (value: unknown): unknown[] => (Array.isArray(value) ? value.slice(0, mostListed) : []);
 
 function samplesOf(samples: unknown): AnsweredRow[] {
   const text = (value: unknown, name: string): string => String(fieldOf(value, name) ?? "");
-  return (Array.isArray(samples) ? samples.slice(0, mostSamples) : []).map((each) => ({
+  return listOf(samples).map((each) => ({
     ...{ row: text(each, "prompt"), expected: text(each, "expected") },
     ...{ before: text(each, "before"), after: text(each, "after") },
   }));
 }
 
+function testOf(test: unknown): TestScores | null {
+  const scores = metricsOf(fieldOf(test, "base_metrics"), fieldOf(test, "metrics")).filter(
+    ({ after }) => after !== null,
+  );
+  if (scores.length === 0) return null;
+  return { rows: numberOf(test, "rows"), unit: textOf(test, "unit") ?? "rows", scores };
+}
+
+function originOf(origin: unknown): Origin | null {
+  const data = textOf(origin, "data");
+  if (data === null) return null;
+  return {
+    data,
+    license: textOf(origin, "license"),
+    recipe: textOf(origin, "recipe"),
+    commands: listOf(fieldOf(origin, "commands")).filter((each) => typeof each === "string"),
+    rows: listOf(fieldOf(origin, "rows")).flatMap((row) => {
+      const [input, output] = [textOf(row, "input"), textOf(row, "output")];
+      return input === null || output === null ? [] : [{ input, isPicture: isPicture(input), output }];
+    }),
+    withheld: textOf(origin, "withheld"),
+  };
+}
+
+/** Whether it is a picture that a browser can read, in base64 of whole groups. */
+function isPicture(text: string): boolean {
+  const [, content] = /^data:image\/(?:png|jpeg|webp);base64,([A-Za-z0-9+/]+={0,2})$/.exec(text) ?? [];
+  return content !== undefined && content.length % 4 === 0;
+}
+
 function metricsOf(before: unknown, after: unknown): Score[] {
   if (typeof after !== "object" || after === null) return [];
-  return Object.keys(after).map((name) => ({
-    name: name.replaceAll("_", " "),
-    before: numberOf(before, name),
-    after: numberOf(after, name),
-  }));
+  return Object.keys(after)
+    .slice(0, mostListed)
+    .map((name) => ({ name, before: numberOf(before, name), after: numberOf(after, name) }));
 }
 
 function numberOf(value: unknown, name: string): number | null {
   const found = fieldOf(value, name);
   return typeof found === "number" && Number.isFinite(found) ? found : null;
+}
+
+/** null for no text, or one that is longer than anybody reads. */
+function textOf(value: unknown, name: string): string | null {
+  const found = fieldOf(value, name);
+  return typeof found === "string" && found !== "" && found.length <= mostCharacters ? found : null;
 }

@@ -3,6 +3,7 @@
  * stays text, pictures become their description, and links lead to http and https only.
  */
 import type { ComponentChildren, VNode } from "preact";
+import { Code } from "./code.js";
 
 export function Markdown({ text }: { readonly text: string }) {
   return <div class="markdown">{blocksOf(text.split(/\r?\n/))}</div>;
@@ -30,7 +31,7 @@ function blocksOf(lines: readonly string[]): VNode[] {
       at++;
       const code = takeWhile((each) => !each.trim().startsWith(mark));
       at++;
-      blocks.push(<pre tabIndex={0}>{code.join("\n")}</pre>);
+      blocks.push(<Code text={code.join("\n")} />);
     } else if (heading.test(line)) {
       at++;
       blocks.push(headingOf(line));

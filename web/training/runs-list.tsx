@@ -1,6 +1,6 @@
 /** The runs that made the adapters of this server: their scores, and the charts of two beside each other. */
 import { useState } from "preact/hooks";
-import { Scores } from "../adapters/scores.js";
+import { RunSize, Scores } from "../adapters/scores.js";
 import { TrainingChart } from "../adapters/training-chart.js";
 import type { Job } from "../client/fine-tuning.js";
 import { hrefOf } from "../route.js";
@@ -62,7 +62,12 @@ function RunCard({ run: { adapter, record, chart }, isShown, onToggle }: RunCard
       <h3>
         <a href={hrefOf("adapters", new URLSearchParams({ name }))}>{name}</a> <span class="tag">{base}</span>
       </h3>
-      {record ? <Scores record={record} /> : null}
+      {record ? (
+        <>
+          <Scores record={record} />
+          <RunSize record={record} />
+        </>
+      ) : null}
       {chart === null ? null : (
         <label class="check">
           <input type="checkbox" checked={isShown} onChange={onToggle} />
