@@ -1,10 +1,11 @@
-/** Validates the paths of a tar's entries: plain names, few levels, no duplicates. Knows no files. */
+/** Validates the paths of a tar's entries: plain names, no duplicates, and few levels of what is unpacked. Knows no files. */
 
 import { LorikeetError } from "../../base/errors.js";
+import { configFile } from "../format.js";
 
 export interface PathBounds {
   readonly entries: number;
-  /** Levels of a path: 2 allows `folder/file`. */
+  /** Levels of what is unpacked: 2 includes `folder/file`. */
   readonly depth: number;
 }
 
@@ -23,13 +24,13 @@ export class TarPaths {
     this.#bounds = bounds;
   }
 
-  /** The levels of an entry's path; none for the root. Throws `invalid_upload`. */
-  admit(name: string, type: string | null | undefined): string[] {
+  /** The levels of an entry's path; none for the root. null: too deep to be of an adapter, so it is skipped. Throws `invalid_upload`. */
+  admit(name: string, type: string | null | undefined): string[] | null {
     const { entries, depth } = this.#bounds;
     const shown = JSON.stringify(name.slice(0, 200));
     if (++this.#count > entries) throw refused(`more than ${entries} entries`, `at most ${entries} entries`);
     if (type !== "file" && type !== "directory") {
-      throw refused(`${shown}, a ${type ?? "thing of unknown type"}`, "regular files and folders only");
+      throw refused(`${shown}, a ${type ?? "thing of unknown type"}`, "only regular files and folders");
     }
     const levels = name
       .replace(/^(\.\/)+/, "")
@@ -38,10 +39,10 @@ export class TarPaths {
     if (type === "directory" && levels.length === 1 && (levels[0] === "." || levels[0] === "")) return [];
     for (const level of levels) {
       if (!namePattern.test(level) || /^\.+$/.test(level) || level.trim() !== level) {
-        throw refused(`the path ${shown}`, "relative paths of letters, digits, spaces and ._+=@- only");
+        throw refused(`the path ${shown}`, "only relative paths of letters, digits, spaces and ._+=@-");
       }
     }
-    if (levels.length > depth) throw refused(`the path ${shown} of ${levels.length} levels`, `at most ${depth} levels`);
+    if (levels.length > depth) return null;
     this.#claim(levels, type, shown);
     return levels;
   }
@@ -51,15 +52,21 @@ export class TarPaths {
     const known = this.#kinds.get(key);
     if (known !== undefined && known !== kind) {
       const path = JSON.stringify(levels.join("/"));
-      throw refused(`${path} both as a file and as a folder`, "each path once, ignoring case");
+      throw refused(`${path} both as a file and as a folder`, "paths that differ in more than case");
     }
-    if (known === "file") throw refused(`${shown} twice`, "each path once, ignoring case");
+    if (known === "file") throw refused(`${shown} twice`, "paths that differ in more than case");
     this.#kinds.set(key, kind);
     if (levels.length > 1) this.#claim(levels.slice(0, -1), "directory", shown);
   }
 }
 
+/** The only config lies too deep. */
+export function configTooDeep(name: string, depth: number): LorikeetError {
+  const found = `${configFile} only at ${JSON.stringify(name.slice(0, 200))}`;
+  return refused(found, `paths of at most ${depth} levels`);
+}
+
 function refused(found: string, allowed: string): LorikeetError {
-  const message = `The tar holds ${found}; ${allowed} ${allowed.startsWith("at most") ? "are" : "is what is"} allowed.`;
+  const message = `The tar holds ${found}; ${allowed} are allowed.`;
   return new LorikeetError("invalid_upload", message, { param: "body", found, allowed });
 }

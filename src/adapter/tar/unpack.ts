@@ -12,15 +12,15 @@ import { LorikeetError } from "../../base/errors.js";
 import { configFile, isKeptFile } from "../format.js";
 import { type IntakeLimits, intake, type UploadBody } from "../upload/intake.js";
 import { guardTar, type TarBounds, unpackedTooLarge } from "./guard.js";
-import { type PathBounds, TarPaths } from "./paths.js";
+import { configTooDeep, type PathBounds, TarPaths } from "./paths.js";
 
 export type TarLimits = IntakeLimits & TarBounds & PathBounds;
 
 const chunkBytes = 65_536;
 
 /**
- * Unpacks into `target`, which becomes the adapter's folder, even if the tar has that folder one level down. Files that a store does
- * not keep become empty files, so that the check can name them. Throws `invalid_upload`, `too_large`, or what reading the body throws.
+ * Unpacks into `target`, which becomes the adapter's folder, even if the tar has that folder one level down. What lies deeper, such as
+ * checkpoints of a run, is skipped. Files that a store does not keep become empty files, so that the check can name them. Throws `invalid_upload`, `too_large`, or what reading the body throws.
  */
 export async function unpackTar(
   upload: UploadBody,
@@ -43,6 +43,9 @@ export async function unpackTar(
   const faults = results.filter((result) => result.status === "rejected").map((result): unknown => result.reason);
   if (faults.length > 0) throw uploadFault(faults);
   await liftFolder(target);
+  const deepConfig = results[0].status === "fulfilled" ? results[0].value : null;
+  if (deepConfig !== null && !(await readdir(target)).includes(configFile))
+    throw configTooDeep(deepConfig, limits.depth);
 }
 
 /** Whether the bytes are gzip, and the bytes. */
@@ -79,12 +82,19 @@ async function feedReader(reader: Extract, source: AsyncIterable<Buffer>): Promi
   }
 }
 
-async function takeEntries(reader: Extract, target: string, limits: TarLimits): Promise<void> {
+/** Resolves to the first config that is too deep to be taken. */
+async function takeEntries(reader: Extract, target: string, limits: TarLimits): Promise<string | null> {
   const paths = new TarPaths(limits);
+  let deepConfig: string | null = null;
   for await (const entry of reader) {
     const { name, type, size } = entry.header;
     const levels = paths.admit(name, type);
     if (size > limits.unpackedBytes) throw unpackedTooLarge(size, limits.unpackedBytes);
+    if (levels === null) {
+      if (name.endsWith(`/${configFile}`)) deepConfig ??= name;
+      entry.resume();
+      continue;
+    }
     const path = join(target, ...levels);
     await mkdir(type === "directory" ? path : dirname(path), { recursive: true });
     if (type === "file" && isKeptFile(levels.at(-1) ?? "")) await writeEntry(entry, path);
@@ -93,6 +103,7 @@ async function takeEntries(reader: Extract, target: string, limits: TarLimits): 
       entry.resume();
     }
   }
+  return deepConfig;
 }
 
 async function writeEntry(entry: AsyncIterable<unknown>, path: string): Promise<void> {
