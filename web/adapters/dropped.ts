@@ -1,47 +1,63 @@
-/** Reads what was dropped or chosen: a PEFT folder, its files, or a tar; and suggests a name for it. */
+/** Reads what was dropped or chosen: a PEFT folder, its files, or a tar; suggests a name for it, and says where it cannot be an adapter. */
 import { type NamedFile, packTar } from "../client/tar.js";
+import { type Origin, parcelFault } from "./parcel-fault.js";
 
 export interface Parcel {
-  /** A name as the server allows it, from the folder's or the tar's. */
-  readonly name: string;
+  /** A name as the server allows it, from the folder's or the tar's; null where files have none in common. */
+  readonly name: string | null;
   readonly files: readonly NamedFile[];
   /** What is sent. */
   readonly content: Blob;
+  /** Why it is not sent; null: the server looks at it. */
+  readonly fault: string | null;
 }
 
+/** Names that a server takes in a tar, as all files of an adapter have. */
+const plainName = /^[\w.+=@-][\w.+=@ -]{0,98}$/;
 /** Training leaves large files beside an adapter that no adapter consists of. */
 const isNeeded = ({ name }: NamedFile): boolean =>
-  !/^(optimizer|scheduler|rng_state|trainer_state|training_args)\b/.test(name);
+  plainName.test(name) && !/^(optimizer|scheduler|rng_state|trainer_state|training_args)\b/.test(name);
 const isTar = (name: string): boolean => /\.(tar|tgz|tar\.gz)$/i.test(name);
 
-/** Must be called within the event: a browser forgets what was dropped. */
+/** Must be called within the event: a browser forgets what was dropped. null where it is no file, such as a text. */
 export async function readDrop(transfer: DataTransfer): Promise<Parcel | null> {
   const entries = [...transfer.items].flatMap((item) => item.webkitGetAsEntry() ?? []);
-  const [entry] = entries;
-  if (entries.length === 1 && isFolder(entry)) {
-    return parcelOf(await filesOf(entry), entry.name);
-  }
-  return parcelOf([...transfer.files].map(namedFile), null);
+  const folder = entries.find(isFolder);
+  if (!folder) return transfer.files.length > 0 ? parcelOf([...transfer.files].map(namedFile)) : null;
+  if (entries.length > 1) return parcelOf([], { kind: "several", names: entries.map(({ name }) => name) });
+  const { name } = folder;
+  return contentOf(folder).catch(() => parcelOf([], { kind: "unread", name }));
 }
 
-/** `files` of an input. Those of a folder know its name. */
+async function contentOf(folder: FileSystemDirectoryEntry): Promise<Parcel> {
+  const held = await readFolder(folder);
+  const inner = held.filter(isFolder).map(({ name }) => name);
+  return parcelOf(await Promise.all(held.filter(isFile).map(fileOf)), { kind: "folder", name: folder.name, inner });
+}
+
+/** `files` of an input. Those of a folder know its name. null where none is chosen: of an empty folder a browser says nothing. */
 export function readChosen(files: FileList): Parcel | null {
-  const [first] = files;
-  const folder = first?.webkitRelativePath.split("/", 1)[0] ?? "";
-  const own = [...files].filter(({ webkitRelativePath: path }) => path.split("/").length <= 2);
-  return parcelOf(own.map(namedFile), folder === "" ? null : folder);
+  const paths = [...files].map(({ webkitRelativePath }) => webkitRelativePath.split("/"));
+  const [name = ""] = paths[0] ?? [];
+  if (files.length === 0) return null;
+  if (name === "") return parcelOf([...files].map(namedFile));
+  const inner = new Set(paths.flatMap(([, second = "", ...deeper]) => (deeper.length > 0 ? [second] : [])));
+  const own = [...files].filter((_, at) => (paths[at]?.length ?? 0) <= 2);
+  return parcelOf(own.map(namedFile), { kind: "folder", name, inner: [...inner] });
 }
 
 const namedFile = (file: File): NamedFile => ({ name: file.name, content: file });
 
-function parcelOf(files: readonly NamedFile[], folder: string | null): Parcel | null {
+function parcelOf(files: readonly NamedFile[], from: Origin = { kind: "files" }): Parcel {
   const [first] = files;
-  if (!first) return null;
-  if (files.length === 1 && isTar(first.name)) {
-    return { name: nameFrom(first.name.replace(/\.(tar|tgz|tar\.gz)$/i, "")), files, content: first.content };
+  if (first && files.length === 1 && isTar(first.name)) {
+    const name = nameFrom(first.name.replace(/\.(tar|tgz|tar\.gz)$/i, ""));
+    return { name, files, content: first.content, fault: null };
   }
   const needed = files.filter(isNeeded);
-  return { name: nameFrom(folder ?? "my-adapter"), files: needed, content: packTar(needed) };
+  const names = files.map((file) => file.name);
+  const name = from.kind === "folder" ? nameFrom(from.name) : null;
+  return { name, files: needed, content: packTar(needed), fault: parcelFault(names, from) };
 }
 
 function nameFrom(text: string): string {
@@ -49,23 +65,22 @@ function nameFrom(text: string): string {
     text
       .replace(/[^A-Za-z0-9._-]+/g, "-")
       .replace(/^[^A-Za-z0-9]+/, "")
-      .slice(0, 96) || "my-adapter"
+      .slice(0, 96)
+      .replace(/-+$/, "") || "my-adapter"
   );
 }
 
 // Browsers need not have the interfaces of entries as globals: Chromium does not.
-const isFolder = (entry: FileSystemEntry | undefined): entry is FileSystemDirectoryEntry => entry?.isDirectory === true;
+const isFolder = (entry: FileSystemEntry): entry is FileSystemDirectoryEntry => entry.isDirectory;
 const isFile = (entry: FileSystemEntry): entry is FileSystemFileEntry => entry.isFile;
 
-/** The folder's own files, without those of folders in it. */
-async function filesOf(folder: FileSystemDirectoryEntry): Promise<NamedFile[]> {
+async function readFolder(folder: FileSystemDirectoryEntry): Promise<FileSystemEntry[]> {
   const reader = folder.createReader();
-  const files: NamedFile[] = [];
+  const held: FileSystemEntry[] = [];
   for (;;) {
     const entries = await new Promise<FileSystemEntry[]>((resolve, reject) => reader.readEntries(resolve, reject));
-    if (entries.length === 0) return files;
-    const own = entries.filter(isFile);
-    files.push(...(await Promise.all(own.map(fileOf))));
+    if (entries.length === 0) return held;
+    held.push(...entries);
   }
 }
 

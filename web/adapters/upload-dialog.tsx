@@ -26,21 +26,22 @@ export interface UploadDialogProps {
 
 export function UploadDialog({ parcel: dropped, replaced, onClose }: UploadDialogProps) {
   const [parcel, setParcel] = useState(dropped);
-  const [name, setName] = useState(replaced ?? dropped?.name ?? "");
+  const nameOf = (taken: Parcel | null): string => taken?.name ?? (taken ? freeName() : "");
+  const [name, setName] = useState(() => replaced ?? nameOf(dropped));
   const [base, setBase] = useState<string | null>(null);
   const [progress, setProgress] = useState<Progress>({ kind: "choosing" });
   const take = (taken: Parcel | null): void => {
     if (!taken) return;
     setParcel(taken);
     setProgress({ kind: "choosing" });
-    if (replaced === null) setName(taken.name);
+    if (replaced === null) setName(nameOf(taken));
   };
   const present = adapters.value?.find((each) => each.name === name);
   const exists = present !== undefined;
   const isFixed = exists && present.source !== "store";
   const send = async (event: Event): Promise<void> => {
     event.preventDefault();
-    if (!parcel) return;
+    if (!parcel || parcel.fault !== null) return;
     setProgress({ kind: "sending", sent: 0 });
     try {
       const onProgress = (sent: number): void => setProgress({ kind: "sending", sent });
@@ -62,6 +63,7 @@ export function UploadDialog({ parcel: dropped, replaced, onClose }: UploadDialo
         <form class="upload" onSubmit={send}>
           <Chooser onTake={take} />
           {parcel ? <Files parcel={parcel} /> : null}
+          {parcel && parcel.fault !== null ? <Refusal message={parcel.fault} faults={[]} /> : null}
           {replaced === null ? (
             <label>
               Name
@@ -80,7 +82,7 @@ export function UploadDialog({ parcel: dropped, replaced, onClose }: UploadDialo
           <button
             type="submit"
             class="primary"
-            disabled={!parcel || name === "" || isFixed || progress.kind === "sending"}
+            disabled={!parcel || parcel.fault !== null || name === "" || isFixed || progress.kind === "sending"}
           >
             <Icon name="upload" />
             {exists && !isFixed ? `Replace ${name}` : "Add"}
@@ -89,6 +91,15 @@ export function UploadDialog({ parcel: dropped, replaced, onClose }: UploadDialo
       )}
     </Dialog>
   );
+}
+
+/** For files that name nothing: never the name of another adapter, which they would replace. */
+function freeName(): string {
+  const taken = new Set(adapters.value?.map(({ name }) => name.toLowerCase()));
+  for (let count = 1; ; count++) {
+    const name = count === 1 ? "my-adapter" : `my-adapter-${count}`;
+    if (!taken.has(name)) return name;
+  }
 }
 
 /** Asked only where there is a choice. An adapter usually names its base, or fits one alone. */
