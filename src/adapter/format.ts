@@ -13,6 +13,7 @@ import { type ExamineOptions, examine } from "./format/examine.js";
 import { hostModule, hostTable, widen } from "./format/layout.js";
 import type { ModulePlan, SavedPlan, ScaledModule } from "./format/module-plan.js";
 import { TaskHost } from "./format/task-host.js";
+import { shiftBiases } from "./format/trained-biases.js";
 import { asVersion } from "./store/version-digest.js";
 import type { AdapterSummary, HostAdapter, HostModule, HostTable, HostTaskAdapter, HostWhole } from "./types.js";
 
@@ -109,26 +110,35 @@ export async function loadAdapter(
     loaded.set(module.path, host);
   };
   const heads: HostWhole[] = [];
+  const biases = new Map<string, Float32Array>();
   const saved: Visitor["saved"] = (plan, elements) => {
     const read = (part: "weight" | "bias"): Float32Array | null => {
       const values = elements[part];
       return plan[part] && values && Float32Array.from(widen(plan[part].dtype, values));
     };
     const [weight, bias] = [read("weight"), read("bias")];
-    assert(weight, "what a decoder's adapter saves has a weight");
-    bytes += weight.byteLength + (bias?.byteLength ?? 0);
-    heads.push({ weight, bias, outFeatures: plan.outFeatures });
+    bytes += (weight?.byteLength ?? 0) + (bias?.byteLength ?? 0);
+    if (weight) heads.push({ weight, bias, outFeatures: plan.outFeatures });
+    else if (bias) biases.set(plan.path, bias);
   };
-  const { summary, modules, labels } = await examine(folder, baseModules, options, () => ({ adapted, saved }));
+  const { summary, labels } = await examine(folder, baseModules, options, () => ({ adapted, saved }));
+  await shiftBiases(loaded, biases, baseModules);
   const ordered = new Map<string, HostModule>();
-  for (const { path } of modules) {
+  for (const { path } of baseModules) {
     const module = loaded.get(path);
     if (module) ordered.set(path, module);
   }
   const { digest, dora } = summary;
   const rank = [...ordered.values()].reduce((most, module) => Math.max(most, module.rank), 1);
   const [[head], [embedding]] = [heads, tables];
-  const found = { digest, rank, hasGains: dora || hasShifts, bytes, modules: ordered, ...(embedding && { embedding }) };
+  const found = {
+    digest,
+    rank,
+    hasGains: dora || hasShifts || biases.size > 0,
+    bytes,
+    modules: ordered,
+    ...(embedding && { embedding }),
+  };
   return head ? { ...found, head: { ...head, labels } } : found;
 }
 

@@ -2,6 +2,7 @@
 
 /** One adapted linear layer in host memory, in the layout of the engine's bank. */
 export interface HostModule {
+  /** 0: it has a trained bias alone. */
   readonly rank: number;
   readonly dtype: "F32" | "F16" | "BF16";
   /** [inFeatures, rank] row-major: PEFT's lora_A transposed. Uint16Array holds the raw bits of F16 and BF16. */
@@ -14,7 +15,7 @@ export interface HostModule {
   readonly magnitude?: Float32Array;
   /** DoRA as served: g - 1 of each output, [outFeatures]; g = m / |W + s B A| is already folded into B. */
   readonly gain?: Float32Array;
-  /** `lora_bias`, times the scale: added to each output, [outFeatures]. */
+  /** `lora_bias`, times the scale, and how a trained bias differs from the base's: added to each output, [outFeatures]. */
   readonly shift?: Float32Array;
 }
 

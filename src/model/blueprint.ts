@@ -12,13 +12,15 @@ export interface TargetModule {
 
 /**
  * A module of a base model that an adapter may name. A tied head takes adapters that change the logits alone. `score` is the classification
- * head that adapters may bring, of any number of outputs.
+ * head that adapters may bring, of any number of outputs. `fixed` takes no adapter: a normalization or a filter, which has a bias.
  */
 export interface BaseModule extends TargetModule {
   /** Default: a linear layer of the decoder's layers. */
-  readonly role?: "head" | "tied_head" | "embedding" | "positions" | "score";
+  readonly role?: "head" | "tied_head" | "embedding" | "positions" | "score" | "fixed";
   /** Where its weight lies, to compare copies in an adapter's file with it. Default: copies are refused. */
   readonly stored?: StoredWeight;
+  /** Where its bias lies, which an adapter's takes the place of. Default: it has none. */
+  readonly storedBias?: StoredWeight;
 }
 
 /** A checkpoint's weight, in its file. */

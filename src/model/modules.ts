@@ -15,10 +15,11 @@ import type {
   Mixer,
   Norm,
   QueryKeyValue,
+  StoredWeight,
   TargetModule,
 } from "./blueprint.js";
 import { kernelRotates } from "./rope.js";
-import type { Checkpoint, DecoderConfig } from "./types.js";
+import type { Checkpoint, DecoderConfig, TensorLocation } from "./types.js";
 
 export interface ExpectedTensor {
   readonly name: string;
@@ -83,16 +84,35 @@ export function baseModules(config: DecoderConfig): BaseModule[] {
   ];
 }
 
-/** The same, with the places of the weights that PEFT copies into adapters of heads and embeddings. */
+/**
+ * The same, with the places of the weights that PEFT copies into adapters of heads and embeddings, and of all biases: those of other modules
+ * follow, as PEFT writes them too.
+ */
 export function storedModules({ config, tensors }: Pick<Checkpoint, "config" | "tensors">): BaseModule[] {
-  return baseModules(config).map((module) => {
-    if (module.role === undefined || module.role === "score") return module;
-    const location = tensors.get(`${storedPath(config, module.path)}.weight`);
-    if (!location) return module;
-    const { file, dtype, shape, offset, byteLength } = location;
-    return { ...module, stored: { file, dtype, shape, offset, byteLength } };
+  const biases = new Map(
+    [...tensors].flatMap(([name, location]) =>
+      name.endsWith(biasEnd) ? [[name.slice(0, -biasEnd.length), location]] : [],
+    ),
+  );
+  const modules = baseModules(config).map((module): BaseModule => {
+    const hasCopies = module.role !== undefined && module.role !== "score";
+    const weight = hasCopies ? tensors.get(`${storedPath(config, module.path)}.weight`) : undefined;
+    const bias = biases.get(module.path);
+    biases.delete(module.path);
+    return { ...module, ...(weight && { stored: placeOf(weight) }), ...(bias && { storedBias: placeOf(bias) }) };
   });
+  const fixed = [...biases].map(([path, bias]): BaseModule => {
+    const size = bias.shape[0] ?? 0;
+    return { path, inFeatures: size, outFeatures: size, role: "fixed", storedBias: placeOf(bias) };
+  });
+  return [...modules, ...fixed];
 }
+
+const biasEnd = ".bias";
+
+const placeOf = ({ file, dtype, shape, offset, byteLength }: TensorLocation): StoredWeight => {
+  return { file, dtype, shape, offset, byteLength };
+};
 
 /** The modules of PEFT's `target_modules="all-linear"`: every linear layer but the head, which must be named. */
 export function layerModules(config: Blueprint): TargetModule[] {

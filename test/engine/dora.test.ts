@@ -5,7 +5,7 @@ import { loadAdapter } from "../../src/adapter/format.js";
 import type { HostAdapter } from "../../src/adapter/types.js";
 import type { BankHold } from "../../src/engine/adapters/bank.js";
 import { foldMagnitudes } from "../../src/engine/adapters/dora-gains.js";
-import { targetModules } from "../../src/model/modules.js";
+import { storedModules, targetModules } from "../../src/model/modules.js";
 import { WeightNorms } from "../../src/weights/norms.js";
 import { testDevice } from "../support/device.js";
 import { adapterFolder, type Expected, largestDifference, oracleRoot, readExpected } from "../support/oracle.js";
@@ -47,7 +47,31 @@ for (const family of ["llama", "qwen2", "gpt2"]) {
   });
 }
 
-const skip = testDevice.capabilities.hostMemory ? false : "only the CPU adds biases on lora_B";
+const skip = testDevice.capabilities.hostMemory ? false : "only the CPU adds biases";
+
+test("gpt2: logits and greedy tokens of DoRA with trained biases equal PEFT's, mixed with LoRA and the base in one batch", {
+  skip,
+}, async () => {
+  const model = await openModel(`${oracleRoot}/gpt2`);
+  const modules = storedModules(model.checkpoint);
+  await using norms = new WeightNorms(model.checkpoint, { threads: 1 });
+  const folder = "test/fixtures/adapter-format/biases";
+  const biased = await hold(model, await foldMagnitudes(await loadAdapter(folder, modules), norms));
+  const lora = await hold(model, await loadAdapter(adapterFolder("gpt2", "attn-r8"), modules));
+  const expected = await readExpected(folder);
+  const logits = await model.prefill(0, expected.inputIds, [24], biased);
+  const difference = largestDifference(logits, expected.logits);
+  assert.ok(difference <= 1e-4, `logits differ by ${difference}`);
+  const rows: { expected: Expected; adapter: BankHold | null }[] = [
+    { expected, adapter: biased },
+    { expected: await readExpected(`${oracleRoot}/gpt2`), adapter: null },
+    { expected: await readExpected(adapterFolder("gpt2", "attn-r8")), adapter: lora },
+  ];
+  const tokens = await greedy(model, rows);
+  for (const [i, row] of rows.entries()) assert.deepEqual(tokens[i], row.expected.greedyIds, `row ${i}`);
+  for (const { adapter } of rows) adapter?.release();
+  model.runner[Symbol.dispose]();
+});
 
 test("llama: logits and greedy tokens of lora_bias equal PEFT's, mixed with DoRA, LoRA and the base in one batch", {
   skip,

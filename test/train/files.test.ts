@@ -18,7 +18,7 @@ import { LorikeetError } from "../../src/base/errors.js";
 import { isWrapped } from "../../src/model/checkpoint/names.js";
 import { openCheckpoint } from "../../src/model/checkpoint/open.js";
 import { readDecoderConfig } from "../../src/model/config/read.js";
-import { targetModules } from "../../src/model/modules.js";
+import { storedModules, targetModules } from "../../src/model/modules.js";
 import { moduleInputs } from "../../src/model/training/types.js";
 import { SafetensorsFile } from "../../src/tensor/safetensors.js";
 import { openAdapter, saveAdapter } from "../../src/train/files/adapter-files.js";
@@ -337,6 +337,22 @@ test("merging an adapter of a tied head or of its embeddings gives the head weig
   }
 });
 
+test("merging an adapter with trained biases moves the base's, and gives PyTorch's logits", async () => {
+  const checkpoint = await openCheckpoint(join(oracle, "gpt2"));
+  const adapter = "test/fixtures/adapter-format/biases";
+  await assert.rejects(
+    openAdapter(adapter, checkpoint.config, storedModules(checkpoint)),
+    /biases \(bias or lora_bias\)/,
+  );
+  const out = fresh();
+  await mergeAdapter({ checkpoint, adapter, out, dtype: "fp32", overwrite: false });
+  const model = await openModel(out);
+  const expected = await readExpected(adapter);
+  const difference = largestDifference(await model.prefill(0, expected.inputIds, [24], null), expected.logits);
+  assert.ok(difference <= 1e-4, `logits differ by ${difference}`);
+  model.runner[Symbol.dispose]();
+});
+
 test("a family that nests its config or spells tying its own way unties there, too", async () => {
   for (const family of ["gemma3", "lfm2"]) {
     const json = JSON.parse(readFileSync(join(oracle, family, "config.json"), "utf8"));
@@ -351,10 +367,10 @@ test("a family that nests its config or spells tying its own way unties there, t
   }
 });
 
-test("an adapter with biases on lora_B is neither continued nor merged", async () => {
+test("an adapter with biases on lora_B is neither continued nor merged into a base without biases", async () => {
   const checkpoint = await openCheckpoint(join(oracle, "llama"));
   const adapter = "test/fixtures/adapter-format/lora-bias";
-  const expected = { code: "adapter_unsupported", message: /biases on lora_B \(lora_bias\)/ };
+  const expected = { code: "adapter_unsupported", message: /biases (\(bias or|on lora_B \()/ };
   await assert.rejects(openAdapter(adapter, checkpoint.config), expected);
   await assert.rejects(mergeAdapter({ checkpoint, adapter, out: fresh(), dtype: "same", overwrite: false }), expected);
 });

@@ -53,7 +53,7 @@ export function notLinear(subject: string): LorikeetError {
 }
 
 function shifts(subject: string): LorikeetError {
-  const message = `${subject} has biases on lora_B (lora_bias): it cannot be mixed with others.`;
+  const message = `${subject} has biases (bias or lora_bias): it cannot be mixed with others.`;
   return new LorikeetError("adapter_unsupported", message, { param: "adapters" });
 }
 

@@ -51,8 +51,10 @@ export interface ModuleIndex {
   resolve(named: NamedModule, faults: Faults): ResolvedModule | null;
   /** Whether the base has a module of that path, of any kind. */
   has(path: string): boolean;
-  /** Where the weight of a module lies that a file may hold a copy of; null: the base has no such module. "any": there is no base. */
-  storedOf(path: string): StoredWeight | "any" | null;
+  /** Where a tensor of a module lies that a file may hold a copy of; null: the base has no such module. "any": there is no base. */
+  storedOf(path: string, part: "weight" | "bias"): StoredWeight | "any" | null;
+  /** Where the bias of a module lies that takes no other than the base's; null: it is another module, or there is no base. */
+  fixedBiasOf(path: string): StoredWeight | null;
   /** Whether a path of the base is a head that shares its weights with the embeddings. */
   isTiedHead(path: string): boolean;
   /** Whether the outputs of a path of the base are the model's own. */

@@ -1,6 +1,6 @@
 /**
- * Tensors of a file that repeat the base's own weight. PEFT saves the whole layer below an adapter of a head or an embedding, and heads and
- * embeddings that it believes to be new. Equal ones change nothing; others are refused.
+ * Tensors of a file that repeat the base's own. PEFT saves the whole layer below an adapter of a head or an embedding, heads and embeddings that
+ * it believes to be new, and with `bias="all"` the biases of normalizations. Equal ones change nothing; others are refused.
  */
 
 import { open } from "node:fs/promises";
@@ -11,7 +11,7 @@ import type { SafetensorsFile } from "../../tensor/safetensors.js";
 import { elementCount, formatShape, sameShape } from "../../tensor/shape.js";
 import { type Faults, quote } from "./faults.js";
 import type { FeatureLog } from "./features.js";
-import { type Elements, elementsOf, widen } from "./layout.js";
+import { type Elements, elementsOf, isMatrixDtype, widen } from "./layout.js";
 import type { CopyPlan, MatrixDtype, RepeatPlan, StoredArray } from "./module-plan.js";
 
 const bandElements = 1 << 20;
@@ -26,7 +26,8 @@ export async function checkCopies(
   for (const copy of copies) {
     const difference = await differenceOf(file, copy);
     if (difference === null) continue;
-    if (!copy.isMarked) features.note("modules_to_save", copy.name);
+    if (copy.as === "bias") features.note("fixed_bias", copy.name);
+    else if (copy.as === "weight") features.note("modules_to_save", copy.name);
     else {
       faults.invalid(
         `tensor ${quote(copy.name)} is a copy of the weight of the base that was trained on, but ${difference}, so it was another base`,
@@ -68,9 +69,8 @@ async function differenceOf(file: SafetensorsFile, { name, dtype, shape, of }: C
   return null;
 }
 
-const isMatrixDtype = (dtype: string): dtype is MatrixDtype => dtype === "F32" || dtype === "F16" || dtype === "BF16";
-
-async function readBase(
+/** Elements [first, end) of a base's tensor. */
+export async function readBase(
   handle: Awaited<ReturnType<typeof open>>,
   { offset }: StoredWeight,
   dtype: MatrixDtype,

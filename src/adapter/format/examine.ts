@@ -210,6 +210,7 @@ function summarize(
   const scales = modules.map(({ scale }) => scale);
   const alphas = modules.map(({ alpha }) => alpha);
   const isOfDecoder = base !== null && !isTaskBase(base);
+  const hasBiases = modules.some(({ addedBias }) => addedBias) || saved.some(({ weight }) => !weight);
   const isOfTask = !isOfDecoder && (base !== null || saved.length > 0 || modules.some(({ kind }) => kind !== "linear"));
   const bytes = isOfTask
     ? hostTaskBytes({ modules, saved })
@@ -219,7 +220,9 @@ function summarize(
     dora: hasGains,
     modules: new Set([...modules, ...saved].map(({ path }) => path)).size,
     bytes,
-    activeBytes: isOfTask ? bytes : activeBytes(modules.filter(isLinear), isTaskBase(base) ? null : base, hasGains),
+    activeBytes: isOfTask
+      ? bytes
+      : activeBytes(modules.filter(isLinear), isTaskBase(base) ? null : base, hasGains || hasBiases),
     scales: modules.length === 0 ? { min: 0, max: 0 } : { min: Math.min(...scales), max: Math.max(...scales) },
     alphas: new Set(alphas).size === 1 ? alphas.slice(0, 1) : alphas,
     ...rest,
@@ -246,7 +249,6 @@ function activeBytes(modules: readonly ModulePlan[], base: readonly BaseModule[]
   const isActive = ({ role, path }: BaseModule): boolean => role !== "tied_head" || adapted.has(path);
   const active = base ? targetModulesOf(base).filter(isActive) : modules;
   const width = active.reduce((sum, { inFeatures, outFeatures }) => sum + inFeatures + outFeatures, 0);
-  const hasShifts = modules.some(({ addedBias }) => addedBias !== null);
-  const gains = hasGains || hasShifts ? active.reduce((sum, { outFeatures }) => sum + outFeatures, 0) : 0;
+  const gains = hasGains ? active.reduce((sum, { outFeatures }) => sum + outFeatures, 0) : 0;
   return (paddedRank(rank) * width + gains) * dtypeSizes.F32;
 }

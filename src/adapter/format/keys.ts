@@ -28,8 +28,8 @@ export interface SavedKey {
   readonly as: "whole" | "bias" | "copy";
   /** Whether it may repeat the bias of a module that is saved whole, as PEFT writes it with `bias="all"`. */
   readonly isRepeat: boolean;
-  /** For bases that do not take it. */
-  readonly feature: Feature;
+  /** For bases that do not take it. null: every base does. */
+  readonly feature: Feature | null;
 }
 
 /** Segments that wrappers insert anywhere: torch.compile, FSDP, activation checkpointing. */
@@ -85,7 +85,7 @@ function parsePlain(all: readonly string[], context: KeyContext): ParsedKey {
   const whole = { as: "whole", feature: "modules_to_save" } as const;
   if (last === "bias" && context.trainsBias) {
     if (all.includes("original_module")) return { kind: "unused" };
-    return { ...saved, part: last, ...(isWhole ? whole : { as: "bias", feature: "bias" }), isRepeat: isMarked };
+    return { ...saved, part: last, ...(isWhole ? whole : { as: "bias", feature: null }), isRepeat: isMarked };
   }
   const isAny = isWhole || isCopy || isHead(path, context);
   if (!isAny) return unknown;

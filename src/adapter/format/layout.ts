@@ -7,6 +7,9 @@ import { transpose } from "../../tensor/transpose.js";
 import type { HostModule, HostTable } from "../types.js";
 import type { MatrixDtype, ModulePlan, StoredMatrix } from "./module-plan.js";
 
+export const isMatrixDtype = (dtype: string): dtype is MatrixDtype =>
+  dtype === "F32" || dtype === "F16" || dtype === "BF16";
+
 export type Elements = Float32Array | Uint16Array;
 
 /** The matrix's elements, in the file's order. */

@@ -61,11 +61,11 @@ export interface SavedPlan {
   readonly bias: StoredArray | null;
 }
 
-/** A tensor that may be a copy of the base's own weight, which changes nothing. */
+/** A tensor that may be a copy of the base's own, which changes nothing. */
 export interface CopyPlan extends StoredArray {
   readonly of: StoredWeight;
-  /** Whether PEFT marks it as a copy. Otherwise it may be a new weight. */
-  readonly isMarked: boolean;
+  /** "marked": a weight that PEFT marks as a copy. "weight": one that may be new. "bias": one that may be trained. */
+  readonly as: "marked" | "weight" | "bias";
 }
 
 /** A bias that PEFT writes under two names. */

@@ -52,11 +52,18 @@ export function planModules(tensors: ReadonlyMap<string, StoredTensor>, context:
     if (stored !== null) {
       const isMarked = key.kind === "saved" && key.as === "copy";
       if (key.kind === "saved" && !isMarked) copied.add(key.path);
-      if (dtype && stored !== "any") copies.push({ name, dtype, shape: tensor.shape, of: stored, isMarked });
+      if (dtype && stored !== "any") {
+        copies.push({ name, dtype, shape: tensor.shape, of: stored, as: isMarked ? "marked" : "weight" });
+      }
       continue;
     }
     if (key.kind === "matrix") addMatrix(drafts, { name, tensor, dtype }, key, context);
-    else if (dtype) savedModules.add(name, tensor, dtype, key);
+    else if (dtype) {
+      // Equal to the base's, it changes nothing, but belongs to the digest: without a base nobody could tell.
+      const of = key.as === "bias" ? targetModules.fixedBiasOf(key.path) : null;
+      if (of) copies.push({ name, dtype, shape: tensor.shape, of, as: "bias" });
+      savedModules.add(name, tensor, dtype, key);
+    }
   }
   if (tensors.size === 0) faults.invalid("the file holds no tensors");
   const budget = new PatternBudget(faults, context.maxPatternSize);
@@ -78,7 +85,7 @@ function copiedWeight(
   isTaken: boolean,
   targetModules: ModuleIndex,
 ): StoredWeight | "any" | null {
-  return part === "weight" && (as === "copy" || !isTaken) ? targetModules.storedOf(path) : null;
+  return as === "copy" || (part === "weight" && !isTaken) ? targetModules.storedOf(path, part) : null;
 }
 
 /** A feature that the base does not take. Where it lacks the module as well, that is the fault: the adapter is for another base. */

@@ -102,6 +102,9 @@ function checkFit(module: ModuleSpec, weight: StoredArray | null, bias: StoredAr
     );
   }
   if (bias && kind === "table") faults.invalid(`tensor ${quote(bias.name)} is the bias of ${path}, which is a table`);
+  if (bias && !weight && !hasBias && kind !== "table" && !hasFoldedNorm) {
+    faults.invalid(`tensor ${quote(bias.name)} is the bias of ${path}, which has none in the base`);
+  }
   if (!weight) return;
   const found = kind === "table" ? (weight.shape[1] ?? 0) : (weight.shape[0] ?? 0);
   if (found !== outFeatures && !isOutput) {

@@ -22,19 +22,21 @@ const isTarget = (module: BaseModule): boolean => module.role === undefined || i
 const lastSegment = (path: string): string => path.slice(path.lastIndexOf(".") + 1);
 
 /** The modules that take an adapter. */
-export const targetModulesOf = (modules: readonly BaseModule[]): readonly TargetModule[] => modules.filter(isTarget);
+export const targetModulesOf = (modules: readonly BaseModule[]): readonly BaseModule[] => modules.filter(isTarget);
 
 export class TargetModuleIndex implements ModuleIndex {
   readonly takes: ReadonlySet<Feature>;
-  readonly #byPath: ReadonlyMap<string, TargetModule> | null;
+  readonly #byPath: ReadonlyMap<string, BaseModule> | null;
   /** By the path without wrapping segments; null where two modules share it. */
-  readonly #byCore = new Map<string, TargetModule | null>();
+  readonly #byCore = new Map<string, BaseModule | null>();
 
   /** The head, which is a target module, too, and the embeddings. */
   readonly #tables: readonly BaseModule[];
   /** The classification head, which adapters bring; undefined without a base. */
   readonly #score: BaseModule | undefined;
   readonly tableNames: ReadonlySet<string>;
+  /** Modules that take no adapter and have a bias. */
+  readonly #fixed: readonly BaseModule[];
 
   /** null: there is no base, and every path resolves to itself. */
   constructor(modules: readonly BaseModule[] | null) {
@@ -42,7 +44,8 @@ export class TargetModuleIndex implements ModuleIndex {
     // Without a base, an adapter may be one of a task model.
     this.takes = new Set(["lora_bias", "embedding", "tied_embedding", ...(modules ? [] : taskFeatures)] as const);
     this.#byPath = linears && new Map(linears.map((module) => [module.path, module]));
-    this.#tables = modules?.filter(({ role }) => role !== undefined && role !== "score") ?? [];
+    this.#tables = modules?.filter(({ role }) => role !== undefined && role !== "score" && role !== "fixed") ?? [];
+    this.#fixed = modules?.filter(({ role }) => role === "fixed") ?? [];
     this.#score = modules?.find(({ role }) => role === "score");
     this.tableNames = new Set([...commonTables, ...this.#tables.map(({ path }) => lastSegment(path))]);
     for (const module of linears ?? []) {
@@ -59,10 +62,10 @@ export class TargetModuleIndex implements ModuleIndex {
       return null;
     }
     if (isTable) return this.#table(path, tensor, faults);
-    const module = this.#target(path);
-    if (module) return { path: module.path, module: { ...module, ...plain } };
-    const fault = `tensor ${quote(tensor)} matches no linear layer of the base`;
-    faults.otherModule(path, fault, "the base has no linear layer");
+    const module = this.#target(path) ?? (isTable === null ? this.#fixedAt(path) : undefined);
+    if (module) return { path: module.path, module: { ...module, ...plain, hasBias: module.storedBias !== undefined } };
+    const what = isTable === null ? "layer with a bias" : "linear layer";
+    faults.otherModule(path, `tensor ${quote(tensor)} matches no ${what} of the base`, `the base has no ${what}`);
     return null;
   }
 
@@ -78,7 +81,7 @@ export class TargetModuleIndex implements ModuleIndex {
     return null;
   }
 
-  #target(path: string): TargetModule | undefined {
+  #target(path: string): BaseModule | undefined {
     return this.#byPath?.get(path) ?? this.#byCore.get(coreOf(path)) ?? this.#headOf(path);
   }
 
@@ -86,7 +89,7 @@ export class TargetModuleIndex implements ModuleIndex {
     return this.#target(path) !== undefined || this.isOutput(path) || this.#tableAt(path) !== undefined;
   }
 
-  #headOf(path: string): TargetModule | undefined {
+  #headOf(path: string): BaseModule | undefined {
     return coreOf(path) === headName ? this.#tables.find(isHead) : undefined;
   }
 
@@ -101,8 +104,17 @@ export class TargetModuleIndex implements ModuleIndex {
     return name === headName || this.#tables.some((table) => isHead(table) && lastSegment(table.path) === name);
   }
 
-  storedOf(path: string): StoredWeight | "any" | null {
-    return this.#byPath ? (this.#tableAt(path)?.stored ?? null) : "any";
+  storedOf(path: string, part: "weight" | "bias"): StoredWeight | "any" | null {
+    return this.#byPath ? (this.#tableAt(path)?.[part === "weight" ? "stored" : "storedBias"] ?? null) : "any";
+  }
+
+  fixedBiasOf(path: string): StoredWeight | null {
+    return this.#fixedAt(path)?.storedBias ?? null;
+  }
+
+  #fixedAt(path: string): BaseModule | undefined {
+    const core = coreOf(path);
+    return this.#fixed.find((module) => coreOf(module.path) === core);
   }
 
   /** The head or the embeddings, if a path means them. */

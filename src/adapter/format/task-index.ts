@@ -8,13 +8,7 @@ import { type Faults, quote, quoteList } from "./faults.js";
 import type { Feature } from "./features.js";
 
 /** What adapters of task models may have besides LoRA on linear layers. */
-export const taskFeatures: ReadonlySet<Feature> = new Set([
-  "embedding",
-  "conv",
-  "modules_to_save",
-  "bias",
-  "lora_bias",
-]);
+export const taskFeatures: ReadonlySet<Feature> = new Set(["embedding", "conv", "modules_to_save", "lora_bias"]);
 
 export class TaskIndex implements ModuleIndex {
   readonly takes = taskFeatures;
@@ -75,6 +69,10 @@ export class TaskIndex implements ModuleIndex {
   }
 
   storedOf(): null {
+    return null;
+  }
+
+  fixedBiasOf(): null {
     return null;
   }
 

@@ -18,7 +18,7 @@ export async function foldMagnitudes(
   if (!adapter.hasGains) return adapter;
   const modules = new Map<string, HostModule>();
   for (const [path, module] of adapter.modules) {
-    modules.set(path, module.shift ? module : await fold(path, module, norms, label));
+    modules.set(path, module.magnitude ? await fold(path, module, norms, label) : module);
   }
   return { ...adapter, modules };
 }
@@ -29,7 +29,7 @@ async function fold(
   norms: Pick<WeightNorms, "of">,
   label: string,
 ): Promise<HostModule> {
-  const { magnitude, a, b, rank, dtype, scale } = module;
+  const { magnitude, a, b, rank, dtype, scale, shift } = module;
   assert(magnitude && a instanceof Float32Array && b instanceof Float32Array, `${path} has magnitudes, in float32`);
   const lengths = await norms.of({ path, rank, scale, a, b });
   const outputs = magnitude.length;
@@ -39,7 +39,7 @@ async function fold(
   for (let row = 0; row < b.length; row += outputs) {
     for (let i = 0; i < outputs; i++) b[row + i] = float32At(b, row + i) * scale * float32At(gains, i);
   }
-  return { rank, dtype, scale: 1, a, b, gain: gains.map((gain) => gain - 1) };
+  return { rank, dtype, scale: 1, a, b, gain: gains.map((gain) => gain - 1), ...(shift && { shift }) };
 }
 
 function noGain(label: string, path: string, output: number, magnitude: number, length: number): LorikeetError {

@@ -1,5 +1,5 @@
 /**
- * What adapters in the bank have besides a product: DoRA's gains, g - 1 of each output, and the shifts of `lora_bias`, a row for every place
+ * What adapters in the bank have besides a product: DoRA's gains, g - 1 of each output, and the shifts of biases, a row for every place
  * of every class. Allocated with the first such adapter; the places of others are never written and never read.
  */
 

@@ -117,7 +117,7 @@ export class StackedBank implements AsyncDisposable {
       throw new LorikeetError("adapter_unsupported", message);
     }
     if ([...adapter.modules.values()].some(({ shift }) => shift !== undefined)) {
-      const message = `The adapter has biases on lora_B (lora_bias), which only the CPU adds; serve it with --device cpu.`;
+      const message = `The adapter has biases (bias or lora_bias), which only the CPU adds; serve it with --device cpu.`;
       throw new LorikeetError("adapter_unsupported", message);
     }
     const bytes = this.#bytesOf(adapter, count);

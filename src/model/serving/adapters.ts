@@ -62,7 +62,7 @@ interface GainInputs {
 export const loraA = (key: string, rankClass: number): string => `lora_A.${key}.${rankClass}`;
 /** DoRA's g - 1 of each output, [places, out], for adapters of all classes; [1, out] with one adapter for all rows. */
 export const doraGain = (path: string): string => `dora_gain.${path}`;
-/** What an adapter with `lora_bias` adds to each output, in the shape of its gains. */
+/** What an adapter with `lora_bias` or trained biases adds to each output, in the shape of its gains. */
 export const loraShift = (path: string): string => `lora_shift.${path}`;
 export const loraB = (path: string, rankClass: number): string => `lora_B.${path}.${rankClass}`;
 
@@ -96,7 +96,7 @@ export class AdapterInputs {
   }
 
   /**
-   * bases[i] + B_i A_i x, for each part. With `biases` rows with DoRA or `lora_bias` also get (g - 1) (base - bias) + shift, as PEFT
+   * bases[i] + B_i A_i x, for each part. With `biases` rows with DoRA or biases also get (g - 1) (base - bias) + shift, as PEFT
    * computes it; other rows are not touched.
    */
   apply(parts: readonly TargetModule[], x: Value, { bases, biases }: Bases, axis: AdapterAxis): Value[] {

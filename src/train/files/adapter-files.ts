@@ -114,7 +114,8 @@ export async function openAdapter(
 ): Promise<OpenedAdapter> {
   const { summary, modules: checked, saved, labels, config: canonical } = await checkAdapter(folder, modulesOfBase);
   if (!methodOf(canonical).isTrainable) throw notTrained(folder, canonical.peft_type);
-  if (checked.some(({ addedBiasName }) => addedBiasName !== null)) throw biasNotTrained(folder);
+  const hasBiases = checked.some(({ addedBiasName }) => addedBiasName !== null) || saved.some(({ weight }) => !weight);
+  if (hasBiases) throw biasNotTrained(folder);
   if (checked.some(({ path }) => path === config.embedding.path)) throw embeddingNotTrained(folder);
   const [score] = saved;
   if (score?.bias) throw headBiasNotTrained(folder);
@@ -167,7 +168,7 @@ function notTrained(folder: string, method: string): LorikeetError {
 }
 
 function biasNotTrained(folder: string): LorikeetError {
-  const message = `${folder} holds an adapter with biases on lora_B (lora_bias), which are not trained; only adapters without them can be continued.`;
+  const message = `${folder} holds an adapter with biases (bias or lora_bias), which are not trained; only adapters without them can be continued.`;
   return new LorikeetError("adapter_unsupported", message, { param: "--init-from" });
 }
 

@@ -3,7 +3,7 @@ import { join, resolve } from "node:path";
 import { loadAdapter } from "../../adapter/format.js";
 import type { HostModule, HostTable } from "../../adapter/types.js";
 import { assert, LorikeetError } from "../../base/errors.js";
-import { at } from "../../base/list.js";
+import { at, float32At } from "../../base/list.js";
 import type { Progress } from "../../base/log.js";
 import { storedModules, transposedPaths } from "../../model/modules.js";
 import type { Checkpoint, TensorLocation } from "../../model/types.js";
@@ -34,7 +34,7 @@ export interface Merged {
 }
 
 /**
- * Writes a draft and renames it: W + s B A for every target module (DoRA: each output scaled to its magnitude), and all other files
+ * Writes a draft and renames it: W + s B A for every target module (DoRA: each output scaled to its magnitude), the adapter's biases, and all other files
  * unchanged. A head that is tied to the embeddings gets weights of its own if the adapter changes one of the two. An adapter's
  * classification head takes the place of the head. Throws `conflict` if `out` exists, and what loading the adapter throws.
  */
@@ -46,12 +46,15 @@ export async function mergeAdapter(options: MergeOptions): Promise<Merged> {
   const { modules, head, embedding } = await loadAdapter(options.adapter, storedModules(checkpoint), {
     baseNames: checkpoint.names,
   });
-  if ([...modules.values()].some(({ shift }) => shift !== undefined)) {
+  const isWithoutBias = ([path, { shift }]: [string, HostModule]): boolean =>
+    shift !== undefined && !checkpoint.tensors.has(`${path}.bias`);
+  if ([...modules].some(isWithoutBias)) {
     const message = `${options.adapter} has biases on lora_B (lora_bias), which the base has no place for; serve it unmerged.`;
     throw new LorikeetError("adapter_unsupported", message, { param: options.adapter });
   }
   const { config } = checkpoint;
-  const unties = config.head.tied && !head && (modules.has(config.head.path) || embedding !== undefined);
+  const unties =
+    config.head.tied && !head && ((modules.get(config.head.path)?.rank ?? 0) > 0 || embedding !== undefined);
   if (head) requireMergeableHead(options.adapter, head, checkpoint.config);
   await replaceFolder(out, async (draft) => {
     await copyModelFiles(checkpoint.directory, draft, { dtype: options.dtype });
@@ -65,7 +68,7 @@ export async function mergeAdapter(options: MergeOptions): Promise<Merged> {
     let done = 0;
     const transposed = transposedPaths(config);
     const tensors = kept.map((location): TensorToWrite => {
-      const path = location.name.replace(/\.weight$/, "");
+      const path = location.name.replace(/\.(weight|bias)$/, "");
       const isTable = location.name === table;
       const module = isTable ? embedding && asModule(embedding) : modules.get(path);
       const target = { module, transposed: isTable || transposed.has(path) };
@@ -100,10 +103,20 @@ function mergedTensor(
     const bytes = readSegment(location);
     if (!module && kept === location.dtype) return bytes;
     const values = toFloat32(location.dtype, bytes);
-    if (module) addProduct(values, module, transposed);
-    if (module?.magnitude) rescale(values, module.magnitude, transposed);
+    if (module) (name.endsWith(".bias") ? mergeBias : mergeWeight)(values, module, transposed);
     assert(kept === "F32" || kept === "F16" || kept === "BF16", `${name} is of a dtype that can be merged into`);
     return narrow(values, kept);
   };
   return { name, dtype: kept, shape, data };
+}
+
+function mergeWeight(values: Float32Array, module: HostModule, transposed: boolean): void {
+  if (module.rank > 0) addProduct(values, module, transposed);
+  if (module.magnitude) rescale(values, module.magnitude, transposed);
+}
+
+function mergeBias(values: Float32Array, { shift }: HostModule): void {
+  shift?.forEach((value, i) => {
+    values[i] = float32At(values, i) + value;
+  });
 }

@@ -114,3 +114,37 @@ for (const [what, tensor, expected] of [
     assert.match(refused.faults[0] ?? "", expected);
   });
 }
+
+const biases = "test/fixtures/adapter-format/biases";
+const gpt2 = storedModules(await openCheckpoint(`${oracle}/gpt2`));
+
+test("biases of normalizations that equal the base's change nothing, and others are refused", async () => {
+  const { summary } = await checkAdapter(biases, gpt2);
+  assert.deepEqual([summary.modules, summary.warnings], [19, []]);
+  assert.equal((await describeAdapter(biases, null)).summary.weightsDigest, summary.weightsDigest);
+  const loaded = await loadAdapter(biases, gpt2, { expectedDigest: summary.weightsDigest });
+  assert.deepEqual([loaded.bytes, loaded.modules.size], [summary.bytes, 12]);
+  const moved = (all: EditableTensor[]) =>
+    all.map((tensor) =>
+      /ln_1\.bias$/.test(tensor.name) ? { ...tensor, data: new Uint8Array(tensor.data.length) } : tensor,
+    );
+  const { message } = await refusalOf(checkAdapter(await edited({ source: biases, tensors: moved }), gpt2));
+  assert.match(
+    message,
+    /refused for 1 fault: trained biases of modules other than linear layers .* \(3 tensors use it: ".*h\.0\.ln_1\.bias", \.\.\.\)/,
+  );
+});
+
+test("a bias of a layer that has none in the base is refused", async () => {
+  const bias = {
+    name: "base_model.model.model.layers.0.mlp.down_proj.base_layer.bias",
+    dtype: "F32",
+    shape: [64],
+  } as const;
+  const tensors = (all: EditableTensor[]) => [...all, { ...bias, data: new Uint8Array(256) }];
+  const { message } = await refusalOf(checkAdapter(await edited({ source, config: { bias: "all" }, tensors }), base));
+  assert.match(
+    message,
+    /down_proj\.base_layer\.bias" is the bias of model\.layers\.0\.mlp\.down_proj, which has none in the base/,
+  );
+});

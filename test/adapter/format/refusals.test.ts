@@ -149,11 +149,6 @@ const unsupported: [string, Edit, RegExp][] = [
     /^DoRA.*set it to true \(1 tensor uses it: .*lora_magnitude_vector"\)$/,
   ],
   [
-    "trained biases",
-    { config: { bias: "all" }, tensors: put("base_model.model.model.norm.bias", [64]) },
-    /^trained biases.*norm\.bias/,
-  ],
-  [
     "modules_to_save",
     {
       config: { modules_to_save: ["down_proj"] },
@@ -274,14 +269,20 @@ test("an adapter with convolutions and whole modules that the base lacks is for 
 
 test("one error lists every fault, and invalid ones decide the code", async () => {
   const folder = await edited({
-    config: { bias: "all", r: -1, init_lora_weights: "pissa", layer_replication: [1], alpha_pattern: { "(": 1 } },
+    config: {
+      use_bdlora: { a: 1 },
+      r: -1,
+      init_lora_weights: "pissa",
+      layer_replication: [1],
+      alpha_pattern: { "(": 1 },
+    },
     tensors: (all) => put("nonsense", [1])(poison(Number.NaN)(drop("layers.1.self_attn.v_proj.lora_A")(all))),
   });
   const error = await refusalOf(checkAdapter(folder, llama));
   assert.equal(error.code, "adapter_invalid");
   assert.equal(error.found, 8);
   for (const part of [
-    /^trained biases/,
+    /^use_bdlora/,
     /^r is -1/,
     /^PiSSA/,
     /^layer_replication/,

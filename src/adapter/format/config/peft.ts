@@ -29,7 +29,6 @@ export function readPeft(
   if (field.flag("lora_bias")) features.note("lora_bias");
   if (isSet(fields.trainable_token_indices)) features.note("trainable_tokens");
   const trainsBias = fields.bias !== undefined && fields.bias !== null && fields.bias !== "none";
-  if (trainsBias) features.note("bias");
   checkInit(fields.init_lora_weights, faults, warnings);
   for (const [key, what] of refusedKeys) {
     if (isSet(fields[key])) faults.unsupported(`${key} is set (${what}), which is not supported`);
