@@ -35,3 +35,6 @@ export function formatAgo(at: number | null, now = Date.now() / 1000): string {
   if (seconds < 86_400) return `${Math.floor(seconds / 3600)} h ago`;
   return new Date(at * 1000).toISOString().slice(0, 10);
 }
+
+/** A share or a score from 0 to 1. */
+export const formatPercent = (share: number): string => `${(100 * share).toFixed(1)} %`;

@@ -1,9 +1,9 @@
 /** Boxes over a picture, and a list of them. Pointing at a row of the list, or the focus on it, marks its box. */
 import { useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { Box } from "../client/tasks.js";
+import { formatPercent } from "../parts/format.js";
 import { Picture } from "../parts/picture.js";
 import { placeLabels } from "./box-labels.js";
-import { percent } from "./percent.js";
 
 interface BoxesProps {
   readonly boxes: readonly Box[];
@@ -35,7 +35,7 @@ export function Boxes({ boxes, picture }: BoxesProps) {
             >
               <span>{label}</span>
               <meter min={0} max={1} value={score} aria-hidden="true" />
-              <span class="figure">{percent(score)}</span>
+              <span class="figure">{formatPercent(score)}</span>
             </li>
           ))}
         </ul>

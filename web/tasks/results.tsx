@@ -1,8 +1,8 @@
 /** What a task's model answers: bars of labels, spans in the text, boxes over the picture, or a text. */
 import { useState } from "preact/hooks";
 import type { Label, Span, TaskResult } from "../client/tasks.js";
+import { formatPercent } from "../parts/format.js";
 import { Boxes } from "./boxes.js";
-import { percent } from "./percent.js";
 
 export interface ResultProps {
   readonly result: TaskResult;
@@ -43,7 +43,7 @@ function Labels({ labels }: { readonly labels: readonly Label[] }) {
           <li key={label}>
             <span>{label}</span>
             <meter min={0} max={1} value={score} aria-hidden="true" />
-            <span class="figure">{percent(score)}</span>
+            <span class="figure">{formatPercent(score)}</span>
           </li>
         ))}
       </ul>
@@ -79,7 +79,7 @@ function Spans({ spans, text }: { readonly spans: readonly Span[]; readonly text
     end = span.end;
     return [
       before,
-      <mark key={span.start} title={percent(span.score)}>
+      <mark key={span.start} title={formatPercent(span.score)}>
         {characters.slice(span.start, span.end).join("")} <small>{span.label}</small>
       </mark>,
     ];
