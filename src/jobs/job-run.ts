@@ -73,8 +73,11 @@ export class JobRun {
       if (!isBegun) await this.#say("info", `Validating training file: ${job.trainingFile}`);
       const { data, product } = jobs.placesOf(this.id);
       const { method, hyperparameters, seed } = job;
-      this.#process = base.start({ data, output: product, method, hyperparameters, seed }, (report) =>
-        this.#take(report),
+      const name = adapterNameOf({ suffix: job.suffix, id: shortId(job.id), step: null });
+      const description = job.metadata?.description?.trim() || null;
+      this.#process = base.start(
+        { data, output: product, name, description, method, hyperparameters, seed },
+        (report) => this.#take(report),
       );
       if (isSuspended() && this.reason === null) this.#process.suspend();
       if (this.reason !== null) this.#process.stop();

@@ -119,6 +119,10 @@ export interface TrainingRun {
   readonly data: string;
   /** Where the product appears. What the run needs until then lies beside it. */
   readonly output: string;
+  /** Of the adapter that the job publishes. */
+  readonly name: string;
+  /** What it is for, in the words of the job's owner; null: its card says only how it was trained. */
+  readonly description: string | null;
   readonly method: JobRequest["method"];
   readonly hyperparameters: Hyperparameters;
   readonly seed: number;

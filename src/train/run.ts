@@ -51,7 +51,11 @@ export interface RunOptions<Batch> {
   /** Shows the weights at every so many steps; `take` gets a folder like that of a result. */
   readonly sampling?: { readonly every: number; take(folder: string, step: number): Promise<void> };
   /** `examples`: once the result was served. */
-  readonly card: Omit<CardFacts, "outputDir" | "examples"> & { examples(): Promise<readonly string[]> };
+  readonly card: Omit<CardFacts, "outputDir" | "examples"> & {
+    /** Where readers of the card will find the result, if that is not where the run writes it. */
+    readonly outputDir?: string;
+    examples(): Promise<readonly string[]>;
+  };
   /** Programs to write logs for. */
   readonly reportTo?: readonly ReportTarget[];
   /** Whether a finished run gets more steps. Early stopping then starts over. */
@@ -228,10 +232,11 @@ async function finish<Batch>(
         : { rows: comparison.rows, trained, served, difference: Math.abs(trained - served), dtype: settings.dtype },
   };
   const { outputDir } = folder;
-  const complete = { ...record, results, command: trainCommand({ ...options.card, outputDir }, record) };
+  const card = { outputDir, ...options.card };
+  const complete = { ...record, results, command: trainCommand(card, record) };
   await writeRecord(folder.path, complete);
   const examples = await options.card.examples();
-  const facts = { ...options.card, outputDir, examples: examples.map((text) => ({ text })) };
+  const facts = { ...card, examples: examples.map((text) => ({ text })) };
   await writeFile(join(folder.path, "README.md"), modelCard(facts, complete), { flush: true });
   await writeFile(join(folder.path, "training.svg"), drawTraining(rows), { flush: true });
   await folder.finish();

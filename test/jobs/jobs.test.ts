@@ -43,9 +43,13 @@ const begins = ({ trainer }: Tuning, count: number) => until(() => trainer.proce
 describe("a job", () => {
   test("trains, publishes its adapter and its checkpoints, and keeps figures but no data", async () => {
     await using tuning = await openTuning();
-    const { id } = await create(tuning);
+    const { id } = await create(tuning, { metadata: { description: "Counts." } });
     await begins(tuning, 1);
     const [process] = tuning.trainer.processes;
+    assert.deepEqual(
+      [process?.run.name, process?.run.description],
+      [`ft-mine-${id.slice("ftjob-".length)}`, "Counts."],
+    );
     assert.deepEqual(await readdir(process?.run.data ?? ""), ["train.jsonl"]);
     process?.succeed({ checkpoints: [0, 1, 2].map((step) => ({ step, folder: `/step-${step}` })) });
     await reaches(tuning, id, "succeeded");

@@ -1,16 +1,18 @@
 /** The page's side of fine-tuning: what it reads and sends, and what it shows of a file of rows. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { forms as serverForms } from "../../src/train/data/rows.js";
 import { errorOf, noAnswer } from "../../web/client/errors.js";
 import { FineTuningClient, type Job, type JobEvent } from "../../web/client/fine-tuning.js";
 import { countScale, roundScale } from "../../web/parts/scale.js";
 import { coloursOf } from "../../web/training/colours.js";
-import { readRows, suffixOf } from "../../web/training/rows.js";
+import { forms, readRows, suffixOf } from "../../web/training/rows.js";
 import { samplesOf } from "../../web/training/sample-answers.js";
 
 const request = {
   model: "base",
   suffix: "",
+  description: "",
   method: "supervised",
   epochs: null,
   learningRateMultiplier: null,
@@ -77,16 +79,33 @@ test("a suffix has the characters that jobs accept", () => {
   assert.equal(suffixOf(`${"a".repeat(80)}.jsonl`), "a".repeat(64));
 });
 
-test("of a long file the beginning is shown, in whole rows where there are any", async () => {
-  const rows = ['{"preferred_output":1}', "", '{"b":', "last"];
-  assert.deepEqual(await readRows(new Blob([rows.join("\n")])), {
-    count: 3,
-    first: ['{\n  "preferred_output": 1\n}', '{"b":', "last"],
-    isPreferences: true,
-  });
-  const long = "x".repeat(2 ** 20);
-  assert.deepEqual(await readRows(new Blob(["1\n", long])), { count: null, first: ["1"], isPreferences: false });
-  assert.deepEqual(await readRows(new Blob([long, long])), { count: null, first: [long], isPreferences: false });
+const faultsOf = async (lines: readonly string[]) =>
+  (await readRows(new Blob([lines.join("\n")]))).rows.flatMap(({ line, fault }) =>
+    fault === null ? [] : [[line, fault]],
+  );
+
+test("lines that cannot be trained on are found before they are sent, by the server's own forms", async () => {
+  const shapes = serverForms.map(({ required, optional }) => (optional ? { required, optional } : { required }));
+  assert.deepEqual(forms, shapes);
+  for (const { example } of serverForms) assert.deepEqual(await faultsOf([JSON.stringify({ ...example, id: 1 })]), []);
+  assert.deepEqual(
+    await faultsOf(['{"prompt":"a","completion":"b"}', "", "not json", '["a"]', '{"question":"a","answer":"b"}', "{}"]),
+    [
+      [3, "is not JSON"],
+      [4, "is not a JSON object"],
+      [5, "has the fields question, answer, which fit none of the forms"],
+      [6, "has no fields"],
+    ],
+  );
+  const [text, pair] = ['{"text":"a"}', '{"chosen":"a","rejected":"b","prompt":"c"}'];
+  assert.deepEqual(await faultsOf([text, pair]), [[2, "is a preference pair, and the first row is none"]]);
+  assert.deepEqual(await faultsOf([pair, text]), [[2, "is not a preference pair, as the first row is"]]);
+  assert.equal((await readRows(new Blob([pair]))).isPreferences, true);
+});
+
+test("of a long file whole rows of the beginning are read", async () => {
+  const { rows, isWhole } = await readRows(new Blob(['{"text":"a"}\n', '{"text":"', "x".repeat(2 ** 23)]));
+  assert.deepEqual([rows.map(({ text }) => text), isWhole], [['{"text":"a"}'], false]);
 });
 
 test("answers of a job stand in the order of their steps, those of a repeated step once, the end's last", () => {

@@ -36,6 +36,8 @@ export interface JobEvent {
 export interface JobRequest {
   readonly model: string;
   readonly suffix: string;
+  /** What the adapter is for. */
+  readonly description: string;
   readonly method: "supervised" | "dpo";
   /** null: chosen by the server. */
   readonly epochs: number | null;
@@ -81,7 +83,10 @@ export class FineTuningClient {
   }
 
   /** Uploads the rows and starts a job on them. If the job is refused, the server does not keep the rows. */
-  async start(rows: File, { model, suffix, method, epochs, learningRateMultiplier }: JobRequest): Promise<Job> {
+  async start(
+    rows: File,
+    { model, suffix, description, method, epochs, learningRateMultiplier }: JobRequest,
+  ): Promise<Job> {
     const form = new FormData();
     form.set("purpose", "fine-tune");
     form.set("file", rows, rows.name);
@@ -94,6 +99,7 @@ export class FineTuningClient {
       model,
       training_file: file.id,
       ...(suffix === "" ? {} : { suffix }),
+      ...(description === "" ? {} : { metadata: { description } }),
       method: { type: method, [method]: { hyperparameters } },
     };
     try {

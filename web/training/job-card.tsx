@@ -6,7 +6,9 @@ import type { Job } from "../client/fine-tuning.js";
 import { generation } from "../client/tasks.js";
 import { Confirmation } from "../parts/confirmation.js";
 import { formatAgo, formatCount, formatDuration, formatNumber } from "../parts/format.js";
+import { hrefOf } from "../route.js";
 import { client, noteFailure } from "../session.js";
+import { adapterOf } from "./adapter-name.js";
 import { nameOf } from "./curves.js";
 import { events, isEnded } from "./jobs.js";
 
@@ -96,7 +98,14 @@ export function JobCard({ job, colour, onToggle, onChanged, onStarted }: JobCard
               Cancel
             </button>
           )}
-          {product === null ? null : <CompareLink product={product} base={model} />}
+          {product === null ? null : (
+            <>
+              <a class="button" href={hrefOf("adapters", new URLSearchParams({ name: adapterOf(job) }))}>
+                Its card
+              </a>
+              <CompareLink product={product} base={model} />
+            </>
+          )}
         </div>
       )}
     </li>

@@ -1,36 +1,92 @@
-/** A look at a file of rows before it is sent. The server alone decides whether it can train on them. */
+/** A look at a file of rows before it is sent: how many it has, what they say, and those that no job could train on. */
+
+/** Fields of a row, by which the server knows its form; rows may have other fields too. */
+export const forms: readonly { readonly required: readonly string[]; readonly optional?: readonly string[] }[] = [
+  { required: ["prompt", "completion"] },
+  { required: ["text"] },
+  { required: ["text", "label"] },
+  { required: ["instruction", "output"], optional: ["input", "system", "history"] },
+  { required: ["messages"], optional: ["system"] },
+  { required: ["conversations"], optional: ["system"] },
+  { required: ["prompt", "chosen", "rejected"] },
+  { required: ["chosen", "rejected"] },
+  { required: ["input", "preferred_output", "non_preferred_output"] },
+];
+
+export interface Row {
+  /** In the file, from 1. */
+  readonly line: number;
+  readonly text: string;
+  /** Why it cannot be trained on, as the rest of a sentence; null: nothing speaks against it. */
+  readonly fault: string | null;
+}
 
 export interface RowsPreview {
-  /** null for a file of which only the beginning was read. */
-  readonly count: number | null;
-  readonly first: readonly string[];
+  /** Those of the beginning of a long file. */
+  readonly rows: readonly Row[];
+  readonly isWhole: boolean;
   /** Whether the first row is a pair of preferences. */
   readonly isPreferences: boolean;
 }
 
-const mostShown = 3;
-const mostBytes = 2 ** 20;
+const mostBytes = 2 ** 23;
+const mostFields = 6;
 export const mostSuffixLength = 64;
 
 export async function readRows(file: Blob): Promise<RowsPreview> {
   const lines = (await file.slice(0, mostBytes).text()).split("\n");
   const isWhole = file.size <= mostBytes;
-  // The last line may be a part of a row; of a longer row, that part is all there is to show.
-  if (!isWhole && lines.length > 1) lines.pop();
-  const rows = lines.filter((line) => line.trim() !== "");
-  const first = rows.slice(0, mostShown);
+  // The last line may be a part of a row.
+  if (!isWhole) lines.pop();
+  const rows = lines.flatMap((text, index) => (text.trim() === "" ? [] : [{ line: index + 1, text }]));
+  const read = rows.map((row) => ({ ...row, ...kindOf(row.text) }));
+  const isPreferences = read.find(({ fault }) => fault === null)?.isPair ?? false;
   return {
-    count: isWhole ? rows.length : null,
-    first: first.map(indented),
-    isPreferences: /"preferred_output"/.test(first[0] ?? ""),
+    rows: read.map(({ line, text, fault, isPair }) => ({
+      ...{ line, text },
+      fault: fault ?? (isPair === isPreferences ? null : mixed(isPair)),
+    })),
+    isWhole,
+    isPreferences,
   };
 }
 
-function indented(line: string): string {
+/** Whether nothing speaks against a job on the rows. */
+export const isTrainable = ({ rows }: RowsPreview): boolean =>
+  rows.length > 0 && rows.every(({ fault }) => fault === null);
+
+const mixed = (isPair: boolean): string =>
+  isPair ? "is a preference pair, and the first row is none" : "is not a preference pair, as the first row is";
+
+/** What is wrong with a row alone, and whether it is a pair of preferences. */
+function kindOf(text: string): { readonly fault: string | null; readonly isPair: boolean } {
+  const fault = (reason: string) => ({ fault: reason, isPair: false });
+  let row: unknown;
   try {
-    return JSON.stringify(JSON.parse(line), null, 2);
+    row = JSON.parse(text);
   } catch {
-    return line;
+    return fault("is not JSON");
+  }
+  if (typeof row !== "object" || row === null || Array.isArray(row)) return fault("is not a JSON object");
+  const fields = Object.entries(row).flatMap(([name, value]) => (value === null ? [] : [name]));
+  const known = fields.filter((name) => forms.some((form) => namesOf(form).includes(name)));
+  const form = forms.find(
+    (each) =>
+      each.required.every((name) => known.includes(name)) && known.every((name) => namesOf(each).includes(name)),
+  );
+  if (form) return { fault: null, isPair: form.required.some((name) => /^rejected|^non_preferred/.test(name)) };
+  const named = fields.slice(0, mostFields).join(", ") + (fields.length > mostFields ? ", ..." : "");
+  return fault(fields.length === 0 ? "has no fields" : `has the fields ${named}, which fit none of the forms`);
+}
+
+const namesOf = ({ required, optional = [] }: (typeof forms)[number]): readonly string[] => [...required, ...optional];
+
+/** A row as it is read best. */
+export function indented(text: string): string {
+  try {
+    return JSON.stringify(JSON.parse(text), null, 2);
+  } catch {
+    return text;
   }
 }
 

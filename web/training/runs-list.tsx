@@ -2,16 +2,12 @@
 import { useState } from "preact/hooks";
 import { RunSize, Scores } from "../adapters/scores.js";
 import { TrainingChart } from "../adapters/training-chart.js";
-import type { Job } from "../client/fine-tuning.js";
 import { hrefOf } from "../route.js";
+import { adapterOf } from "./adapter-name.js";
 import { jobs } from "./jobs.js";
 import { type TrainedRun, trainedRuns } from "./runs.js";
 
 const mostShown = 2;
-
-/** What the adapters of a job are called, or begin with: those of its checkpoints too. */
-const adapterOf = ({ id, user_provided_suffix: suffix }: Job): string =>
-  `ft-${suffix === null ? "" : `${suffix}-`}${id.replace(/^ftjob-/, "")}`;
 
 export function Runs() {
   const [chosen, setChosen] = useState<readonly string[] | null>(null);

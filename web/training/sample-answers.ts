@@ -15,7 +15,7 @@ export function samplesOf(events: readonly JobEvent[]): readonly Sample[] {
   for (const { data } of events) {
     if (Array.isArray(data.samples)) byStep.set(typeof data.step === "number" ? data.step : afterAll, data.samples);
   }
-  const text = (value: unknown, name: string): string => String(fieldOf(value, name) ?? "");
+  const text = (value: unknown, name: string): string => String(fieldOf(value, name) ?? "").trim();
   const found = new Map<string, Sample>();
   for (const [step, samples] of [...byStep].sort(([a], [b]) => a - b)) {
     for (const each of samples) {

@@ -1,11 +1,16 @@
 /** Starts a job: the file, a look at its rows, and the few numbers that a client may choose. */
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import type { Job } from "../client/fine-tuning.js";
 import { Dialog } from "../parts/dialog.js";
-import { formatBytes, formatCount } from "../parts/format.js";
+import { Icon } from "../parts/icon.js";
 import { NumberField } from "../parts/number-field.js";
 import { client, noteFailure, server } from "../session.js";
-import { mostSuffixLength, type RowsPreview, readRows, suffixOf } from "./rows.js";
+import { adapterNameOf } from "./adapter-name.js";
+import { isTrainable, mostSuffixLength, type RowsPreview, readRows, suffixOf } from "./rows.js";
+import { RowsView } from "./rows-view.js";
+
+/** Of a text in a job's metadata. */
+const mostDescriptionLength = 512;
 
 export interface StartDialogProps {
   readonly file: File | null;
@@ -19,6 +24,7 @@ export function StartDialog({ file: dropped, onStarted, onClose }: StartDialogPr
   const [rows, setRows] = useState<RowsPreview | null>(null);
   const [model, setModel] = useState(bases[0]?.name ?? "");
   const [suffix, setSuffix] = useState(suffixOf(dropped?.name ?? ""));
+  const [description, setDescription] = useState("");
   const [epochs, setEpochs] = useState<number | null>(null);
   const [learningRateMultiplier, setMultiplier] = useState<number | null>(null);
   const [fault, setFault] = useState<string | null>(null);
@@ -30,6 +36,8 @@ export function StartDialog({ file: dropped, onStarted, onClose }: StartDialogPr
     setFault(null);
     setSuffix(suffixOf(taken.name));
   };
+  // One that is dropped beside the open dialog takes the place of the first.
+  useEffect(() => take(dropped ?? undefined), [dropped]);
   useEffect(() => {
     if (!file) return;
     let isCurrent = true;
@@ -48,7 +56,9 @@ export function StartDialog({ file: dropped, onStarted, onClose }: StartDialogPr
     setFault(null);
     try {
       const method = rows.isPreferences ? "dpo" : "supervised";
-      onStarted(await client.fineTuning.start(file, { model, suffix, method, epochs, learningRateMultiplier }));
+      onStarted(
+        await client.fineTuning.start(file, { model, suffix, description, method, epochs, learningRateMultiplier }),
+      );
     } catch (error) {
       setFault(noteFailure(error));
       setSending(false);
@@ -57,15 +67,12 @@ export function StartDialog({ file: dropped, onStarted, onClose }: StartDialogPr
   return (
     <Dialog title="Start a job" onClose={onClose}>
       <form class="upload" onSubmit={start}>
-        <label>
-          Rows, as JSON lines
-          <input type="file" accept=".jsonl,.json" onChange={({ currentTarget }) => take(currentTarget.files?.[0])} />
-        </label>
+        <Chooser isChosen={file !== null} onTake={take} />
         <p class="muted">
           A row is a chat (<code>messages</code>), a <code>prompt</code> with its <code>completion</code>, or a
           preference pair (<code>input</code>, <code>preferred_output</code>, <code>non_preferred_output</code>).
         </p>
-        {file && rows ? <Rows file={file} rows={rows} /> : null}
+        {file && rows ? <RowsView file={file} preview={rows} /> : null}
         {bases.length > 1 ? (
           <label>
             Base
@@ -86,6 +93,19 @@ export function StartDialog({ file: dropped, onStarted, onClose }: StartDialogPr
             value={suffix}
             maxLength={mostSuffixLength}
             onInput={({ currentTarget }) => setSuffix(currentTarget.value)}
+          />
+        </label>
+        <p class="muted">
+          It is listed as <code>{adapterNameOf(suffix, "…")}</code>; programs may also ask for{" "}
+          <code>{`ft:${model}:lorikeet:${suffix}:…`}</code>.
+        </p>
+        <label>
+          What it is for (its card says so)
+          <textarea
+            rows={2}
+            value={description}
+            maxLength={mostDescriptionLength}
+            onInput={({ currentTarget }) => setDescription(currentTarget.value)}
           />
         </label>
         <div class="controls">
@@ -113,7 +133,7 @@ export function StartDialog({ file: dropped, onStarted, onClose }: StartDialogPr
             {fault}
           </p>
         )}
-        <button type="submit" class="primary" disabled={!rows || isSending}>
+        <button type="submit" class="primary" disabled={!rows || !isTrainable(rows) || isSending}>
           Start
         </button>
       </form>
@@ -121,17 +141,37 @@ export function StartDialog({ file: dropped, onStarted, onClose }: StartDialogPr
   );
 }
 
-function Rows({ file, rows }: { readonly file: File; readonly rows: RowsPreview }) {
+interface ChooserProps {
+  readonly isChosen: boolean;
+  readonly onTake: (file: File | undefined) => void;
+}
+
+function Chooser({ isChosen, onTake }: ChooserProps) {
+  const input = useRef<HTMLInputElement>(null);
   return (
-    <section aria-label="The first rows">
-      <p class="muted">
-        {rows.count === null ? null : `${formatCount(rows.count)} rows, `}
-        {formatBytes(file.size)}
-        {rows.isPreferences ? ", preference pairs" : ""}
-      </p>
-      <pre class="rows" tabIndex={0}>
-        {rows.first.join("\n\n")}
-      </pre>
-    </section>
+    <div
+      class="drop"
+      role="group"
+      aria-label="File of rows"
+      onDragOver={(event) => event.preventDefault()}
+      onDrop={(event) => {
+        event.preventDefault();
+        event.stopPropagation();
+        onTake(event.dataTransfer?.files[0]);
+      }}
+    >
+      <Icon name="upload" />
+      <p>Drop a file of JSON lines here, or</p>
+      <input
+        ref={input}
+        type="file"
+        accept=".jsonl,.json"
+        hidden
+        onChange={({ currentTarget }) => onTake(currentTarget.files?.[0])}
+      />
+      <button type="button" onClick={() => input.current?.click()}>
+        {isChosen ? "choose another" : "choose one"}
+      </button>
+    </div>
   );
 }

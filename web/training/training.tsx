@@ -105,10 +105,13 @@ function Jobs() {
         </p>
       )}
       {jobs.value !== null && listed.length === 0 ? (
-        <p class="empty">
-          No jobs yet. Drop a file of JSON lines here to train an adapter on it: chats, prompts with completions, or
-          preference pairs.
-        </p>
+        <div class="drop">
+          <Icon name="upload" />
+          <p>
+            No jobs yet. Drop a file of JSON lines here to train an adapter on it: chats, prompts with completions, or
+            preference pairs.
+          </p>
+        </div>
       ) : null}
       {listed.some((job) => !isEnded(job)) ? (
         <p class="muted">Jobs yield to requests: they slow down or pause while the server answers.</p>

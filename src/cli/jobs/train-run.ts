@@ -102,7 +102,11 @@ async function trainIn(
     settings,
     record: job.record,
     // Every key may read the card, but the rows belong to the key of the job.
-    card: cardOf({ flags: job.flags, examples: async () => [] }),
+    card: {
+      ...cardOf({ flags: job.flags, examples: async () => [] }),
+      description: run.description,
+      outputDir: join("adapters", run.name),
+    },
     ...samplingOf(job, serve, show, signal),
     comparison: compareServed({
       ...{ session, settings, rows: job.check },
