@@ -2,7 +2,7 @@
 import { at } from "../base/list.js";
 import type { Ops } from "../graph/ops.js";
 import { normalizeAxis } from "../graph/shape.js";
-import type { Value } from "../graph/types.js";
+import type { Dim, Value } from "../graph/types.js";
 import type { Call, VjpRule } from "./call.js";
 
 /** dx = g in x's shape. */
@@ -54,17 +54,20 @@ const Split: VjpRule = (call) => [
   },
 ];
 
-/** dx = g padded with zeros. Steps must be 1. */
+/** dx = g padded with zeros, which also lie between its elements where the slice has steps. */
 const Slice: VjpRule = (call) => [
   () => {
     const { x, y } = call;
     const starts = call.constant(1) ?? call.refuse("its starts are computed");
     const ends = call.constant(2) ?? call.refuse("its ends are computed");
     const axes = call.constant(3) ?? starts.map((_, i) => i);
-    if ((call.constant(4) ?? []).some((step) => step !== 1)) call.refuse("it has steps");
+    const steps = call.constant(4);
     return axes.reduceRight((gradient, given, i) => {
       const axis = given < 0 ? given + x.shape.length : given;
-      return padded(call, gradient, axis, at(starts, i), at(ends, i), y);
+      const [start, end, step] = [at(starts, i), at(ends, i), steps?.[i] ?? 1];
+      return step === 1
+        ? padded(call, gradient, axis, start, end, y)
+        : spread(call, gradient, axis, start, step, at(y.shape, axis));
     }, call.g);
   },
 ];
@@ -73,13 +76,9 @@ const Slice: VjpRule = (call) => [
 function padded(call: Call, g: Value, axis: number, start: number, end: number, y: Value): Value {
   const { op, x } = call;
   const size = at(x.shape, axis);
-  const zero = op.like(x, 0);
-  const on = op.builder.constant("int64", [1], [axis]);
-  const shape = g.shape.with(axis, size);
   if (typeof size === "number") {
     const clamp = (place: number): number => Math.min(Math.max(place < 0 ? place + size : place, 0), size);
-    const pads = op.builder.constant("int64", [2], [clamp(start), size - clamp(end)]);
-    return op.one("Pad", [g, pads, zero, on], g.type, shape);
+    return op.pad(g, axis, clamp(start), size - clamp(end), size);
   }
   // A size known only at run time: what is not before the slice is after it.
   const whole = sizeOf(call, x, axis);
@@ -90,9 +89,41 @@ function padded(call: Call, g: Value, axis: number, start: number, end: number, 
     op.binary("Min", start < 0 ? op.add(whole, offset) : offset, whole),
     op.like(whole, 0),
   );
-  const after = op.sub(op.sub(whole, kept), before);
-  return op.one("Pad", [g, op.concat([before, after], 0), zero, on], g.type, shape);
+  return op.pad(g, axis, before, op.sub(op.sub(whole, kept), before), size);
 }
+
+/** The elements of g at start, start + step, ... of `axis` of x, and zeros elsewhere. `count`: how many there are. */
+function spread(call: Call, g: Value, axis: number, start: number, step: number, count: Dim): Value {
+  const { op, x } = call;
+  const size = at(x.shape, axis);
+  if (typeof size !== "number" || typeof count !== "number") return call.refuse("it has steps over an unknown size");
+  if (count === 0) return op.pad(g, axis, 0, size, size);
+  const origin = Math.min(Math.max(start < 0 ? start + size : start, 0), step < 0 ? size - 1 : size);
+  const ordered = step < 0 ? reversed(op, g, axis) : g;
+  const stride = Math.abs(step);
+  const first = step < 0 ? origin + (count - 1) * step : origin;
+  const length = (count - 1) * stride + 1;
+  const apart = op.pad(op.unsqueeze(ordered, axis + 1), axis + 1, 0, stride - 1, stride);
+  const joined = op.reshape(apart, g.shape.with(axis, count * stride));
+  return op.pad(op.slice(joined, axis, 0, length), axis, first, size - first - length, size);
+}
+
+function reversed(op: Ops, x: Value, axis: number): Value {
+  const list = (value: number): Value => op.builder.constant("int64", [1], [value]);
+  return op.one("Slice", [x, list(-1), list(-(2 ** 31)), list(axis), list(-1)], x.type, x.shape);
+}
+
+/** dx = the sum of g over the copies. */
+const Tile: VjpRule = (call) => [
+  () => {
+    const { op, x, g } = call;
+    const repeats = call.constant(1) ?? call.refuse("its repeats are computed");
+    const sizes = x.shape.flatMap((dim, axis) => (repeats[axis] === 1 ? [dim] : [at(repeats, axis), dim]));
+    const copies = x.shape.flatMap((_, axis) => (repeats[axis] === 1 ? [false] : [true, false]));
+    const axes = copies.flatMap((isCopies, axis) => (isCopies ? [axis] : []));
+    return axes.length === 0 ? g : op.sum(op.reshape(g, sizes), axes, false);
+  },
+];
 
 /** dx = g without the padding. Only for constant padding that does not crop. */
 const Pad: VjpRule = (call) => [
@@ -131,5 +162,6 @@ export const layout = {
   Concat,
   Split,
   Slice,
+  Tile,
   Pad,
 } satisfies Record<string, VjpRule>;

@@ -220,6 +220,28 @@ export class Ops {
     return this.one("Slice", [x, list(start), list(end), list(at)], x.type, x.shape.with(at, end - start));
   }
 
+  /**
+   * x with `before` and `after` more elements along one axis, numbers or int64 vectors of one; the axis then has `size`. The pads name
+   * every axis: ONNX Runtime 1.30 moves a transposition across a Pad as if it had no `axes`, and then cannot run it.
+   */
+  pad(x: Value, axis: number, before: number | Value, after: number | Value, size: Dim, fill = 0): Value {
+    const at = normalizeAxis(axis, x.shape.length, "Pad");
+    const vector = (values: readonly number[]): Value => this.builder.constant("int64", [values.length], values);
+    const zeros = (count: number): number[] => Array.from({ length: count }, () => 0);
+    const [front, back] = [zeros(at), zeros(x.shape.length - at - 1)];
+    const parts = [before, after].flatMap((pad) =>
+      typeof pad === "number" ? [vector([...front, pad, ...back])] : [vector(front), pad, vector(back)],
+    );
+    const pads =
+      typeof before === "number" && typeof after === "number"
+        ? vector([...front, before, ...back, ...front, after, ...back])
+        : this.concat(
+            parts.filter(({ shape }) => shape[0] !== 0),
+            0,
+          );
+    return this.one("Pad", [x, pads, this.like(x, fill)], x.type, x.shape.with(at, size));
+  }
+
   /** Broadcasts to `shape`. Named sizes that x does not have need `by`, an int64 tensor of the shape. Throws ShapeError. */
   expand(x: Value, shape: Shape, by?: Value): Value {
     if (!sameShape(broadcastShapes(x.shape, shape, "Expand"), shape)) {

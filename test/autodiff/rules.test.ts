@@ -316,6 +316,18 @@ const cases: { readonly [K in DiffOp]: readonly GradientCase[] } = {
         op.one("Slice", [x as Value, list(op, -3, -3), list(op, 2 ** 31, -1), list(op, 0, 1)], "float64", [3, 2]),
       { sizes: { n: 5 } },
     ),
+    one("every third, to the end", [{ shape: [8, 2] }], (op, x) =>
+      op.one("Slice", [x as Value, list(op, 1), list(op, 2 ** 31), list(op, 0), list(op, 3)], "float64", [3, 2]),
+    ),
+    one("backwards, and every second of another axis", [{ shape: [2, 5, 4] }], (op, x) => {
+      const inputs = [list(op, -2, 0), list(op, -(2 ** 31), 3), list(op, 1, -1), list(op, -2, 2)];
+      return op.one("Slice", [x as Value, ...inputs], "float64", [2, 2, 2]);
+    }),
+  ],
+  Tile: [
+    one("two of three axes", [{ shape: [2, 3, 2] }], (op, x) =>
+      op.one("Tile", [x as Value, list(op, 2, 1, 3)], "float64", [4, 3, 6]),
+    ),
   ],
   Pad: [
     one("both sides", [{ shape: [2, 3] }], (op, x) =>

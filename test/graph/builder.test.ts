@@ -4,6 +4,8 @@ import { test } from "node:test";
 import { GraphBuilder } from "../../src/graph/builder.js";
 import { Ops } from "../../src/graph/ops.js";
 import type { Graph } from "../../src/graph/types.js";
+import { Tensor } from "../../src/runtime/tensor.js";
+import { runner } from "../support/differences.js";
 
 /** y = 3 x + 1, by nodes and constants with generated names. */
 function written(): Graph {
@@ -52,4 +54,15 @@ test("a value may be called like a node whose own output is called otherwise, an
     builder.scope("layer", () => builder.node("Mul", [renamed], [{ ...spec, name: "free" }]))[0]?.name,
     "free",
   );
+});
+
+test("ONNX Runtime runs a padding between transpositions, which it moves", async () => {
+  const builder = new GraphBuilder("padded");
+  const op = new Ops(builder);
+  const x = builder.input("x", "float32", [1, 2, 1, 2]);
+  const y = op.transpose(op.pad(op.transpose(x, [0, 2, 1, 3]), 3, 1, 0, 3), [0, 2, 1, 3]);
+  builder.output(y);
+  const run = await runner(builder.build());
+  const [output] = await run(new Map([[x.name, Tensor.from("float32", [1, 2, 1, 2], Float32Array.of(1, 2, 3, 4))]]));
+  assert.deepEqual([...(output?.data ?? [])], [0, 1, 2, 0, 3, 4]);
 });

@@ -83,10 +83,9 @@ export class TrainingDelta {
   /** Pads each row at the front with `fill`, up to the size. */
   #filled(x: Value, fill: number): Value {
     const op = this.#op;
-    const list = (...values: number[]): Value => op.builder.constant("int64", [values.length], values);
+    const list = (value: number): Value => op.builder.constant("int64", [1], [value]);
     const size = this.#size;
-    const pads = [list(size, 0), op.like(x, fill), list(1)];
-    const longer = op.one("Pad", [x, ...pads], x.type, x.shape.with(1, `length+${size}`));
+    const longer = op.pad(x, 1, size, 0, `length+${size}`, fill);
     return op.one("Slice", [longer, list(-size), list(2 ** 31 - 1), list(1)], x.type, x.shape.with(1, size));
   }
 

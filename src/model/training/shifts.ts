@@ -2,7 +2,7 @@
 import { at } from "../../base/list.js";
 import type { Ops } from "../../graph/ops.js";
 import { dimProduct } from "../../graph/shape.js";
-import type { Dim, Value } from "../../graph/types.js";
+import type { Value } from "../../graph/types.js";
 
 export class TrainingShifts {
   readonly #op: Ops;
@@ -28,14 +28,8 @@ export class TrainingShifts {
   /** x shifted along an axis, with `fill` at the front. */
   #shifted(x: Value, axis: number, distance: number, fill: number): Value {
     const op = this.#op;
-    const list = (...values: number[]): Value => op.builder.constant("int64", [values.length], values);
-    const size: Dim = `${x.shape[axis]}+${distance}`;
-    const longer = op.one(
-      "Pad",
-      [x, list(distance, 0), op.like(x, fill), list(axis)],
-      x.type,
-      x.shape.with(axis, size),
-    );
+    const list = (value: number): Value => op.builder.constant("int64", [1], [value]);
+    const longer = op.pad(x, axis, distance, 0, `${x.shape[axis]}+${distance}`, fill);
     return op.one("Slice", [longer, list(0), list(-distance), list(axis)], x.type, x.shape);
   }
 }
