@@ -141,7 +141,12 @@ test("a key opens the API and the socket; a wrong one is refused", async () => {
   const socket = socketOf(rig, key);
   assert.equal((await answerOf(socket, ask)).text, "abc");
   socket.close();
-  assert.equal((await answerOf(socketOf(rig, "wrong"), ask)).error?.code, "connection_lost");
+  let cutOff = 0;
+  const refused = socketOf(rig, "wrong", (count) => {
+    cutOff += count;
+  });
+  assert.equal((await answerOf(refused, ask)).error?.code, "connection_lost");
+  assert.equal(cutOff, 0, "an answer that never began is not cut off");
 });
 
 test("answers share a socket: each has its own tokens with their probabilities, and its own end", async () => {

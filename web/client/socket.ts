@@ -32,7 +32,7 @@ export interface SocketOptions {
   readonly url: string;
   readonly key?: string | null;
   readonly open: (url: string, protocols: string[]) => SocketLike;
-  /** Called when the connection breaks, with the number of answers that it cut off. */
+  /** Called when there is no connection any more, with the number of answers that it cut off. */
   readonly onLost?: (cutOff: number) => void;
 }
 
@@ -96,11 +96,13 @@ export class GenerationSocket {
     const { url, key = null, open } = this.#options;
     const socket = open(url, ["lorikeet", ...(key === null ? [] : [`lorikeet.bearer.${base64url(key)}`])]);
     this.#socket = socket;
+    let hasOpened = false;
     socket.addEventListener("open", () => {
+      hasOpened = true;
       for (const text of this.#held.splice(0)) socket.send(text);
     });
     socket.addEventListener("message", ({ data }) => this.#receive(JSON.parse(String(data))));
-    socket.addEventListener("close", () => this.#lose());
+    socket.addEventListener("close", () => this.#lose(hasOpened));
   }
 
   #receive(message: unknown): void {
@@ -118,14 +120,16 @@ export class GenerationSocket {
     else running.failed(readError(0, message) ?? new ApiError(0, "unknown", "The server sent an unknown message."));
   }
 
-  #lose(): void {
-    const cutOff = [...this.#running.values()];
+  /** `hasOpened`: false where the server was not there, so nothing was cut off. */
+  #lose(hasOpened: boolean): void {
+    const failed = [...this.#running.values()];
     this.#socket = null;
     this.#held = [];
     this.#running.clear();
-    const error = new ApiError(0, "connection_lost", "The connection to the server was lost.");
-    for (const { failed } of cutOff) failed(error);
-    this.#options.onLost?.(cutOff.length);
+    const what = hasOpened ? "The connection to the server was lost." : "There is no connection to the server.";
+    const error = new ApiError(0, "connection_lost", what);
+    for (const running of failed) running.failed(error);
+    this.#options.onLost?.(hasOpened ? failed.length : 0);
   }
 }
 
