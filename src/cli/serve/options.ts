@@ -274,7 +274,7 @@ const serviceOptions = {
   logLevel: given("Logs", "info", {
     placeholder: "level",
     parse: oneOf("debug", "info", "warn", "error", "silent"),
-    help: "lowest level to log; probes, metrics and what an open page polls are logged at debug",
+    help: "lowest level to log; probes, metrics and what an open page reads are logged at debug",
   }),
   logBufferBytes: size(
     "Logs",

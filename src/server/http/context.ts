@@ -39,8 +39,9 @@ export interface ContextParts {
 const contexts = new WeakMap<Response, RequestContext>();
 /** Polled by machines, so logged at debug level only. */
 const quietPaths = new Set(["/health", "/ready", "/v2/health/live", "/v2/health/ready", "/metrics"]);
-/** Read every few seconds by an open page. Answers are logged at debug level only, refusals like any other. */
-const watchedPaths = /^\/(|(v1\/)?(adapters|fine_tuning\/jobs|fine_tuning\/jobs\/[^/]+\/events))$/;
+/** Read by an open page, mostly every few seconds. Answers are logged at debug level only, refusals like any other. */
+const watchedPaths =
+  /^\/(|(v1\/)?(adapters|(adapters|models)\/.+\/card|fine_tuning\/jobs|fine_tuning\/jobs\/[^/]+\/events))$/;
 
 function isQuiet({ method }: Request, path: string, { statusCode }: Response): boolean {
   if (quietPaths.has(path)) return true;
