@@ -50,7 +50,7 @@ const adapters = Array.from({ length: adapterCount }, (_, index) => adapterOf(in
 
 const parameters = { temperature: null, top_p: null, max_tokens: null };
 const card = {
-  readme: `# ${hostile}\n\n[x](javascript:window.hacked=1) ![${hostile}](x) **${hostile}** \`${hostile}\`\n\n| ${hostile} |\n| --- |\n| [y](data:text/html,x) |\n\n- ${hostile}\n\n> ${hostile}\n\n\`\`\`html\n${hostile}\n\`\`\`\n`,
+  readme: `# ${hostile}\n\n[x](javascript:window.hacked=1) ![${hostile}](x) **${hostile}** \`${hostile}\`\n\n| ${hostile} |\n| --- |\n| [y](data:text/html,x) |\n\n- ${hostile}\n\n> ${hostile}\n\n\`\`\`html\n${hostile}\n\`\`\`\n\n## Use\n\n${hostile}\n\n\`\`\`sh\n${hostile}\n\`\`\`\n`,
   examples: [
     { title: hostile, text: hostile, picture: null, parameters },
     {
@@ -64,6 +64,15 @@ const card = {
     results: {
       ...{ steps: hostile, validation_loss: 1, base_validation_loss: 2 },
       samples: [{ prompt: hostile, expected: hostile, before: hostile, after: hostile }],
+    },
+    command: hostile,
+    test: { rows: 5, unit: hostile, base_metrics: null, metrics: { [hostile]: 1 } },
+    origin: {
+      ...{ data: hostile, license: hostile, recipe: hostile, withheld: hostile, commands: [hostile] },
+      rows: [
+        { input: hostile, output: hostile },
+        { input: `data:image/svg+xml;base64,${btoa("<svg onload='window.hacked = 1'/>")}`, output: hostile },
+      ],
     },
   },
   chart: `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 8 4" onload="window.hacked = 1"><script>parent.hacked = 1</script></svg>`,

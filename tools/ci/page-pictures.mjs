@@ -68,7 +68,7 @@ async function takePictures(browser, url) {
   await take(
     "page-adapter",
     "dark",
-    640,
+    560,
     `location.hash = "#/adapters";
     await until(() => one(".rows-in-view") && all(".rows-in-view .summary").every((each) => each.textContent !== ""), "summaries");
     location.hash = "#/adapters?name=plays"; await until(() => one("dialog img.training")?.complete, "a card");`,

@@ -138,7 +138,7 @@ function arrivalOf({ base, source, created }: AdapterInfo): string {
   const day = new Date(created * 1000).toISOString().slice(0, 10);
   if (source === "store") return `It was uploaded on ${day}.`;
   if (source === "base") return `It came with its base${base === null ? "" : `, ${base}`}.`;
-  return "It is in a folder on the server, with which the server was started.";
+  return "It is in the adapters folder that the server was started with.";
 }
 
 interface Fact {

@@ -100,7 +100,7 @@ function Figures({ title, scores, hasBefore }: FiguresProps) {
             <th scope="row" title={hint}>
               {label}
             </th>
-            {hasBefore ? <td>{show(name, before)}</td> : null}
+            {hasBefore ? <td title={before === null ? notMeasured : undefined}>{show(name, before)}</td> : null}
             <td>
               <b>{show(name, after)}</b>
             </td>
@@ -110,6 +110,8 @@ function Figures({ title, scores, hasBefore }: FiguresProps) {
     </tbody>
   );
 }
+
+const notMeasured = "Not measured: the base cannot answer this by itself, or nobody asked it";
 
 interface Metric {
   readonly label: string;
@@ -135,7 +137,7 @@ const shares: ReadonlySet<string> = new Set(["accuracy", "exact", "macro_f1"]);
 
 function show(name: string, value: number | null): string {
   if (value === null) return "–";
-  return shares.has(name) ? `${(100 * value).toFixed(1)} %` : formatNumber(value);
+  return shares.has(name) ? `${(100 * value).toFixed(1)}\u00a0%` : formatNumber(value);
 }
 
 /** The size of a run, in words. */
