@@ -1,23 +1,19 @@
-/** Draws `training.svg`: loss, validation loss and learning rate over steps. */
+/** Draws `training.svg`, in the style of the page's charts: losses over steps, and the learning rate below them. */
 import { isStepRow, type JournalRow } from "./journal.js";
 
-const size = { width: 800, height: 400, left: 60, right: 60, top: 30, bottom: 50 } as const;
-const colours = {
-  loss: "#9ecae1",
-  smooth: "#1f77b4",
-  validation: "#d62728",
-  rate: "#7f7f7f",
-  grid: "#e8e8e8",
-} as const;
+/** Narrow, with large type: on a phone its text is 12 pixels high. `shown` is how many times larger it is by itself. */
+const size = { width: 400, height: 366, left: 82, right: 380, shown: 1.2, fontSize: 14.5 } as const;
+const lossPanel = { top: 32, bottom: 202 } as const;
+const ratePanel = { top: 262, bottom: 318 } as const;
+const colours = { loss: "#86a6ee", main: "#2458d3", text: "#565e6c", grid: "#dde1e7" } as const;
+const dashes = "6 4";
 
 /** For a reader whose system or page is dark. Each colour above is named by the attribute that it is written in. */
 const darkStyle = [
   "<style>@media (prefers-color-scheme: dark) {",
-  "rect { fill: #16191d } text:not([fill]) { fill: #d9dde2 }",
-  `[stroke="black"] { stroke: #8b939c } [stroke="${colours.grid}"] { stroke: #2e343b }`,
-  `[stroke="${colours.loss}"] { stroke: #2f5f7f } [stroke="${colours.smooth}"] { stroke: #6db3e8 }`,
-  `[stroke="${colours.validation}"] { stroke: #ff7b72 } [fill="${colours.validation}"] { fill: #ff7b72 }`,
-  `[stroke="${colours.rate}"] { stroke: #a0a7af } [fill="${colours.rate}"] { fill: #a0a7af }`,
+  "rect { fill: #171b21 }",
+  `[fill="${colours.text}"] { fill: #9fa8b5 } [stroke="${colours.grid}"] { stroke: #2c323c }`,
+  `[stroke="${colours.loss}"] { stroke: #5078cc } [stroke="${colours.main}"] { stroke: #7ea6ff } [fill="${colours.main}"] { fill: #7ea6ff }`,
   "}</style>",
 ].join("\n");
 
@@ -26,65 +22,95 @@ interface Point {
   readonly y: number;
 }
 
-/** An SVG document without a title, because an adapter may be served under any name; an empty frame without rows. */
+/** An SVG document without a title, because an adapter may be served under any name; empty axes without rows. */
 export function drawTraining(rows: readonly JournalRow[]): string {
   const steps = rows.filter(isStepRow);
   const losses = steps.map(({ step, loss }) => ({ x: step, y: loss }));
   const validation = rows.flatMap((row) => (isStepRow(row) ? [] : [{ x: row.step, y: row.validation_loss }]));
   const rates = steps.map((row) => ({ x: row.step, y: row.learning_rate }));
   const most = Math.max(1, ...rows.map(({ step }) => step));
-  const [low, high] = rangeOf([...losses, ...validation]);
-  const topRate = Math.max(1e-12, ...rates.map(({ y }) => y));
-  const loss = scaler(most, low, high);
-  const lines = [
-    line(rates, scaler(most, 0, topRate), colours.rate, 1, "4 3"),
-    line(losses, loss, colours.loss, 1),
-    line(smoothed(losses), loss, colours.smooth, 2),
-    line(validation, loss, colours.validation, 2),
-    ...validation.map((point) => dot(loss(point))),
-    ...bestOf(validation, loss),
-  ];
+  const loss = panelOf(lossPanel, most, [...losses, ...validation], 5);
+  const rate = panelOf(ratePanel, most, rates, 2);
   return [
-    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${size.width} ${size.height}" font-family="sans-serif" font-size="12">`,
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${size.width} ${size.height}" width="${size.width * size.shown}" height="${size.height * size.shown}" font-family="sans-serif" font-size="${size.fontSize}">`,
     darkStyle,
     `<rect width="${size.width}" height="${size.height}" fill="white"/>`,
-    axes(most, low, high, topRate),
-    ...lines,
-    legend(),
+    legend(18, [
+      ["training loss", colours.loss, ""],
+      ["smoothed", colours.main, ""],
+      ...(validation.length > 0 ? [["validation loss", colours.main, dashes] as const] : []),
+    ]),
+    axes(loss, "Loss"),
+    line(losses, loss, colours.loss, 1.2),
+    line(smoothed(losses), loss, colours.main, 2),
+    line(validation, loss, colours.main, 2, dashes),
+    ...validation.filter(isFinitePoint).map((point) => dot(loss.at(point))),
+    ...bestOf(validation, loss),
+    legend(248, [["learning rate", colours.main, ""]]),
+    axes(rate, "Rate"),
+    line(rates, rate, colours.main, 2),
+    label(`x="${(size.left + size.right) / 2}" y="${size.height - 8}" text-anchor="middle"`, "step"),
     "</svg>",
     "",
   ].join("\n");
 }
 
+interface Panel {
+  readonly top: number;
+  readonly bottom: number;
+  /** Values to mark, the ends of the scale among them. */
+  readonly values: readonly number[];
+  readonly steps: readonly number[];
+  at(point: Point): Point;
+}
+
+/** A scale from 0, or from the least value below it, to a round number above all. */
+function panelOf(
+  { top, bottom }: Pick<Panel, "top" | "bottom">,
+  most: number,
+  points: readonly Point[],
+  count: number,
+): Panel {
+  const finite = points.filter(isFinitePoint).map(({ y }) => y);
+  const least = finite.reduce((a, b) => Math.min(a, b), 0);
+  const largest = finite.reduce((a, b) => Math.max(a, b), least);
+  const step = roundStep((largest > least ? largest - least : 1) / count);
+  const values = multiples(step, Math.floor(least / step), Math.ceil((largest > least ? largest : least + 1) / step));
+  const [low, high] = [values[0] ?? 0, values.at(-1) ?? 1];
+  const stepBetween = Math.max(1, roundStep(most / 5));
+  return {
+    ...{ top, bottom, values, steps: multiples(stepBetween, 0, Math.floor(most / stepBetween)) },
+    at: ({ x, y }) => ({
+      x: size.left + (x / most) * (size.right - size.left),
+      y: bottom - ((y - low) / (high - low)) * (bottom - top),
+    }),
+  };
+}
+
+/** 1, 2 or 5 times a power of ten, at least as large. */
+function roundStep(rough: number): number {
+  const power = 10 ** Math.floor(Math.log10(rough));
+  return power * ([1, 2, 5].find((factor) => factor * power >= rough) ?? 10);
+}
+
+const multiples = (step: number, first: number, last: number): number[] =>
+  Array.from({ length: last - first + 1 }, (_, i) => (first + i) * step);
+
 /** Marks the lowest validation loss with a circle and its value, placed where there is room. */
-function bestOf(validation: readonly Point[], scale: Scale): string[] {
-  const [first, ...others] = validation.filter(({ y }) => Number.isFinite(y));
+function bestOf(validation: readonly Point[], panel: Panel): string[] {
+  const [first, ...others] = validation.filter(isFinitePoint);
   if (!first) return [];
   const best = others.reduce((least, point) => (point.y < least.y ? point : least), first);
-  const { x, y } = scale(best);
+  const { x, y } = panel.at(best);
   const anchor = x > size.width / 2 ? "end" : "start";
-  const at = `x="${x.toFixed(1)}" y="${(y - 10).toFixed(1)}"`;
+  const at = `x="${x.toFixed(1)}" y="${(y - 11).toFixed(1)}"`;
   return [
-    `<circle cx="${x.toFixed(1)}" cy="${y.toFixed(1)}" r="6" fill="none" stroke="${colours.validation}"/>`,
-    `<text ${at} text-anchor="${anchor}" fill="${colours.validation}">${best.y.toPrecision(4)} at step ${best.x}</text>`,
+    `<circle cx="${x.toFixed(1)}" cy="${y.toFixed(1)}" r="6" fill="none" stroke="${colours.main}"/>`,
+    `<text ${at} text-anchor="${anchor}" fill="${colours.main}">${best.y.toPrecision(4)} at step ${best.x}</text>`,
   ];
 }
 
-function rangeOf(points: readonly Point[]): [number, number] {
-  const values = points.map(({ y }) => y).filter(Number.isFinite);
-  if (values.length === 0) return [0, 1];
-  const low = values.reduce((a, b) => Math.min(a, b));
-  const high = values.reduce((a, b) => Math.max(a, b));
-  return high > low ? [low, high] : [low - 0.5, high + 0.5];
-}
-
-type Scale = (point: Point) => Point;
-
-function scaler(most: number, low: number, high: number): Scale {
-  const width = size.width - size.left - size.right;
-  const height = size.height - size.top - size.bottom;
-  return ({ x, y }) => ({ x: size.left + (x / most) * width, y: size.top + (1 - (y - low) / (high - low)) * height });
-}
+const isFinitePoint = ({ y }: Point): boolean => Number.isFinite(y);
 
 /** A running mean whose strength depends on the number of points. */
 function smoothed(points: readonly Point[]): Point[] {
@@ -96,63 +122,45 @@ function smoothed(points: readonly Point[]): Point[] {
   });
 }
 
-function line(points: readonly Point[], scale: Scale, colour: string, width: number, dashes = ""): string {
-  const places = points.filter(({ y }) => Number.isFinite(y)).map((point) => show(scale(point)));
-  const dash = dashes === "" ? "" : ` stroke-dasharray="${dashes}"`;
-  return `<polyline fill="none" stroke="${colour}" stroke-width="${width}"${dash} points="${places.join(" ")}"/>`;
+function line(points: readonly Point[], panel: Panel, colour: string, width: number, dash = ""): string {
+  const places = points.filter(isFinitePoint).map((point) => show(panel.at(point)));
+  return `<polyline fill="none" stroke="${colour}" stroke-width="${width}"${dashed(dash)} points="${places.join(" ")}"/>`;
 }
 
+const dashed = (dash: string): string => (dash === "" ? "" : ` stroke-dasharray="${dash}"`);
 const show = ({ x, y }: Point): string => `${x.toFixed(1)},${y.toFixed(1)}`;
 const dot = ({ x, y }: Point): string =>
-  `<circle cx="${x.toFixed(1)}" cy="${y.toFixed(1)}" r="3" fill="${colours.validation}"/>`;
+  `<circle cx="${x.toFixed(1)}" cy="${y.toFixed(1)}" r="3" fill="${colours.main}"/>`;
+const label = (place: string, text: string): string => `<text ${place} fill="${colours.text}">${text}</text>`;
 
-function axes(most: number, low: number, high: number, topRate: number): string {
-  const { width, height, left, right, top, bottom } = size;
-  const [x0, x1, y0, y1] = [left, width - right, height - bottom, top];
-  const place = scaler(most, low, high);
-  const losses = ticks(low, high).map((loss) => {
-    const y = place({ x: 0, y: loss }).y.toFixed(1);
-    const text = `<text x="${x0 - 6}" y="${y}" dy="4" text-anchor="end">${Number(loss.toPrecision(6))}</text>`;
-    return `<path d="M${x0} ${y}H${x1}" stroke="${colours.grid}"/>\n${text}`;
+/** Without the dust of binary fractions. */
+const numberText = (value: number): string => String(Number(value.toPrecision(6)));
+
+function axes(panel: Panel, title: string): string {
+  const { top, bottom, values, steps } = panel;
+  const { left, right } = size;
+  const middle = (top + bottom) / 2;
+  const levels = values.map((value) => {
+    const y = panel.at({ x: 0, y: value }).y.toFixed(1);
+    return `<path d="M${left} ${y}H${right}" stroke="${colours.grid}"/>\n${label(`x="${left - 6}" y="${y}" dy="5" text-anchor="end"`, numberText(value))}`;
   });
-  const steps = ticks(0, most)
-    .filter(Number.isInteger)
-    .map((step) => {
-      const x = place({ x: step, y: low }).x.toFixed(1);
-      return `<path d="M${x} ${y0}v4" stroke="black"/>\n<text x="${x}" y="${y0 + 16}" text-anchor="middle">${step}</text>`;
-    });
-  return [
-    ...losses,
-    ...steps,
-    `<path d="M${x0} ${y1}V${y0}H${x1}V${y1}" fill="none" stroke="black"/>`,
-    `<text x="${x1 + 6}" y="${y0}" fill="${colours.rate}">0</text>`,
-    `<text x="${x1 + 6}" y="${y1 + 4}" fill="${colours.rate}">${topRate.toExponential(1)}</text>`,
-    `<text x="${x1}" y="${height - 8}" text-anchor="end">${most} steps</text>`,
-  ].join("\n");
+  const marks = steps.map((step) =>
+    label(`x="${panel.at({ x: step, y: 0 }).x.toFixed(1)}" y="${bottom + 18}" text-anchor="middle"`, numberText(step)),
+  );
+  const turned = label(`transform="translate(15 ${middle}) rotate(-90)" text-anchor="middle"`, title);
+  return [...levels, ...marks, turned].join("\n");
 }
 
-/** About five round numbers (1, 2 or 5 times a power of ten apart) from `low` to `high`. */
-function ticks(low: number, high: number): number[] {
-  const rough = (high - low) / 5;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const step = power * ([1, 2, 5].find((factor) => factor * power >= rough) ?? 10);
-  const first = Math.ceil(low / step);
-  return Array.from({ length: Math.floor(high / step) - first + 1 }, (_, i) => (first + i) * step);
-}
-
-function legend(): string {
-  const entries = [
-    ["loss", colours.loss, ""],
-    ["its mean", colours.smooth, ""],
-    ["validation loss", colours.validation, ""],
-    ["learning rate", colours.rate, ' stroke-dasharray="4 3"'],
-  ] as const;
-  const y = size.height - 12;
+/** Lines and their names, one beside the other. */
+function legend(y: number, entries: readonly (readonly [name: string, colour: string, dash: string])[]): string {
+  const characterWidth = 9;
+  let x = 6;
   return entries
-    .map(([name, colour, dash], i) => {
-      const x = size.left + 140 * i;
-      const line = `<path d="M${x} ${y - 4}h22" stroke="${colour}" stroke-width="2"${dash}/>`;
-      return `${line}\n<text x="${x + 28}" y="${y}">${name}</text>`;
+    .map(([name, colour, dash]) => {
+      const stroke = `<path d="M${x} ${y - 5}h20" stroke="${colour}" stroke-width="2"${dashed(dash)}/>`;
+      const text = label(`x="${x + 25}" y="${y}"`, name);
+      x += 25 + characterWidth * name.length + 4;
+      return `${stroke}\n${text}`;
     })
     .join("\n");
 }
