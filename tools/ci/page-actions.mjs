@@ -58,7 +58,7 @@ export async function dropPaths(page, selector, files) {
 }
 
 /** Drops files, pairs of a name and the content in base64, as a reader would drop them from a file manager. */
-export const dropScript = (files, name) => `
+export const dropScript = (files, name) => `{
   const transfer = new DataTransfer();
   for (const [name, content] of ${JSON.stringify(files)}) {
     transfer.items.add(new File([Uint8Array.from(atob(content), (sign) => sign.charCodeAt(0))], name));
@@ -67,4 +67,4 @@ export const dropScript = (files, name) => `
     new DragEvent("drop", { bubbles: true, cancelable: true, dataTransfer: transfer }),
   );
   fill(await field("Name"), ${JSON.stringify(name)});
-`;
+}`;

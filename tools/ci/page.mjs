@@ -92,7 +92,9 @@ async function adapters(browser, url, files) {
     await press("Run");
     await until(() => texts()[1]?.length > 10, "its stream");
     location.hash = "#/adapters";
-    ${dropScript([...files, ["README.md", files[0][1]]], "bard")}
+    ${dropScript(files, "bard")}
+    const losses = (await until(() => one("dialog .notice"), "what the replaced adapter loses")).textContent;
+    fill(await field("What does it do?"), "Writes as a bard would.");
     await press("Replace bard");
     await until(() => one("dialog a.primary"), "a replaced adapter");
     const said = one("dialog [role=status]").textContent;
@@ -103,8 +105,9 @@ async function adapters(browser, url, files) {
     await until(() => texts()[1].length > before, "its stream going on");
     await press("Stop all");
     await until(idle, "all stopped");
-    return { said, ending: all(".ending")[1].textContent };`,
+    return { said, losses, ending: all(".ending")[1].textContent };`,
   );
+  assert.match(replaced.losses, /loses its README with its 2 examples .* record of its training/);
   assert.match(replaced.said, /^bard is replaced/);
   assert.equal(replaced.ending, "stopped");
   const refused = await act(

@@ -88,7 +88,8 @@ function Actions({ adapter, card, onReplace, onDeleted, onFault }: ActionsProps)
     };
     return (
       <Confirmation label={`Delete ${name}`} keep="Keep" confirm="Delete" onKeep={keep} onConfirm={remove}>
-        Delete <b>{name}</b>? {inFlight > 0 ? "Running requests finish with it; new" : "New"} requests are refused.
+        Delete <b>{name}</b> and its files for good? {inFlight > 0 ? "Running requests finish with it; new" : "New"}{" "}
+        requests are refused.
       </Confirmation>
     );
   }

@@ -36,7 +36,7 @@ export function Adapters() {
     event.preventDefault();
     setOver(false);
     const parcel = event.dataTransfer && canAddAdapters.value ? await readDrop(event.dataTransfer) : null;
-    if (parcel) setUpload({ parcel, replaced: null });
+    if (parcel) setUpload((open) => ({ parcel, replaced: open?.replaced ?? null }));
   };
   const add = (): void => setUpload({ parcel: null, replaced: null });
   return (

@@ -6,8 +6,9 @@ export interface Parcel {
   /** A name as the server allows it, from the folder's or the tar's; null where files have none in common. */
   readonly name: string | null;
   readonly files: readonly NamedFile[];
-  /** What is sent. */
+  /** The tar that is sent. What a chosen tar holds is not known here. */
   readonly content: Blob;
+  readonly isTar: boolean;
   /** Why it is not sent; null: the server looks at it. */
   readonly fault: string | null;
 }
@@ -52,12 +53,12 @@ function parcelOf(files: readonly NamedFile[], from: Origin = { kind: "files" })
   const [first] = files;
   if (first && files.length === 1 && isTar(first.name)) {
     const name = nameFrom(first.name.replace(/\.(tar|tgz|tar\.gz)$/i, ""));
-    return { name, files, content: first.content, fault: null };
+    return { name, files, content: first.content, isTar: true, fault: null };
   }
   const needed = files.filter(isNeeded);
   const names = files.map((file) => file.name);
   const name = from.kind === "folder" ? nameFrom(from.name) : null;
-  return { name, files: needed, content: packTar(needed), fault: parcelFault(names, from) };
+  return { name, files: needed, content: packTar(needed), isTar: false, fault: parcelFault(names, from) };
 }
 
 function nameFrom(text: string): string {

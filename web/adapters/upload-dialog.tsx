@@ -6,18 +6,23 @@ import { loadModels } from "../compare/models.js";
 import { Dialog } from "../parts/dialog.js";
 import { formatBytes } from "../parts/format.js";
 import { Icon } from "../parts/icon.js";
+import { summaryOf } from "../parts/summary.js";
 import { client, noteFailure, server } from "../session.js";
-import { type Parcel, readChosen, readDrop } from "./dropped.js";
+import { type Parcel, readChosen } from "./dropped.js";
 import { adapters, refresh } from "./live.js";
+import { readmeFile, readmeOf, withReadme } from "./readme.js";
 import { useTryLink } from "./try-link.js";
+import { Losses, useCard } from "./upload-losses.js";
+import { UploadRefusal } from "./upload-refusal.js";
 
 type Progress =
   | { readonly kind: "choosing" }
-  | { readonly kind: "sending"; readonly sent: number }
+  | { readonly kind: "sending"; readonly sent: number; readonly total: number }
   | { readonly kind: "stored"; readonly stored: Stored }
   | { readonly kind: "refused"; readonly message: string; readonly faults: readonly string[] };
 
 export interface UploadDialogProps {
+  /** What was dropped, before the dialog opened or since. */
   readonly parcel: Parcel | null;
   /** The adapter to replace; null adds one. */
   readonly replaced: string | null;
@@ -30,24 +35,33 @@ export function UploadDialog({ parcel: dropped, replaced, onClose }: UploadDialo
   const [name, setName] = useState(() => replaced ?? nameOf(dropped));
   const [base, setBase] = useState<string | null>(null);
   const [progress, setProgress] = useState<Progress>({ kind: "choosing" });
+  const [typed, setDescription] = useState<string | null>(null);
+  const isSending = progress.kind === "sending";
   const take = (taken: Parcel | null): void => {
-    if (!taken) return;
+    if (!taken || isSending) return;
     setParcel(taken);
     setProgress({ kind: "choosing" });
     if (replaced === null) setName(nameOf(taken));
   };
+  useEffect(() => (dropped === parcel ? undefined : take(dropped)), [dropped]);
   const present = adapters.value?.find((each) => each.name === name);
   const exists = present !== undefined;
   const isFixed = exists && present.source !== "store";
+  const before = useCard(exists && !isFixed ? present : null);
+  const isFit = parcel !== null && parcel.fault === null;
+  const takesDescription = isFit && !parcel.isTar && !parcel.files.some((file) => file.name === readmeFile);
+  const description = typed ?? summaryOf(before?.readme ?? null) ?? "";
   const send = async (event: Event): Promise<void> => {
     event.preventDefault();
-    if (!parcel || parcel.fault !== null) return;
-    setProgress({ kind: "sending", sent: 0 });
+    if (!isFit) return;
+    const isDescribed = takesDescription && description.trim() !== "";
+    const content = isDescribed ? withReadme(parcel.files, readmeOf(name, description)) : parcel.content;
+    const onProgress = (sent: number): void => setProgress({ kind: "sending", sent, total: content.size });
+    onProgress(0);
     try {
-      const onProgress = (sent: number): void => setProgress({ kind: "sending", sent });
       setProgress({
         kind: "stored",
-        stored: await client.upload(name, parcel.content, { replace: exists, base, onProgress }),
+        stored: await client.upload(name, content, { replace: exists, base, onProgress }),
       });
       await Promise.all([refresh(), loadModels()]);
     } catch (error) {
@@ -61,29 +75,38 @@ export function UploadDialog({ parcel: dropped, replaced, onClose }: UploadDialo
         <Result stored={progress.stored} />
       ) : (
         <form class="upload" onSubmit={send}>
-          <Chooser onTake={take} />
-          {parcel ? <Files parcel={parcel} /> : null}
-          {parcel && parcel.fault !== null ? <Refusal message={parcel.fault} faults={[]} /> : null}
-          {replaced === null ? (
-            <label>
-              Name
-              <input value={name} spellcheck={false} onInput={(event) => setName(event.currentTarget.value)} />
-            </label>
-          ) : null}
-          {isFixed ? (
-            <p class="notice" role="status">
-              {name} {present.source === "base" ? "came with its base" : "is a folder on the server"} and cannot be
-              replaced from here. Choose another name.
-            </p>
-          ) : null}
-          <BaseChooser base={base} onChoose={setBase} />
-          {progress.kind === "sending" && parcel ? <Sending sent={progress.sent} total={parcel.content.size} /> : null}
-          {progress.kind === "refused" ? <Refusal {...progress} /> : null}
-          <button
-            type="submit"
-            class="primary"
-            disabled={!parcel || parcel.fault !== null || name === "" || isFixed || progress.kind === "sending"}
-          >
+          <div class="fields">
+            <Chooser onTake={take} />
+            {parcel && parcel.fault !== null ? <UploadRefusal message={parcel.fault} faults={[]} /> : null}
+            {progress.kind === "refused" ? <UploadRefusal {...progress} /> : null}
+            {parcel ? <Files parcel={parcel} /> : null}
+            {replaced === null ? (
+              <label>
+                Name
+                <input value={name} spellcheck={false} onInput={(event) => setName(event.currentTarget.value)} />
+              </label>
+            ) : null}
+            {isFixed ? (
+              <p class="notice" role="status">
+                {name} {present.source === "base" ? "came with its base" : "is a folder on the server"} and cannot be
+                replaced from here. Choose another name.
+              </p>
+            ) : null}
+            {takesDescription ? (
+              <label>
+                What does it do?
+                <input
+                  value={description}
+                  placeholder="One sentence, such as: Answers as a pirate would."
+                  onInput={(event) => setDescription(event.currentTarget.value)}
+                />
+              </label>
+            ) : null}
+            {isFit && before ? <Losses name={name} parcel={parcel} card={before} /> : null}
+            <BaseChooser base={base} onChoose={setBase} />
+          </div>
+          {isSending ? <Sending sent={progress.sent} total={progress.total} /> : null}
+          <button type="submit" class="primary" disabled={!isFit || name === "" || isFixed || isSending}>
             <Icon name="upload" />
             {exists && !isFixed ? `Replace ${name}` : "Add"}
           </button>
@@ -121,6 +144,7 @@ function BaseChooser({ base, onChoose }: { base: string | null; onChoose: (base:
   );
 }
 
+/** What is dropped reaches the view around the dialog, wherever on the page it is let go. */
 function Chooser({ onTake }: { readonly onTake: (parcel: Parcel | null) => void }) {
   const files = useRef<HTMLInputElement>(null);
   const folder = useRef<HTMLInputElement>(null);
@@ -131,17 +155,7 @@ function Chooser({ onTake }: { readonly onTake: (parcel: Parcel | null) => void 
     if (currentTarget.files) onTake(readChosen(currentTarget.files));
   };
   return (
-    <div
-      class="drop"
-      role="group"
-      aria-label="Files of the adapter"
-      onDragOver={(event) => event.preventDefault()}
-      onDrop={(event) => {
-        event.preventDefault();
-        event.stopPropagation();
-        if (event.dataTransfer) void readDrop(event.dataTransfer).then(onTake);
-      }}
-    >
+    <div class="drop" role="group" aria-label="Files of the adapter">
       <Icon name="upload" />
       <p>Drop a PEFT folder, its files or a tar here, or choose</p>
       <input ref={folder} type="file" hidden onChange={take} />
@@ -176,21 +190,6 @@ function Sending({ sent, total }: { readonly sent: number; readonly total: numbe
       <p role="status">
         {isSent ? "The server checks it against its base." : `${formatBytes(sent)} of ${formatBytes(total)}`}
       </p>
-    </div>
-  );
-}
-
-function Refusal({ message, faults }: { readonly message: string; readonly faults: readonly string[] }) {
-  return (
-    <div class="fault" role="alert">
-      <p>{message}</p>
-      {faults.length > 0 ? (
-        <ul>
-          {faults.map((fault) => (
-            <li key={fault}>{fault}</li>
-          ))}
-        </ul>
-      ) : null}
     </div>
   );
 }

@@ -1,0 +1,44 @@
+/** What the page says of an upload: its description, what a replaced adapter loses, and why it was refused. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { readmeOf, withReadme } from "../../web/adapters/readme.js";
+import { lossesOf, refusalOf } from "../../web/adapters/upload-words.js";
+
+const filesOf = (...names: readonly string[]) => names.map((name) => ({ name, content: new Blob(["x"]) }));
+const bare = filesOf("adapter_config.json", "adapter_model.safetensors");
+
+test("a description becomes the first paragraph of a README in the tar", async () => {
+  const readme = readmeOf("bard", " Writes\n as a bard would. ");
+  assert.equal(readme, "# bard\n\nWrites as a bard would.\n");
+  const tar = await withReadme(bare, readme).text();
+  assert.ok(tar.includes("README.md\0") && tar.includes(readme));
+});
+
+test("a replaced adapter's losses are told", () => {
+  const parameters = { temperature: null, top_p: null, max_tokens: null };
+  const example = { title: null, text: "ROMEO:", picture: null, parameters };
+  const card = {
+    name: "bard",
+    readme: "# bard\n\nWrites.\n\nMore.",
+    examples: [example, example],
+    labels: [],
+    target_modules: [],
+  };
+  assert.deepEqual(lossesOf(bare, { ...card, training: {}, chart: null }), [
+    "its README with its 2 examples (README.md)",
+    "the record of its training (lorikeet.json)",
+  ]);
+  const described = { ...card, readme: readmeOf("bard", "Writes."), examples: [], training: null, chart: null };
+  assert.deepEqual(lossesOf(bare, described), []);
+  assert.deepEqual(lossesOf([...bare, ...filesOf("README.md")], { ...card, training: null, chart: null }), []);
+});
+
+test("a refusal of many faults is cut after its first, and lists all; one of few is told whole", () => {
+  const clauses = ["module a takes 2 inputs", "module b takes 2 inputs"];
+  const message = `The adapter does not fit the base "x" (its config names "y"): ${clauses.join("; ")}; and 9 more. It fits none.`;
+  const cause =
+    'The adapter does not fit the base "x" (its config names "y"): module a takes 2 inputs, and more. It fits none.';
+  assert.deepEqual(refusalOf({ message, faults: ["module c"] }), { cause, faults: [...clauses, "module c"] });
+  const short = { message: "The adapter was refused for 2 faults: a is missing; b is missing.", faults: [] };
+  assert.deepEqual(refusalOf(short), { cause: short.message, faults: [] });
+});

@@ -1,0 +1,50 @@
+/** What an adapter's page loses when it is replaced by files that lack it. */
+import { useEffect, useState } from "preact/hooks";
+import type { AdapterCard, AdapterInfo } from "../client/types.js";
+import { client } from "../session.js";
+import type { Parcel } from "./dropped.js";
+import { lossesOf } from "./upload-words.js";
+
+/** The card of a stored version; null until it is read, and without one. */
+export function useCard(version: Pick<AdapterInfo, "name" | "digest"> | null): AdapterCard | null {
+  const [card, setCard] = useState<AdapterCard | null>(null);
+  const { name = null, digest = null } = version ?? {};
+  useEffect(() => {
+    let isWanted = name !== null;
+    setCard(null);
+    // A card that cannot be read has nothing to lose.
+    if (name !== null)
+      client.card(name).then(
+        (read) => isWanted && setCard(read),
+        () => {},
+      );
+    return () => {
+      isWanted = false;
+    };
+  }, [name, digest]);
+  return card;
+}
+
+export interface LossesProps {
+  readonly name: string;
+  readonly parcel: Parcel;
+  readonly card: AdapterCard;
+}
+
+/** Said before it happens. */
+export function Losses({ name, parcel, card }: LossesProps) {
+  if (parcel.isTar) {
+    return (
+      <p class="notice" role="status">
+        The tar replaces all files of {name}: its README, examples and training record stay only if the tar holds them.
+      </p>
+    );
+  }
+  const lost = lossesOf(parcel.files, card);
+  if (lost.length === 0) return null;
+  return (
+    <p class="notice" role="status">
+      Your files replace all files of {name}, so it loses {lost.join(" and ")}. Choose the whole folder to keep them.
+    </p>
+  );
+}
