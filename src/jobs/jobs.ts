@@ -72,7 +72,7 @@ export class Jobs implements AsyncDisposable {
   async create(owner: string, request: JobRequest): Promise<JobRecord> {
     const { jobs, files } = this.#parts;
     const { hyperparameters: _, seed, ...asked } = request;
-    this.#requireBase(request.model);
+    this.#requireBase(request);
     const training = this.#trainable(owner, request.trainingFile, "training_file");
     if (request.validationFile !== null) this.#trainable(owner, request.validationFile, "validation_file");
     this.#requireTurn(["queued", "paused"]); // paused ones hold files too, and never expire
@@ -185,9 +185,14 @@ export class Jobs implements AsyncDisposable {
     await this.#queue[Symbol.asyncDispose]();
   }
 
-  #requireBase(model: string): void {
+  #requireBase({ model, method }: JobRequest): void {
     const { bases } = this.#parts;
-    if (bases.some(({ names }) => names.includes(model))) return;
+    const base = bases.find(({ names }) => names.includes(model));
+    if (base?.methods.includes(method)) return;
+    if (base) {
+      const message = `\`method.type\` is "${method}"; the base \`${model}\` is trained with ${base.methods.map((each) => `"${each}"`).join(" or ")}.`;
+      throw new LorikeetError("invalid_value", message, { param: "method.type", found: method, allowed: base.methods });
+    }
     const names = bases.map((each) => `\`${each.names[0]}\``).join(", ");
     const others = names === "" ? "this server has none" : `available: ${names}`;
     throw new LorikeetError("model_not_found", `\`model\` is not a base that can be fine-tuned; ${others}.`, {

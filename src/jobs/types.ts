@@ -175,6 +175,7 @@ export interface TrainingProcess {
 export interface TrainableBase {
   /** What a job's `model` may say; the first is its name in the names of products. */
   readonly names: readonly [string, ...string[]];
+  readonly methods: readonly JobRequest["method"][];
   /** Starts a process, or one that continues what an earlier one left in the run's folder. */
   start(run: TrainingRun, report: (report: TrainingReport) => void): TrainingProcess;
   /** Checks an adapter's folder, stores a copy and points the name at it. Throws what the check throws. */

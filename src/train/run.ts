@@ -64,6 +64,8 @@ export interface RunOptions<Batch> {
   /** Reports what happens before the first step, after the last one, and during validation. */
   readonly progress?: Progress;
   readonly events?: RunEvents;
+  /** Whether the result's files hold validation rows with their answers. Default true. */
+  readonly keepsSamples?: boolean;
 }
 
 export interface RunOutcome {
@@ -160,7 +162,7 @@ async function runLoop<Batch>(
         validating: (done, total) => progress?.("validating", done, total),
         async validated(report) {
           const { step, loss, metrics, samples } = report;
-          const shown = samples && samples.length > 0 ? { samples } : {};
+          const shown = options.keepsSamples !== false && samples && samples.length > 0 ? { samples } : {};
           await log({ step, validation_loss: loss, ...prefixed(metrics), ...shown });
           events.validated?.(report);
         },

@@ -12,6 +12,7 @@ import { promisify } from "node:util";
 import OpenAI, { toFile } from "openai";
 import { until } from "../support/rig.js";
 import { adaptersFolder, openService } from "../support/service.js";
+import { taskRoot } from "../support/task-models.js";
 import { writeTinyModel } from "../support/tiny-model.js";
 
 const folders: string[] = [];
@@ -117,6 +118,68 @@ test("a job trains beside the server, goes on in the next one, and its adapter a
   const card = await (await fetch(`${service.url}/v1/adapters/${published}/card`)).text();
   assert.match(card, /"readme":".*LoRA adapter/);
   assert.doesNotMatch(card, /Say it:/, "every key reads the card, but the rows belong to one");
+});
+
+test("a job trains a classifier of texts for the labels of its rows, and its adapter classifies by its alias", async () => {
+  await using store = await adaptersFolder({});
+  const [bert, resnet] = ["bert-sequence-classification", "resnet"].map((name) => join(taskRoot, name));
+  const flags = { adapters: store.path, fineTuning: await newFolder(), trainingNice: "0", pauseTrainingAt: "0" };
+  await assert.rejects(
+    openService({ ...flags, model: resnet ?? "" }),
+    /--fine-tuning is for decoders and for task models/,
+  );
+  await using service = await openService({ ...flags, model: [bert ?? "", resnet ?? ""] });
+  const client = new OpenAI({ baseURL: `${service.url}/v1`, apiKey: "none", maxRetries: 0 });
+  const words = { "up, well": ["fine", "warm", "honest"], down: ["dull", "weak", "badly"] };
+  const lines = Array.from({ length: 32 }, (_, i) => {
+    const label = i % 2 === 0 ? "up, well" : "down";
+    return JSON.stringify({ text: `the film is ${words[label][i % 3]} and ${words[label][(i >> 1) % 3]} .`, label });
+  });
+  const upload = async (text: string) =>
+    await client.files.create({ file: await toFile(Buffer.from(text), "a.jsonl"), purpose: "fine-tune" });
+  const training_file = (await upload(lines.join("\n"))).id;
+  const asked = { model: "bert-sequence-classification", training_file, seed: 1 };
+  await assert.rejects(client.fineTuning.jobs.create({ ...asked, model: "resnet" }), {
+    status: 404,
+    message: /`model` is not a base that can be fine-tuned; available: `bert-sequence-classification`/,
+  });
+  await assert.rejects(client.fineTuning.jobs.create({ ...asked, method: { type: "dpo" } }), {
+    status: 400,
+    message: /`method\.type` is "dpo"; the base `bert-sequence-classification` is trained with "supervised"/,
+  });
+  const { id } = await client.fineTuning.jobs.create({
+    ...asked,
+    hyperparameters: { n_epochs: 8, batch_size: 4, learning_rate_multiplier: 2 },
+  });
+  const job = await reaches(client, id, "succeeded");
+  const model = job.fine_tuned_model ?? "";
+  const classified = await fetch(`${service.url}/classify`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ model, input: ["the film is warm and fine .", "the film is weak and dull ."] }),
+  });
+  const { data } = Object(await classified.json());
+  assert.deepEqual(
+    data.map(({ label }: { label: string }) => label),
+    ["up, well", "down"],
+  );
+  const events = await allOf(client.fineTuning.jobs.listEvents(id));
+  const sampled = events.flatMap(({ data: shown }) => Object(shown).samples ?? []);
+  assert.ok(
+    sampled.length > 0 && sampled.every(({ prompt }) => prompt.startsWith("the film is")),
+    "rows are shown to their owner",
+  );
+  const { data: adapters } = Object(await (await fetch(`${service.url}/v1/adapters`)).json());
+  const [{ name, base }] = adapters.filter(({ name: each }: { name: string }) => !each.includes("ckpt"));
+  assert.equal(base, "bert-sequence-classification");
+  const card = await (await fetch(`${service.url}/v1/adapters/${name}/card`)).text();
+  assert.match(card, /"readme":".*LoRA adapter/);
+  assert.doesNotMatch(card, /the film is/, "every key reads the card");
+  const single = await upload(lines[0] ?? "");
+  const one = await client.fineTuning.jobs.create({ ...asked, training_file: single.id });
+  const { error } = await reaches(client, one.id, "failed");
+  assert.deepEqual([error?.code, error?.param], ["data_invalid", "training_file"]);
+  assert.match(error?.message ?? "", /the single label "up, well"; a classifier is trained for two labels or more/);
 });
 
 test("the example of the documents runs, and a job whose data is wrong says where, without a folder of the server", async () => {

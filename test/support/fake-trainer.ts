@@ -32,6 +32,7 @@ export function fakeTrainer(names: TrainableBase["names"] = ["base"]): FakeTrain
   const processes: FakeProcess[] = [];
   const trainer: FakeTrainer = {
     names,
+    methods: ["supervised", "dpo"],
     processes,
     published: [],
     publishFault: null,

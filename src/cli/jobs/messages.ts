@@ -4,6 +4,8 @@ import type { TrainingEnd, TrainingReport, TrainingRun } from "../../jobs/types.
 
 /** The base model, and the bounds of a process. */
 export interface TrainingBase {
+  readonly kind: "decoder" | "task";
+  /** Of a decoder; of a task model also its ONNX file. */
   readonly folder: string;
   readonly dtype: BaseDtype;
   readonly chatTemplate: string | null;

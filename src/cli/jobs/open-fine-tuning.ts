@@ -9,16 +9,19 @@ import { FineTuning } from "../../gateway/fine-tuning/fine-tuning.js";
 import { type FineTuningFolder, openFineTuningFolder } from "../../jobs/folder.js";
 import { Jobs } from "../../jobs/jobs.js";
 import type { TrainableBase } from "../../jobs/types.js";
+import { taskWeightBytes } from "../../model/task/weight-bytes.js";
 import { hidePaths } from "../../server/private-paths.js";
 import { processBytes } from "../../train/memory.js";
 import { freeMemory, usableMemory } from "../machine.js";
 import { requireNoFile } from "../options/paths.js";
 import { formatBytes } from "../options/units.js";
 import { fileBoundsOf, jobBoundsOf, uploadLimitsOf } from "../serve/mapping.js";
-import { isDecoderStack, type OpenedBases } from "../serve/opened-bases.js";
+import { isDecoderStack, isTaskStack, type OpenedBases } from "../serve/opened-bases.js";
 import type { BaseSettings, ServeSettings } from "../serve/options.js";
 import { privateFoldersOf } from "../serve/private-folders.js";
 import type { Stack } from "../stack.js";
+import type { TaskStack } from "../task-stack.js";
+import { isJobTask } from "./job-tasks.js";
 import type { TrainingBase } from "./messages.js";
 import { startTraining } from "./training-process.js";
 
@@ -46,9 +49,10 @@ export function openFineTuning(
   logger: Logger,
 ): OpenFineTuning {
   const privateFolders = privateFoldersOf(settings, ofBases);
-  const trainable = stacks.flatMap((stack, index) =>
-    isDecoderStack(stack) ? [trainableBaseOf(stack, bases, ofBases[index] ?? settings, settings)] : [],
-  );
+  const trainable = stacks.flatMap((stack, index) => {
+    if (isDecoderStack(stack)) return [decoderBaseOf(stack, bases, ofBases[index] ?? settings, settings)];
+    return isTaskStack(stack) && isJobTask(stack.model.task) ? [taskBaseOf(stack, bases, settings)] : [];
+  });
   const jobs = new Jobs({
     jobs: folder.jobs,
     files: folder.files,
@@ -75,20 +79,43 @@ export function openFineTuning(
 const loadOf = ({ running, waiting }: { readonly running: number; readonly waiting: number }): number =>
   running + waiting;
 
-/** A base that a server runs, as jobs train it: over the same weights where training knows their type. */
-function trainableBaseOf(
+/** A decoder that a server runs, as jobs train it: over the same weights where training knows their type. */
+function decoderBaseOf(
   stack: Stack,
-  { adapters: published, all }: Bases,
+  bases: Bases,
   { chatTemplate, cacheDir }: Pick<BaseSettings, "chatTemplate" | "cacheDir">,
   settings: ServeSettings,
 ): TrainableBase {
-  const { checkpoint, precision, adapters, name } = stack;
+  const { checkpoint, precision } = stack;
   const dtype: BaseDtype = precision.dtype === "int8" || precision.dtype === "int4" ? precision.dtype : "fp32";
+  const own = { kind: "decoder", folder: checkpoint.directory, dtype, chatTemplate, cacheDir } as const;
+  return {
+    ...baseOf(stack, own, bases, settings),
+    methods: ["supervised", "dpo"],
+    memoryFault: () => memoryFaultOf(checkpoint.parameterCount * bytesPerWeight[dtype]),
+  };
+}
+
+/** A task model that a server runs, as jobs train it: in float32. */
+function taskBaseOf(stack: TaskStack, bases: Bases, settings: ServeSettings): TrainableBase {
+  const { model } = stack;
+  const own = { kind: "task", folder: model.path, dtype: "fp32", chatTemplate: null, cacheDir: null } as const;
+  return {
+    ...baseOf(stack, own, bases, settings),
+    methods: ["supervised"],
+    memoryFault: () => memoryFaultOf(taskWeightBytes(model, null)),
+  };
+}
+
+function baseOf(
+  { name, adapters, threads }: Pick<Stack | TaskStack, "name" | "adapters" | "threads">,
+  own: Pick<TrainingBase, "kind" | "folder" | "dtype" | "chatTemplate" | "cacheDir">,
+  { adapters: published, all }: Bases,
+  settings: ServeSettings,
+): Pick<TrainableBase, "names" | "start" | "publish"> {
   const base: TrainingBase = {
-    folder: checkpoint.directory,
-    dtype,
-    ...{ chatTemplate, cacheDir },
-    threads: settings.trainingThreads ?? Math.max(1, Math.floor(stack.threads / 2)),
+    ...own,
+    threads: settings.trainingThreads ?? Math.max(1, Math.floor(threads / 2)),
     nice: settings.trainingNice,
     maxTimeMs: settings.maxTrainingTime,
   };
@@ -100,7 +127,6 @@ function trainableBaseOf(
       if (staged === undefined) throw new LorikeetError("internal", "There is no store for the adapters of jobs.");
       await published.store(adapter, staged, false, { base: all.length > 1 ? name : null });
     },
-    memoryFault: () => memoryFaultOf(checkpoint.parameterCount, dtype),
   };
 }
 
@@ -108,8 +134,8 @@ function trainableBaseOf(
 const bytesPerWeight = { fp32: 4, fp16: 4, int8: 3, int4: 2.5 } as const;
 
 /** Of the least that a run takes. The process itself counts what its own rows take. */
-function memoryFaultOf(parameters: number, dtype: BaseDtype): ReturnType<TrainableBase["memoryFault"]> {
-  const needed = processBytes + parameters * bytesPerWeight[dtype];
+function memoryFaultOf(weightBytes: number): ReturnType<TrainableBase["memoryFault"]> {
+  const needed = processBytes + weightBytes;
   const free = freeMemory();
   if (needed <= free) return null;
   const most = usableMemory() - process.memoryUsage.rss();

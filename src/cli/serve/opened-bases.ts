@@ -11,6 +11,7 @@ import { isTaskModel } from "../../model/task/folder.js";
 import { taskWeightBytes } from "../../model/task/weight-bytes.js";
 import type { DeviceChoice } from "../../runtime/device/choose.js";
 import type { Metrics } from "../../server/metrics/metrics.js";
+import { isJobTask, shownJobTasks } from "../jobs/job-tasks.js";
 import { usableMemory } from "../machine.js";
 import { requireFolder } from "../options/paths.js";
 import { openSeq2SeqStack, type Seq2SeqStack } from "../seq2seq-stack.js";
@@ -96,7 +97,7 @@ export async function planBases(parts: OpeningParts): Promise<() => Promise<Open
   checkPooling(settings, surveyed);
   checkTraining(
     settings,
-    surveyed.some(({ kind }) => kind === "decoder"),
+    surveyed.some((each) => each.kind === "decoder" || isJobTask(each.plan.model.task)),
   );
   const takesAdapters = folder !== null && surveyed.some(({ kind }) => kind === "task");
   const memory = memoryOf(surveyed, settings, takesAdapters ? await probeBlocks(1) : null);
@@ -120,8 +121,8 @@ export async function planBases(parts: OpeningParts): Promise<() => Promise<Open
 
 async function planOnly(base: BaseSettings, folder: AdapterFolder | null, parts: OpeningParts): Promise<Opener> {
   if (await isTaskModel(base.model)) {
-    checkTraining(parts.settings, false);
     const plan = await planTaskStack({ settings: base, pooling: base.pooling });
+    checkTraining(parts.settings, isJobTask(plan.model.task));
     return (own, shared) => openTask(own, plan, shared, parts);
   }
   const plan = await planStack(stackOptionsOf(base, folder, parts));
@@ -198,9 +199,11 @@ function checkPooling({ pooling }: ServeSettings, surveyed: readonly Surveyed[])
 }
 
 /** Throws a UsageError unless there is a model that jobs can train. */
-function checkTraining({ fineTuning }: ServeSettings, hasDecoder: boolean): void {
-  if (fineTuning === null || hasDecoder) return;
-  throw new UsageError(["--fine-tuning is for decoders that generate text; no other model can be trained by jobs."]);
+function checkTraining({ fineTuning }: ServeSettings, isTrainable: boolean): void {
+  if (fineTuning === null || isTrainable) return;
+  throw new UsageError([
+    `--fine-tuning is for decoders and for task models for ${shownJobTasks}; no other model can be trained by jobs.`,
+  ]);
 }
 
 /** One after another: each takes the memory that it needs before the next one begins. */

@@ -27,13 +27,14 @@ import { openTaskBase, type TaskBase } from "./task-base.js";
 import { methodText } from "./task-report.js";
 import { comparedBatches, taskJob } from "./task-run.js";
 
-/** `path`: of the model. `resumed`: the run to continue, which must match. */
+/** `path`: of the model. `resumed`: the run to continue, which must match. `rateFactor`: multiplies the default learning rate. */
 export async function openTaskJob(
   path: string,
   flags: TrainFlags,
   terminal: Terminal,
   signal: AbortSignal,
   resumed: RunFolder | null,
+  { rateFactor = 1 }: { readonly rateFactor?: number } = {},
 ): Promise<Job<TaskBatch>> {
   requireGiven(trainOptions, flags, "model", "data");
   refuseGiven(flags, decoderNames, "is for decoders; the model is a task model.");
@@ -47,7 +48,8 @@ export async function openTaskJob(
   try {
     const { model, setup } = base;
     const size = { hiddenSize: base.hiddenSize, family: "", maxPositions: base.maxLength ?? trainDefaults.maxLength };
-    const asked = settingsOf(flags, size, flags.labels === null ? null : await readLabels(flags.labels));
+    const usual = settingsOf(flags, size, flags.labels === null ? null : await readLabels(flags.labels));
+    const asked = flags.learningRate === null ? { ...usual, learningRate: usual.learningRate * rateFactor } : usual;
     await using start = await openInitFrom(flags, path, terminal);
     const targets = base.modules.map(({ target }) => target);
     const modules = base.modules.map(({ module }) => module);

@@ -1,0 +1,62 @@
+/** What runs of jobs share, whatever kind of base they train. */
+
+import type { TrainingRun } from "../../jobs/types.js";
+import type { RunRecord } from "../../train/files/record.js";
+import type { RunEvents, RunOptions } from "../../train/run.js";
+import type { RunSession } from "../../train/run-session.js";
+import type { TrainSettings } from "../../train/settings.js";
+import { resolveSettings } from "../options/settings.js";
+import type { Terminal } from "../terminal.js";
+import { type TrainFlags, trainOptions } from "../train/options.js";
+import type { TrainingBase } from "./messages.js";
+
+export interface OpenedRun<Batch> extends AsyncDisposable {
+  readonly flags: TrainFlags;
+  readonly settings: TrainSettings;
+  readonly session: RunSession<Batch>;
+  readonly record: RunRecord;
+  readonly warnings: readonly string[];
+  readonly own: Pick<RunOptions<Batch>, "comparison" | "sampling" | "keepsSamples">;
+  /** Besides those that every run reports. */
+  readonly events: RunEvents;
+}
+
+/** Checkpoints that stay, besides the best one. */
+const keptCheckpoints = 3;
+/** Times that a run answers samples before its end, at most. */
+const mostSamplings = 4;
+
+/** Steps between two sets of sample answers: those of every validation, or of every few. */
+export function samplingInterval({
+  totalSteps,
+  validateEvery,
+}: Pick<RunSession<never>, "totalSteps" | "validateEvery">): number {
+  return validateEvery * Math.ceil(Math.ceil(totalSteps / validateEvery) / mostSamplings);
+}
+
+/** Options of `train`, as a config file has them. */
+export function sharedOptions(base: TrainingBase, run: TrainingRun): Readonly<Record<string, unknown>> {
+  return {
+    model: base.folder,
+    threads: base.threads,
+    data: run.data,
+    "output-dir": run.output,
+    epochs: run.hyperparameters.epochs,
+    seed: run.seed,
+    "max-time": `${base.maxTimeMs}ms`,
+    "save-total-limit": keptCheckpoints,
+  };
+}
+
+export const flagsFrom = (file: Readonly<Record<string, unknown>>): TrainFlags =>
+  resolveSettings(trainOptions, { flags: {}, environment: {}, file, filePath: "the job" });
+
+/** The process prints nothing. */
+export const silentTerminal: Terminal = {
+  stdout: { write: () => true },
+  stderr: { write: () => true },
+  environment: {},
+  onSignal: () => () => {},
+  onCrash: () => () => {},
+  exitNow: () => {},
+};
