@@ -32,7 +32,7 @@ export class SavedModules {
   add(name: string, { shape }: StoredTensor, dtype: MatrixDtype, { path, part, as, isRepeat }: SavedKey): void {
     if (as === "copy") {
       this.#faults.unsupported(
-        `tensor ${quote(name)} is a copy of the base's own weight, which is not supported; save the adapter with save_embedding_layers=False`,
+        `tensor ${quote(name)} is a copy of the base's own weight, and this base has no such weight to compare it with; put the model.safetensors of the export next to the base's config.json, or save the adapter with save_embedding_layers=False`,
       );
       return;
     }

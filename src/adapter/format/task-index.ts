@@ -1,5 +1,6 @@
 /** The target modules of a task model by the paths that adapters use for them, in the spelling of transformers 4 or 5. */
 
+import type { StoredWeight } from "../../model/blueprint.js";
 import type { TaskTarget } from "../../model/task/adapter-targets.js";
 import { presentSpelling } from "../../model/task/names.js";
 import { modulesAt } from "../../model/task/target-modules.js";
@@ -68,8 +69,10 @@ export class TaskIndex implements ModuleIndex {
     return this.#find(path, null).length > 0;
   }
 
-  storedOf(): null {
-    return null;
+  storedOf(path: string, part: "weight" | "bias"): StoredWeight | null {
+    if (part === "bias") return null;
+    const [target, ...others] = this.#find(path, null);
+    return others.length === 0 ? (target?.stored ?? null) : null;
   }
 
   fixedBiasOf(): null {

@@ -2,7 +2,7 @@
 
 import { createHash } from "node:crypto";
 import type { Graph } from "../../graph/types.js";
-import type { TargetModule } from "../blueprint.js";
+import type { StoredWeight, TargetModule } from "../blueprint.js";
 import { HeadReader } from "./head-outputs.js";
 import type { ModuleName } from "./names.js";
 import type { FoldedNorm, TaskGraph, TaskModule } from "./target-modules.js";
@@ -18,6 +18,8 @@ export interface TaskTarget extends TargetModule {
   readonly hasBias: boolean;
   /** Whether its outputs are the model's own, so that another number of them breaks no later shape. */
   readonly isOutput: boolean;
+  /** Its weight in the checkpoint beside the files; null if it is not there. */
+  readonly stored: StoredWeight | null;
   /** Why it takes no adapter here: a clause such as "has weights of type float16"; null if it takes one. */
   readonly refusal: string | null;
 }
@@ -34,9 +36,9 @@ export function taskTargetsOf(
     return known;
   };
   return modules.map((module) => {
-    const { path, inFeatures, outFeatures, kind, names, kernel, groups, foldedNorm, uses } = module;
+    const { path, inFeatures, outFeatures, kind, names, kernel, groups, foldedNorm, stored, uses } = module;
     return {
-      ...{ path, inFeatures, outFeatures, kind, names, kernel, groups },
+      ...{ path, inFeatures, outFeatures, kind, names, kernel, groups, stored },
       foldedNorm: foldedNorm.kind,
       hasBias: uses.some(({ graph, target }) => hasBias(readerOf(graph), target)),
       isOutput: uses.every(({ graph, target }) => readerOf(graph).outputsOf(target.node).isWhole),
@@ -45,11 +47,12 @@ export function taskTargetsOf(
   });
 }
 
-/** Changes with everything that the check of an adapter depends on. */
+/** Changes with everything that the check of an adapter depends on, but not with the folder. */
 export function taskTargetsKey(targets: readonly TaskTarget[]): string {
-  return createHash("sha256").update(JSON.stringify(targets)).digest("hex");
+  const moved = targets.map(({ stored, ...target }) => ({ ...target, stored: stored && { ...stored, file: "" } }));
+  return createHash("sha256").update(JSON.stringify(moved)).digest("hex");
 }
 
-/** Of the layer itself, or added to its outputs. */
-const hasBias = (reader: HeadReader, { kind, node }: WeightedNode): boolean =>
-  kind !== "table" && (Boolean(node.inputs[2]) || reader.addsConstant(node));
+/** Of the layer itself, or added to its outputs. A constant of two axes is the model's, such as BART's `final_logits_bias`. */
+const hasBias = (reader: HeadReader, { kind, node, bias }: WeightedNode): boolean =>
+  kind === "linear" ? bias !== null : kind === "convolution" && (Boolean(node.inputs[2]) || reader.addsConstant(node));

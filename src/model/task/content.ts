@@ -6,6 +6,7 @@
 
 import { SafetensorsFile, type StoredTensor } from "../../tensor/safetensors.js";
 import { sameShape } from "../../tensor/shape.js";
+import type { StoredWeight } from "../blueprint.js";
 import type { WeightFile } from "../checkpoint/files.js";
 import { floatsOf, widened } from "./weight-values.js";
 import type { WeightedNode } from "./weighted-nodes.js";
@@ -15,6 +16,7 @@ export interface ContentMatch {
   readonly path: string;
   /** One for each output; null if the weights are equal. */
   readonly factor: Float32Array | null;
+  readonly stored: StoredWeight;
 }
 
 interface Candidate {
@@ -63,8 +65,9 @@ export class CheckpointContent implements AsyncDisposable {
       const rows = rowsOf(values, target, layout.turned);
       for (const candidate of this.#candidates.filter(({ tensor }) => sameShape(tensor.shape, layout.shape))) {
         const factor = await this.#factorOf(candidate, rows, target.mayBeFolded, tolerance);
-        if (factor)
-          matches.push({ path: candidate.path, factor: factor.every((f) => Math.abs(f - 1) < unit) ? null : factor });
+        if (!factor) continue;
+        const isEqual = factor.every((f) => Math.abs(f - 1) < unit);
+        matches.push({ path: candidate.path, factor: isEqual ? null : factor, stored: placeOf(candidate) });
       }
       if (matches.length > 0) break;
     }
@@ -99,6 +102,10 @@ export class CheckpointContent implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     for (const file of this.#files) await file.close();
   }
+}
+
+function placeOf({ file, tensor: { dtype, shape, offset, byteLength } }: Candidate): StoredWeight {
+  return { file: file.path, dtype, shape, offset, byteLength };
 }
 
 /** The shapes that the weight can have in a checkpoint: [out, in], or [in, out] as GPT-2's Conv1D has it. */

@@ -2,6 +2,7 @@
 
 import { LorikeetError } from "../../base/errors.js";
 import type { Graph } from "../../graph/types.js";
+import type { StoredWeight } from "../blueprint.js";
 import type { CheckpointContent, ContentMatch } from "./content.js";
 import { type FileRole, type Manifest, manifestName } from "./manifest.js";
 import { type ModuleName, presentSpelling } from "./names.js";
@@ -34,6 +35,8 @@ export interface TaskModule {
   readonly kernel: readonly number[];
   readonly groups: number;
   readonly foldedNorm: FoldedNorm;
+  /** Its weight in the checkpoint beside the files; null if it is not there. */
+  readonly stored: StoredWeight | null;
   /** Where it is applied. A module of a decoder is in several graphs. */
   readonly uses: readonly { readonly graph: TaskGraph; readonly target: WeightedNode }[];
 }
@@ -98,7 +101,8 @@ async function readModule(
   const { kind, inFeatures, outFeatures, kernel, groups } = target;
   const measured = foldedNormOf(target, matches);
   const foldedNorm: FoldedNorm = measured.kind === "unknown" && foldedNorms === false ? { kind: "none" } : measured;
-  return { path, kind, names, inFeatures, outFeatures, kernel, groups, foldedNorm, uses: [{ graph, target }] };
+  const stored = matches[0]?.stored ?? null;
+  return { path, kind, names, inFeatures, outFeatures, kernel, groups, foldedNorm, stored, uses: [{ graph, target }] };
 }
 
 /** Paths in an encoder's file lack the prefix `encoder`. */
@@ -121,7 +125,8 @@ function foldedNormOf({ mayBeFolded }: WeightedNode, matches: readonly ContentMa
 
 function joined(known: TaskModule, more: TaskModule): TaskModule {
   const others = more.names.filter(({ path }) => known.names.every((name) => name.path !== path));
-  return { ...known, names: [...known.names, ...others], uses: [...known.uses, ...more.uses] };
+  const names = [...known.names, ...others];
+  return { ...known, names, stored: known.stored ?? more.stored, uses: [...known.uses, ...more.uses] };
 }
 
 /** Whether one path is the other, or its end after a dot. */

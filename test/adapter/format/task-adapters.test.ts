@@ -442,10 +442,10 @@ const hostile: readonly (readonly [string, string, string, Edit, RegExp])[] = [
     /classifier\.bias" holds NaN or infinity/,
   ],
   [
-    "a copy of the base's weight",
+    "a copy of another base's weight",
     ...([seq, "attn-r8"] as const),
     { tensors: put(zeros(`${query}.base_layer.weight`, [32, 32])) },
-    /base_layer\.weight" is a copy of the base's own weight, which is not supported/,
+    /base_layer\.weight" is a copy of the weight of the base that was trained on, but differs from the weight of this base/,
   ],
   [
     "a module that the config does not name",
