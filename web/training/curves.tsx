@@ -70,7 +70,7 @@ function Chart({ title, curves, steps, at, moment, onPoint, isSmall = false }: C
   const readings = drawn.map(({ name, points }) => `${name} ${formatNumber(valueAt(points, at))}`);
   return (
     <div class={isSmall ? "small" : ""}>
-      <h3 class="hidden">{title}</h3>
+      <h2 class="hidden">{title}</h2>
       <p class="legend">
         {drawn.map(({ name, kind, points }) => (
           <span key={name} class={kind}>
