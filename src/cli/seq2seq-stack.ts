@@ -126,7 +126,7 @@ export async function openSeq2SeqStack(
     await close();
     if (isStopped(error)) throw tooSlow(name, options.trialTimeoutMs, error);
     if (error instanceof LorikeetError && error.code === "runtime_failed") {
-      throw new LorikeetError("model_unsupported", `ONNX Runtime cannot run the model ${name}.`, { cause: error });
+      throw new LorikeetError("model_unsupported", `The model ${name} cannot run. ${error.message}`, { cause: error });
     }
     throw error;
   }

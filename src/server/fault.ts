@@ -66,14 +66,10 @@ export function toFault(error: unknown, maxBodyBytes: number): LorikeetError {
   const { type, status, found, limit } = foreign(error);
   if (type === "entity.too.large") {
     const size = found === null ? "" : ` of ${found} bytes`;
-    return new LorikeetError(
-      "too_large",
-      `The body${size} is too large; at most ${limit ?? maxBodyBytes} bytes are allowed.`,
-      {
-        found,
-        allowed: limit ?? maxBodyBytes,
-      },
-    );
+    const allowed = limit ?? maxBodyBytes;
+    const option = allowed === maxBodyBytes ? " (--max-body-bytes)" : "";
+    const message = `The body${size} is too large; at most ${allowed} bytes are allowed${option}.`;
+    return new LorikeetError("too_large", message, { found, allowed });
   }
   if (type === "request.aborted")
     return new LorikeetError("cancelled", "The client disconnected before its body was read.");

@@ -95,6 +95,11 @@ describe("POST /v2/models/{name}/infer", () => {
       ],
       [send(infer, asBytes, bytes, { "inference-header-content-length": "3" }), 400, /is not valid JSON/],
       [send(infer, asBytes, Buffer.alloc(196_608)), 413, /The body of \d+ bytes is too large; at most 196608/],
+      [
+        post(service.url, infer, { filler: "x".repeat(65_536) }),
+        413,
+        /at most 65536 bytes are allowed \(--max-body-bytes\). Tensors .* \d+ bytes \(--max-tensor-bytes\)/,
+      ],
       [send(infer, asBytes, bytes, { "content-encoding": "gzip" }), 415, /send it uncompressed/],
       [send(infer, asBytes, bytes.subarray(4)), 400, /32 bytes in all; 28 bytes follow/],
       [send(`/v2/models/${model}/versions/2/infer`, asBytes, bytes), 404, /has no version "2"; its only version is 1/],

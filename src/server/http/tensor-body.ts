@@ -2,6 +2,7 @@
 import type { RequestHandler } from "express";
 import { LorikeetError } from "../../base/errors.js";
 import { BinaryMessage } from "../../gateway/kserve/message.js";
+import { toFault } from "../fault.js";
 import { type BodyBounds, bytesWithin, jsonBody, parseJson } from "./json-body.js";
 
 export interface TensorBounds extends BodyBounds {
@@ -19,7 +20,7 @@ export function tensorBody(bounds: TensorBounds): RequestHandler {
   return (req, res, next) => {
     const given = req.headers[headLengthHeader];
     if (given === undefined) {
-      json(req, res, next);
+      json(req, res, (error?: unknown) => next(error === undefined ? error : withBytes(error, bounds)));
       return;
     }
     const length = typeof given === "string" && /^\d{1,15}$/.test(given) ? Number(given) : null;
@@ -42,6 +43,15 @@ export function tensorBody(bounds: TensorBounds): RequestHandler {
       next();
     });
   };
+}
+
+/** Of JSON that is too large: tensors need not be in it. */
+function withBytes(error: unknown, { maxBodyBytes, maxTensorBytes }: TensorBounds): LorikeetError {
+  const fault = toFault(error, maxBodyBytes);
+  if (fault.code !== "too_large") return fault;
+  const { message, found, allowed } = fault;
+  const remedy = `Tensors that follow the JSON as bytes may have ${maxTensorBytes} bytes (--max-tensor-bytes)`;
+  return new LorikeetError("too_large", `${message} ${remedy}.`, { found, allowed });
 }
 
 function invalidLength(clause: string): LorikeetError {
