@@ -43,6 +43,7 @@ describe("the exposition", () => {
       "lorikeet_batch_adapters_bucket",
       "lorikeet_kv_slots",
       "lorikeet_adapter_cache_bytes",
+      "lorikeet_adapter_cache_max_bytes",
       "lorikeet_adapter_cache_hits_total",
       "lorikeet_adapter_cache_misses_total",
       "lorikeet_adapter_cache_evictions_total",

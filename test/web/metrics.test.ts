@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { bucketsOf, parseMetrics, quantileBetween, sumOf } from "../../web/client/metrics.js";
 import { pointOf, readingOf } from "../../web/load/reading.js";
+import { nextTop, ticksOf, topFor } from "../../web/load/scale.js";
 
 const histogram = (counts: readonly number[]): string =>
   ["0.1", "0.2", "+Inf"].map((bound, at) => `wait_bucket{le="${bound}"} ${counts[at]}`).join("\n");
@@ -54,5 +55,21 @@ test("rows of task models are no tokens, and every base's requests count", () =>
   assert.deepEqual(
     [point.tokensPerSecond, point.rows, point.requestsPerSecond, point.rejectionsPerSecond],
     [6, 2, 3, 1],
+  );
+});
+
+test("a scale has a round top and half, grows at once and shrinks late", () => {
+  const unit = { show: String, least: 1 };
+  assert.deepEqual(
+    [0, 0.3, 1.2, 3, 16, 41].map((value) => topFor(value, unit)),
+    [1, 1, 2, 4, 20, 100],
+  );
+  assert.equal(topFor(9.4e6, { show: String, least: 1, isBinary: true }), 2 ** 24);
+  const seen: number[] = [];
+  for (const value of [3, 12, 9, 5.1, 4, 0.5]) seen.push(nextTop(seen.at(-1) ?? 0, value, unit));
+  assert.deepEqual(seen, [4, 20, 20, 20, 4, 1]);
+  assert.deepEqual(
+    ticksOf(4, unit).map(({ text }) => text),
+    ["0", "2", "4"],
   );
 });

@@ -1,20 +1,24 @@
 /** A small line chart over the last minutes. Its numbers are text too: the last ones, or those at the moment that the reader points at. */
-import { useState } from "preact/hooks";
+import { useRef, useState } from "preact/hooks";
 import { Plot } from "../parts/plot.js";
 import { spanMs } from "./history.js";
 import type { Point } from "./reading.js";
+import { nextTop, ticksOf, type Unit } from "./scale.js";
 
 export interface Line {
   readonly name: string;
+  /** The most that the others can reach. */
+  readonly isLimit?: boolean;
   read(point: Point): number | null;
 }
 
 export interface ChartProps {
   readonly title: string;
+  /** What the numbers are, in a sentence. */
   readonly help: string;
   readonly lines: readonly Line[];
   readonly points: readonly Point[];
-  readonly show: (value: number) => string;
+  readonly unit: Unit;
 }
 
 const [width, height] = [300, 80];
@@ -22,29 +26,32 @@ const shortestMs = 60_000;
 /** About the time between two readings. */
 const stepMs = 2_000;
 
-export function Chart({ title, help, lines, points, show }: ChartProps) {
+export function Chart({ title, help, lines, points, unit }: ChartProps) {
   const [pointed, setPointed] = useState<number | null>(null);
   const last = points.at(-1);
   const end = last?.at ?? 0;
   const shownMs = Math.min(spanMs, Math.max(shortestMs, end - (points[0]?.at ?? end)));
   const shown = pointed === null ? last : nearest(points, end - shownMs * (1 - pointed));
   const values = points.flatMap((point) => lines.flatMap((line) => line.read(point) ?? []));
-  const top = roundUp(Math.max(0, ...values));
+  const topBefore = useRef(0);
+  const top = nextTop(topBefore.current, Math.max(0, ...values), unit);
+  topBefore.current = top;
   const place = (point: Point, value: number): string => {
     const x = width * (1 - (end - point.at) / shownMs);
     return `${x.toFixed(1)},${(height * (1 - value / top)).toFixed(1)}`;
   };
   const x = shown ? width * (1 - (end - shown.at) / shownMs) : 0;
   const moment = pointed === null || !shown ? spanOf(shownMs) : agoOf(end - shown.at);
-  const readings = lines.map((line) => `${line.name} ${readingAt(shown, line, show)}`);
+  const readings = lines.map((line) => `${line.name} ${readingAt(shown, line, unit)}`);
   return (
     <section class="chart card" aria-label={title}>
-      <h2 title={help}>{title}</h2>
+      <h2>{title}</h2>
+      <p class="muted">{help}</p>
       <dl>
         {lines.map((line, index) => (
-          <div key={line.name} class={`c${index}`}>
+          <div key={line.name} class={`c${index} ${line.isLimit ? "limit" : ""}`}>
             <dt>{line.name}</dt>
-            <dd>{readingAt(shown, line, show)}</dd>
+            <dd>{readingAt(shown, line, unit)}</dd>
           </div>
         ))}
       </dl>
@@ -53,22 +60,28 @@ export function Chart({ title, help, lines, points, show }: ChartProps) {
         place={pointed}
         step={stepMs / shownMs}
         reading={`${moment}: ${readings.join(", ")}`}
-        top={values.length === 0 ? "" : show(top)}
+        axes={{
+          x: { title: moment, ticks: [] },
+          y: { title: "", ticks: ticksOf(top, unit) },
+        }}
         width={width}
         height={height}
         onPlace={setPointed}
       >
         {lines.map((line, index) => (
-          <path key={line.name} class={`line c${index}`} d={pathOf(points, line, place)} />
+          <path
+            key={line.name}
+            class={`line c${index} ${line.isLimit ? "limit" : ""}`}
+            d={pathOf(points, line, place)}
+          />
         ))}
         {pointed === null ? null : <path class="pointed" d={`M${x} 0V${height}`} />}
       </Plot>
-      <p class="muted">{moment}</p>
     </section>
   );
 }
 
-function readingAt(point: Point | undefined, line: Line, show: (value: number) => string): string {
+function readingAt(point: Point | undefined, line: Line, { show }: Unit): string {
   const value = point ? line.read(point) : null;
   return value === null ? "–" : show(value);
 }
@@ -98,11 +111,4 @@ function nearest(points: readonly Point[], at: number): Point | undefined {
     (best, point) => (best && Math.abs(best.at - at) <= Math.abs(point.at - at) ? best : point),
     undefined,
   );
-}
-
-/** 1, 2 or 5 times a power of ten, so that the scale seldom moves. */
-function roundUp(value: number): number {
-  if (value <= 0) return 1;
-  const power = 10 ** Math.floor(Math.log10(value));
-  return power * ([1, 2, 5, 10].find((step) => step * power >= value) ?? 10);
 }

@@ -3,23 +3,29 @@ import { useEffect } from "preact/hooks";
 import { formatBytes, formatNumber, formatSeconds } from "../parts/format.js";
 import { Chart, type ChartProps } from "./chart.js";
 import { loadFault, points, watchLoad } from "./history.js";
+import type { Unit } from "./scale.js";
 
-const percent = (value: number): string => `${formatNumber(value)} %`;
+const tokens: Unit = { show: formatNumber, least: 10 };
+const requests: Unit = { show: formatNumber, least: 1 };
+const counts: Unit = { show: formatNumber, least: 4 };
+const seconds: Unit = { show: formatSeconds, least: 0.1 };
+const percents: Unit = { show: (value) => `${formatNumber(value)} %`, least: 100 };
+const bytes: Unit = { show: formatBytes, least: 2 ** 20, isBinary: true };
 
 const charts: readonly Omit<ChartProps, "points">[] = [
   {
     title: "Tokens a second",
-    help: "Tokens that were generated, and prompt tokens of requests that ended",
-    show: formatNumber,
+    help: "Tokens that were written, and prompt tokens of the requests that ended.",
+    unit: tokens,
     lines: [
-      { name: "generated", read: (point) => point.tokensPerSecond },
+      { name: "written", read: (point) => point.tokensPerSecond },
       { name: "prompt", read: (point) => point.promptTokensPerSecond },
     ],
   },
   {
     title: "Requests a second",
-    help: "Requests that ended, and those refused for lack of capacity or time",
-    show: formatNumber,
+    help: "Requests that ended, and those refused because the server was full or they had waited too long.",
+    unit: requests,
     lines: [
       { name: "ended", read: (point) => point.requestsPerSecond },
       { name: "refused", read: (point) => point.rejectionsPerSecond },
@@ -27,27 +33,27 @@ const charts: readonly Omit<ChartProps, "points">[] = [
   },
   {
     title: "Batch",
-    help: "Sequences in a decode step or rows of a task model's run, and different adapters among them, on average",
-    show: formatNumber,
+    help: "Requests that the base computes together in one step, on average, and how many different adapters they use.",
+    unit: counts,
     lines: [
-      { name: "rows", read: (point) => point.rows },
+      { name: "requests", read: (point) => point.rows },
       { name: "adapters", read: (point) => point.adapters },
     ],
   },
   {
     title: "Slots and queue",
-    help: "Sequences that run, slots of the KV cache, and requests that wait for one",
-    show: formatNumber,
+    help: "Each running request takes a slot of the memory for its tokens. Where all slots are taken, requests wait.",
+    unit: counts,
     lines: [
       { name: "running", read: (point) => point.running },
-      { name: "slots", read: (point) => point.slots },
+      { name: "slots", isLimit: true, read: (point) => point.slots },
       { name: "waiting", read: (point) => point.waiting },
     ],
   },
   {
     title: "First token",
-    help: "Time from queueing a request to its first token, over the last minute",
-    show: formatSeconds,
+    help: "From a request's arrival to its first token, over the last minute: half took at most p50, 99 of 100 at most p99.",
+    unit: seconds,
     lines: [
       { name: "p50", read: (point) => point.firstToken50 },
       { name: "p99", read: (point) => point.firstToken99 },
@@ -55,8 +61,8 @@ const charts: readonly Omit<ChartProps, "points">[] = [
   },
   {
     title: "Between tokens",
-    help: "Time between two tokens of a sequence, over the last minute",
-    show: formatSeconds,
+    help: "Time between two tokens of an answer, over the last minute: half took at most p50, 99 of 100 at most p99.",
+    unit: seconds,
     lines: [
       { name: "p50", read: (point) => point.interToken50 },
       { name: "p99", read: (point) => point.interToken99 },
@@ -64,8 +70,8 @@ const charts: readonly Omit<ChartProps, "points">[] = [
   },
   {
     title: "Adapters by tier",
-    help: "Where the adapters are: on the device, in the host's memory, on disk",
-    show: formatNumber,
+    help: "Where adapters are: on the device that computes, in the host's memory, or only on disk until a request names them.",
+    unit: counts,
     lines: [
       { name: "device", read: (point) => point.device },
       { name: "host", read: (point) => point.host },
@@ -74,15 +80,18 @@ const charts: readonly Omit<ChartProps, "points">[] = [
   },
   {
     title: "Cache hits",
-    help: "Share of adapters that were in memory when they were needed, over the last minute",
-    show: percent,
+    help: "How often, over the last minute, a request's adapter was in memory already.",
+    unit: percents,
     lines: [{ name: "hits", read: (point) => point.hits }],
   },
   {
     title: "Adapter cache",
-    help: "Bytes of adapters in the host's memory",
-    show: formatBytes,
-    lines: [{ name: "memory", read: (point) => point.cacheBytes }],
+    help: "The host's memory that adapters take, and the most that they may take.",
+    unit: bytes,
+    lines: [
+      { name: "taken", read: (point) => point.cacheBytes },
+      { name: "most", isLimit: true, read: (point) => point.cacheMaxBytes },
+    ],
   },
 ];
 

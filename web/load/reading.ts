@@ -4,7 +4,9 @@ import { type Buckets, bucketsOf, parseMetrics, quantileBetween, sumOf } from ".
 export interface Reading {
   /** Milliseconds of the page's clock. */
   readonly at: number;
-  readonly gauges: Readonly<Record<"running" | "waiting" | "device" | "host" | "disk" | "idle" | "cacheBytes", number>>;
+  readonly gauges: Readonly<
+    Record<"running" | "waiting" | "device" | "host" | "disk" | "idle" | "cacheBytes" | "cacheMaxBytes", number>
+  >;
   readonly counters: Readonly<
     Record<
       "steps" | "rows" | "adapters" | "tokens" | "promptTokens" | "requests" | "rejections" | "hits" | "misses",
@@ -28,6 +30,7 @@ export function readingOf(text: string, at: number): Reading {
       disk: sum("lorikeet_adapters", { tier: "disk" }),
       idle: sum("lorikeet_kv_slots", { state: "idle" }),
       cacheBytes: sum("lorikeet_adapter_cache_bytes"),
+      cacheMaxBytes: sum("lorikeet_adapter_cache_max_bytes"),
     },
     counters: {
       steps: sum("lorikeet_batch_rows_count"),
@@ -64,6 +67,7 @@ export interface Point {
   /** 0 to 100. */
   readonly hits: number | null;
   readonly cacheBytes: number;
+  readonly cacheMaxBytes: number;
   readonly firstToken50: number | null;
   readonly firstToken99: number | null;
   readonly interToken50: number | null;
@@ -72,7 +76,7 @@ export interface Point {
 
 /** Of the time between two readings. `start` is the beginning of the window over which quantiles and hits are taken. */
 export function pointOf(start: Reading, before: Reading, now: Reading): Point {
-  const { running, waiting, device, host, disk, idle, cacheBytes } = now.gauges;
+  const { running, waiting, device, host, disk, idle, cacheBytes, cacheMaxBytes } = now.gauges;
   const seconds = (now.at - before.at) / 1000;
   const since = (from: Reading, name: keyof Reading["counters"]): number => now.counters[name] - from.counters[name];
   const steps = since(before, "steps");
@@ -93,6 +97,7 @@ export function pointOf(start: Reading, before: Reading, now: Reading): Point {
     disk,
     hits: lookups > 0 ? (100 * since(start, "hits")) / lookups : null,
     cacheBytes,
+    cacheMaxBytes,
     firstToken50: quantileBetween(start.firstToken, now.firstToken, 0.5),
     firstToken99: quantileBetween(start.firstToken, now.firstToken, 0.99),
     interToken50: quantileBetween(start.interToken, now.interToken, 0.5),

@@ -26,6 +26,11 @@ export function registerGauges(
 ): void {
   const { gauge, counter, series } = readersOf(registry, all);
   gauge("lorikeet_adapter_cache_bytes", "Bytes of adapters in the host memory cache.", (stats) => stats.cache.bytes);
+  gauge(
+    "lorikeet_adapter_cache_max_bytes",
+    "Bytes that the host memory cache may take.",
+    (stats) => stats.cache.maxBytes,
+  );
   counter(
     "lorikeet_adapter_cache_hits_total",
     "Adapter lookups that hit the host memory cache.",
