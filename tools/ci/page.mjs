@@ -53,6 +53,16 @@ async function compare(browser, url) {
     return { href: location.href, shown: one(".probabilities").textContent };`,
   );
   assert.match(shown, /\d\.\d %/);
+  await tapTokens(page);
+  await act(
+    page,
+    `one(".check input").click();
+    await until(() => one(".legend"), "what the shades mean");
+    location.hash = "#/load";
+    await until(() => !one(".check"), "another view");
+    location.hash = "#/compare";
+    await until(() => one(".check input:checked") && one(".tokens.shaded"), "the shades, kept");`,
+  );
   await page.close();
   const copy = await browser.open(href);
   const again = await act(
@@ -63,6 +73,42 @@ async function compare(browser, url) {
   assert.deepEqual(again, ["ROMEO:", "plays", "400"]);
   await copy.close();
   console.log("The page compared three columns, stopped one, and came back from its address.");
+}
+
+/** On a phone, a tap on a token shows its probabilities whole, wherever it is, and a tap beside the answer closes them. */
+async function tapTokens(page) {
+  await page.send("Emulation.setDeviceMetricsOverride", {
+    width: 390,
+    height: 844,
+    deviceScaleFactor: 1,
+    mobile: true,
+  });
+  await page.send("Emulation.setTouchEmulationEnabled", { enabled: true });
+  const tap = async (find) => {
+    const point = await act(
+      page,
+      `const { left, top } = (${find}).getClientRects()[0]; return { x: Math.ceil(left) + 1, y: Math.ceil(top) + 3 };`,
+    );
+    await page.send("Input.dispatchTouchEvent", { type: "touchStart", touchPoints: [point] });
+    await page.send("Input.dispatchTouchEvent", { type: "touchEnd", touchPoints: [] });
+  };
+  const token = `all(".tokens")[1].querySelector("span[data-index='1']")`;
+  for (const block of ["start", "end"]) {
+    const scrollable = await act(
+      page,
+      `${token}.scrollIntoView({ block: "${block}" }); scrollBy(0, ${block === "start" ? -200 : 0}); return all(".tokens")[1].scrollHeight;`,
+    );
+    await tap(token);
+    const shown = await act(
+      page,
+      `const shown = await until(() => one(".tokens .chosen") === ${token} && one(".probabilities"), "the probabilities of a tapped token");
+      const { left, top, right, bottom } = shown.getBoundingClientRect();
+      return { isWhole: left >= 0 && top >= 0 && right <= innerWidth && bottom <= innerHeight, scrollable: all(".tokens")[1].scrollHeight };`,
+    );
+    assert.deepEqual(shown, { isWhole: true, scrollable });
+    await tap(`all(".column footer")[1]`);
+    await act(page, `await until(() => !one(".probabilities"), "their end");`);
+  }
 }
 
 /** An adapter is dropped, used, replaced while it answers, refused, and deleted. `files` are those of an adapter. */

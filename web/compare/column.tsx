@@ -17,13 +17,12 @@ export interface ColumnProps {
   readonly index: number;
   readonly target: Target;
   readonly answer: Answer;
-  readonly isShaded: boolean;
   readonly onTarget: (target: Target) => void;
   /** null: the only column. */
   readonly onRemove: (() => void) | null;
 }
 
-export function Column({ index, target, answer, isShaded, onTarget, onRemove }: ColumnProps) {
+export function Column({ index, target, answer, onTarget, onRemove }: ColumnProps) {
   const name = formatTarget(target);
   const [isCopying, setCopying] = useState(false);
   const summary = summaries.value.get(name) ?? baseSummary(name) ?? "";
@@ -64,7 +63,7 @@ export function Column({ index, target, answer, isShaded, onTarget, onRemove }: 
       {summary === "" ? null : <p class="muted summary">{summary}</p>}
       <MixtureEditor target={target} onTarget={onTarget} />
       {isCopying ? <CopyAs target={target} /> : null}
-      <Tokens answer={answer} label={`Answer of ${name}`} isShaded={isShaded} />
+      <Tokens answer={answer} label={`Answer of ${name}`} />
       <Ending answer={answer} />
       <footer>
         <Speed answer={answer} />

@@ -27,7 +27,6 @@ effect(() => {
 });
 
 export function Compare() {
-  const [isShaded, setShaded] = useState(false);
   const isReady = connection.value.state === "ready";
   const { targets } = settings.value;
   const running = answers.slice(0, targets.length).filter((answer) => answer.isRunning).length;
@@ -51,14 +50,7 @@ export function Compare() {
         one thing. Choose an example to see what an adapter changes.
       </p>
       <AboutBases names={basesOf(targets)} />
-      <Composer
-        isRunning={running > 0}
-        isShaded={isShaded}
-        onShade={setShaded}
-        onRun={run}
-        onStop={stop}
-        onPreset={runPreset}
-      />
+      <Composer isRunning={running > 0} onRun={run} onStop={stop} onPreset={runPreset} />
       <div class={`columns n${targets.length}`}>
         {targets.map((target, index) => (
           <Column
@@ -66,7 +58,6 @@ export function Compare() {
             index={index}
             target={target}
             answer={answers[index] ?? new Answer()}
-            isShaded={isShaded}
             onTarget={(next) => setTarget(index, next)}
             onRemove={targets.length > 1 ? () => remove(index) : null}
           />

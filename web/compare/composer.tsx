@@ -6,17 +6,16 @@ import { NumberField } from "../parts/number-field.js";
 import { models, presets } from "./models.js";
 import type { Preset } from "./opening.js";
 import { change, hrefWith, settings } from "./settings.js";
+import { isShaded, Legend } from "./shading.js";
 
 export interface ComposerProps {
   readonly isRunning: boolean;
-  readonly isShaded: boolean;
-  readonly onShade: (isShaded: boolean) => void;
   readonly onRun: () => void;
   readonly onStop: () => void;
   readonly onPreset: (preset: Preset) => void;
 }
 
-export function Composer({ isRunning, isShaded, onShade, onRun, onStop, onPreset }: ComposerProps) {
+export function Composer({ isRunning, onRun, onStop, onPreset }: ComposerProps) {
   const { isChat, prompt, system } = settings.value;
   return (
     <form
@@ -58,7 +57,13 @@ export function Composer({ isRunning, isShaded, onShade, onRun, onStop, onPreset
       <div class="controls">
         <Sampling />
         <label class="check">
-          <input type="checkbox" checked={isShaded} onChange={(event) => onShade(event.currentTarget.checked)} />
+          <input
+            type="checkbox"
+            checked={isShaded.value}
+            onChange={(event) => {
+              isShaded.value = event.currentTarget.checked;
+            }}
+          />
           Shade by probability
         </label>
         <span class="grow" />
@@ -77,6 +82,7 @@ export function Composer({ isRunning, isShaded, onShade, onRun, onStop, onPreset
           <kbd>Ctrl+Enter</kbd>
         </span>
       </div>
+      {isShaded.value ? <Legend /> : null}
     </form>
   );
 }

@@ -5,22 +5,31 @@ import type { AnswerPiece } from "../client/chunk.js";
 import { isCombined } from "../parts/keys.js";
 import type { Answer } from "./answer.js";
 import { type Block, paragraphsOf } from "./blocks.js";
+import { Probabilities, type ProbabilitiesProps } from "./probabilities.js";
+import { isShaded, shadeOf } from "./shading.js";
 
-interface Chosen {
-  readonly piece: AnswerPiece;
+interface Chosen extends ProbabilitiesProps {
   readonly index: number;
-  readonly left: number;
-  readonly top: number;
 }
 
-export function Tokens({ answer, label, isShaded }: { answer: Answer; label: string; isShaded: boolean }) {
+export function Tokens({ answer, label }: { readonly answer: Answer; readonly label: string }) {
   const region = useRef<HTMLDivElement>(null);
   const [chosen, setChosen] = useState<Chosen | null>(null);
   const blocks = answer.blocks.value;
   useScrollAlong(region, blocks);
   useEffect(() => setChosen(null), [blocks.length === 0]);
+  const isOpen = chosen !== null;
+  useEffect(() => {
+    if (!isOpen) return;
+    // A tap beside the answer does not take its focus in every browser.
+    const close = ({ target }: Event): void => {
+      if (!(target instanceof Node && region.current?.contains(target))) setChosen(null);
+    };
+    addEventListener("pointerdown", close);
+    return () => removeEventListener("pointerdown", close);
+  }, [isOpen]);
 
-  const choose = (element: HTMLElement | null): void => setChosen(chosenBy(element, region.current, answer));
+  const choose = (element: HTMLElement | null): void => setChosen(chosenBy(element, answer));
   const onKeyDown = (event: KeyboardEvent): void => {
     if (event.key === "Escape" && chosen !== null) {
       // Elsewhere, the key stops the answers.
@@ -37,13 +46,15 @@ export function Tokens({ answer, label, isShaded }: { answer: Answer; label: str
   };
   return (
     <div
-      class={`tokens ${isShaded ? "shaded" : ""} ${answer.isRunning ? "running" : ""}`}
+      class={`tokens ${isShaded.value ? "shaded" : ""} ${answer.isRunning ? "running" : ""}`}
       ref={region}
       role="group"
       aria-label={`${label}. Arrow keys show each token's probabilities.`}
       tabIndex={0}
-      onPointerOver={({ target }) => choose(target instanceof HTMLElement ? target : null)}
-      onPointerLeave={() => setChosen(null)}
+      // A finger chooses with a tap: it also comes over a token to scroll, and leaves when it is lifted.
+      onPointerOver={({ target, pointerType }) => pointerType !== "touch" && choose(elementOf(target))}
+      onPointerLeave={({ pointerType }) => pointerType !== "touch" && setChosen(null)}
+      onClick={({ target }) => choose(elementOf(target))}
       onBlur={() => setChosen(null)}
       onKeyDown={onKeyDown}
     >
@@ -51,19 +62,18 @@ export function Tokens({ answer, label, isShaded }: { answer: Answer; label: str
         <Paragraph key={own[0]?.start} blocks={own} />
       ))}
       {answer.isRunning && blocks.length === 0 ? <div class="paragraph" /> : null}
-      {chosen ? <Probabilities {...chosen} /> : null}
+      {chosen ? <Probabilities piece={chosen.piece} token={chosen.token} /> : null}
     </div>
   );
 }
 
-/** The token of an element, and where beside it there is room; null if it has no probabilities. */
-function chosenBy(element: HTMLElement | null, region: HTMLElement | null, answer: Answer): Chosen | null {
-  const index = Number(element?.dataset.index ?? Number.NaN);
+const elementOf = (target: EventTarget | null): HTMLElement | null => (target instanceof HTMLElement ? target : null);
+
+/** The token of an element; null if it has no probabilities. */
+function chosenBy(token: HTMLElement | null, answer: Answer): Chosen | null {
+  const index = Number(token?.dataset.index ?? Number.NaN);
   const piece = pieceAt(answer.blocks.value, index);
-  if (!region || !element || !piece || piece.alternatives.length === 0) return null;
-  const [area, box] = [region.getBoundingClientRect(), element.getBoundingClientRect()];
-  const left = Math.max(0, Math.min(box.left - area.left, area.width - popoverWidth(area.width)));
-  return { piece, index, left, top: box.bottom - area.top + region.scrollTop + 4 };
+  return token && piece && piece.alternatives.length > 0 ? { piece, index, token } : null;
 }
 
 /** Renders while it grows. */
@@ -104,11 +114,8 @@ class TokenBlock extends Component<{ readonly block: Block }> {
   }
 }
 
-const shades = [0.1, 0.3, 0.6, 0.9];
-
-/** `p0` is the least likely fifth of the scale, `p4` the likeliest. */
 function classOf({ probability, isReasoning }: AnswerPiece): string {
-  const shade = probability === null ? "" : `p${shades.filter((bound) => probability >= bound).length}`;
+  const shade = probability === null ? "" : shadeOf(probability);
   return isReasoning ? `reasoning ${shade}` : shade;
 }
 
@@ -116,31 +123,6 @@ function pieceAt(blocks: readonly Block[], index: number): AnswerPiece | undefin
   const block = blocks.find(({ start, pieces }) => index >= start && index < start + pieces.length);
   return block?.pieces[index - block.start];
 }
-
-const popoverWidth = (available: number): number => Math.min(240, available);
-
-function Probabilities({ piece, left, top }: Chosen) {
-  const place = useRef<HTMLDivElement>(null);
-  useEffect(() => {
-    if (!place.current) return;
-    place.current.style.left = `${left}px`;
-    place.current.style.top = `${top}px`;
-  }, [left, top]);
-  return (
-    <div class="probabilities" ref={place} role="status">
-      {piece.alternatives.map(({ text, probability }) => (
-        <div key={text} class={text === piece.text ? "own" : ""}>
-          <code>{visible(text)}</code>
-          <meter min={0} max={1} value={probability} aria-hidden="true" />
-          <span>{(100 * probability).toFixed(1)} %</span>
-        </div>
-      ))}
-    </div>
-  );
-}
-
-/** A token with its white space made visible. */
-const visible = (text: string): string => text.replaceAll("\n", "↵").replaceAll("\t", "⇥").replaceAll(" ", "·");
 
 /** Keeps the end in view while the reader is at the end. */
 function useScrollAlong(region: { readonly current: HTMLElement | null }, blocks: readonly Block[]): void {
