@@ -37,7 +37,7 @@ export function Scores({ record, isBase = false }: ScoresProps) {
             ) : null}
             {scores.length > 0 ? (
               <Figures
-                title={`On ${countOf(heldOutRows)}rows that the training held out`}
+                title={`Validated on ${rowsOf(heldOutRows)} that the training held out`}
                 scores={scores}
                 hasBefore={hasBefore}
               />
@@ -46,11 +46,11 @@ export function Scores({ record, isBase = false }: ScoresProps) {
         </div>
       )}
       {samples.length === 0 ? null : (
-        <div class="table" tabIndex={0} role="group" aria-label="Answers to held-out rows">
+        <div class="table" tabIndex={0} role="group" aria-label="Answers to validation rows">
           <table class="scores">
             <thead>
               <tr>
-                {["Held-out row", "Expected", ...columns].map((name) => (
+                {["Validation row", "Expected", ...columns].map((name) => (
                   <th key={name} scope="col">
                     {name}
                   </th>
@@ -77,6 +77,7 @@ export function Scores({ record, isBase = false }: ScoresProps) {
 }
 
 const countOf = (rows: number | null): string => (rows === null ? "" : `${formatCount(rows)} `);
+const rowsOf = (rows: number | null): string => `${countOf(rows)}${rows === 1 ? "row" : "rows"}`;
 
 interface FiguresProps {
   readonly title: string;
@@ -147,9 +148,9 @@ export function RunSize({ record }: { readonly record: TrainingRecord }) {
 
 export function sizeOf({ trainRows, heldOutRows, steps, seconds }: TrainingRecord): string[] {
   return [
-    ...(steps === null ? [] : [`${formatCount(steps)} steps`]),
-    ...(trainRows === null ? [] : [`${formatCount(trainRows)} rows to train on`]),
-    ...(heldOutRows === null || heldOutRows === 0 ? [] : [`${formatCount(heldOutRows)} held out`]),
+    ...(steps === null ? [] : [`${formatCount(steps)} ${steps === 1 ? "step" : "steps"}`]),
+    ...(trainRows === null ? [] : [`${rowsOf(trainRows)} to train on`]),
+    ...(heldOutRows === null || heldOutRows === 0 ? [] : [`${formatCount(heldOutRows)} held out for validation`]),
     ...(seconds === null ? [] : [formatDuration(seconds)]),
   ];
 }
