@@ -3,6 +3,7 @@
 import type { StoredWeight } from "../../model/blueprint.js";
 import type { TaskTarget } from "../../model/task/adapter-targets.js";
 import { presentSpelling } from "../../model/task/names.js";
+import { isLookup, isSharedTable } from "../../model/task/shared-tables.js";
 import { modulesAt } from "../../model/task/target-modules.js";
 import type { ModuleIndex, ModuleSpec, NamedModule, ResolvedModule } from "./base.js";
 import { type Faults, quote, quoteList } from "./faults.js";
@@ -36,7 +37,7 @@ export class TaskIndex implements ModuleIndex {
     const [target, ...others] = found;
     if (!target) {
       if (named.ifUnknown) faults.unsupported(named.ifUnknown);
-      else {
+      else if (!this.#explainLookup(path, faults)) {
         const kind = wordOf(named.isTable);
         faults.otherModule(path, `tensor ${quote(tensor)} matches no ${kind} of the base`, `the base has no ${kind}`);
       }
@@ -53,6 +54,22 @@ export class TaskIndex implements ModuleIndex {
       faults.unsupported(`module ${target.path} ${refusal}`);
     }
     return { path: target.path, module: specOf(target) };
+  }
+
+  /** Whether a path that the base lacks is of a table that encoder and decoder share, whose fault is then reported. */
+  #explainLookup(path: string, faults: Faults): boolean {
+    const isShared = isSharedTable(path);
+    const fits = isShared ? isLookup : isSharedTable;
+    if (!(isShared || isLookup(path)) || !this.#tables.some((table) => fits(table.path))) return false;
+    if (!this.#reported.has(path)) {
+      this.#reported.add(path);
+      faults.unsupported(
+        isShared
+          ? `module ${path} changes nothing in PEFT: transformers looks tokens up through encoder.embed_tokens and decoder.embed_tokens, not through ${path}; train embed_tokens instead`
+          : `module ${path} cannot be told from other lookups of the same table in this ONNX file; export it with the names of its modules, or as encoder_model and decoder_model`,
+      );
+    }
+    return true;
   }
 
   #find(path: string, isTable: boolean | null): readonly TaskTarget[] {

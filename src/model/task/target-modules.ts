@@ -6,6 +6,7 @@ import type { StoredWeight } from "../blueprint.js";
 import type { CheckpointContent, ContentMatch } from "./content.js";
 import { type FileRole, type Manifest, manifestName } from "./manifest.js";
 import { type ModuleName, presentSpelling } from "./names.js";
+import { ownNamesOf } from "./shared-tables.js";
 import { findWeightedNodes, type ModuleKind, type WeightedNode } from "./weighted-nodes.js";
 
 /** A graph of a model: a file's, or one branch of a merged file's. */
@@ -92,10 +93,10 @@ async function readModule(
   const given = ownNames(target).flatMap((name) => rename?.get(name) ?? []);
   const stated = target.names.map(({ by, path }) => ({ by, path: withRole(path, graph.role) }));
   const matches = narrowed((await content?.match(target)) ?? [], stated);
+  const found = [...matches.map(({ path }) => ({ by: "content" as const, path })), ...stated];
   const names: ModuleName[] = [
     ...given.map((path) => ({ by: "manifest" as const, path })),
-    ...matches.map(({ path }) => ({ by: "content" as const, path })),
-    ...stated,
+    ...ownNamesOf(target.kind, found, graph.role),
   ];
   const path = names[0]?.path ?? target.node.name;
   const { kind, inFeatures, outFeatures, kernel, groups } = target;

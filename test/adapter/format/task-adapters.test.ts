@@ -467,6 +467,32 @@ for (const [what, model, adapter, edit, expected] of hostile) {
   });
 }
 
+test("LoRA on the table of encoder and decoder is taken where each looks it up, and refused elsewhere with the reason", async () => {
+  const targets = taskTargetsOf((await openTaskModel("test/fixtures/seq2seq/t5")).modules);
+  const source = "test/fixtures/seq2seq/t5/adapters/tables";
+  const { summary, modules } = await describeAdapter(source, { targets });
+  const tables = modules.filter(({ kind }) => kind === "table").map(({ path }) => path);
+  assert.deepEqual([tables.sort(), summary.warnings], [["decoder.embed_tokens", "encoder.embed_tokens"], []]);
+
+  const shared = (all: EditableTensor[]): EditableTensor[] =>
+    all
+      .filter(({ name }) => !name.includes("decoder.embed_tokens"))
+      .map((each) => ({ ...each, name: each.name.replace("encoder.embed_tokens", "shared") }));
+  const unused = await edited({ source, config: { target_modules: ["q", "shared"] }, tensors: shared });
+  const refused = await refusalOf(checkAdapter(unused, { targets }));
+  assert.equal(refused.code, "adapter_unsupported");
+  assert.match(refused.faults.join("\n"), /^module shared changes nothing in PEFT: .*; train embed_tokens instead$/);
+
+  const unnamed = targets
+    .filter(({ path }) => path !== "decoder.embed_tokens")
+    .map((each) => (each.path === "encoder.embed_tokens" ? { ...each, path: "shared", names: [] } : each));
+  const { faults } = await refusalOf(checkAdapter(source, { targets: unnamed }));
+  for (const side of ["encoder", "decoder"]) {
+    const found = faults.filter((fault) => fault.startsWith(`module ${side}.embed_tokens cannot be told from other`));
+    assert.equal(found.length, 1, faults.join("\n"));
+  }
+});
+
 test("a convolution whose folded normalization is unknown refuses its adapters by name, once", async () => {
   const targets = targetsOf(res).map((target) => ({ ...target, foldedNorm: "unknown" as const }));
   const refused = await refusalOf(checkAdapter(adapterOf(res, "convs-r8"), { targets }));

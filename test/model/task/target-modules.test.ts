@@ -170,6 +170,42 @@ test("a convolution whose bias is a node of its own may hold a folded normalizat
   }
 });
 
+test("a table that encoder and decoder share is a module of each, where names tell the lookups apart", async () => {
+  const path = join(temporary, "tied.onnx");
+  const table = floatTensor("model.shared.weight", [3, 2], [1, 2, 3, 4, 5, 6]);
+  const lookup = (name: string, ids: string) => ({
+    op: "Gather",
+    name,
+    inputs: [table.name, ids],
+    outputs: [`e_${ids}`],
+  });
+  for (const [names, expected] of [
+    [
+      ["/model/encoder/embed_tokens/Gather", "/model/decoder/embed_tokens/Gather"],
+      ["model.encoder.embed_tokens", "model.decoder.embed_tokens"],
+    ],
+    [["n1", "n2"], ["model.shared"]],
+  ] as const) {
+    const nodes = [
+      lookup(names[0], "a"),
+      lookup(names[1], "b"),
+      { op: "Transpose", name: "turn", inputs: [table.name], outputs: ["turned"] },
+      { op: "Add", name: "sum", inputs: ["e_a", "e_b"], outputs: ["x"] },
+      { op: "MatMul", name: "head", inputs: ["x", "turned"], outputs: ["y"] },
+    ];
+    const inputs = { a: [1], b: [1] };
+    writeFileSync(
+      path,
+      onnxFile({ inputs, types: { a: 7, b: 7 }, outputs: { y: [1, 3] }, initializers: [table], nodes }),
+    );
+    const { modules } = await openTaskModel(path);
+    assert.deepEqual(
+      modules.map((module) => module.path),
+      [...expected, "lm_head"],
+    );
+  }
+});
+
 test("a file that chooses branches by many inputs is refused, for each of them doubles the graphs", async () => {
   const flags = ["a", "b", "c"];
   const branch = graphOf({ inputs: {}, outputs: { o: [2] }, nodes: [{ op: "Relu", inputs: ["x"], outputs: ["o"] }] });
