@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { columnsOf, isDescending, ordered } from "../../web/adapters/order.js";
+import { checkpointWords, halvesOf, pinnedWith } from "../../web/adapters/words.js";
 import type { AdapterInfo } from "../../web/client/types.js";
 
 const adapterOf = (name: string, size: number, tier: AdapterInfo["tier"]): AdapterInfo => ({
@@ -10,6 +11,7 @@ const adapterOf = (name: string, size: number, tier: AdapterInfo["tier"]): Adapt
     base: name,
     tasks: [],
     digest: "",
+    weights_digest: name,
     rank: size,
     dora: false,
     modules: size,
@@ -29,4 +31,20 @@ test("each column says the direction in which it orders", () => {
       assert.deepEqual(names, isDescending(column, isReversed) ? ["c", "b", "a"] : ["a", "b", "c"], column.name);
     }
   }
+});
+
+test("long names keep their ends, checkpoints are named, and adapters that share a pin say so", () => {
+  assert.deepEqual(halvesOf("ft-shop-b25d79736bb4-step-44"), ["ft-shop-b25d79736bb4", "-step-44"]);
+  assert.deepEqual(halvesOf("plays"), ["plays", ""]);
+  assert.equal(checkpointWords("ft-shop-b25d79736bb4-step-44"), "Checkpoint of a job at step 44. ");
+  assert.equal(checkpointWords("ft-shop-b25d79736bb4"), "");
+  const shared = ["one", "two", "three"].map((name) => ({
+    ...adapterOf(name, 1, "disk"),
+    base: "b",
+    weights_digest: "x",
+  }));
+  const [one] = shared;
+  assert.ok(one);
+  assert.equal(pinnedWith(one, shared), "It shares its weights, and so the pin, with two, three.");
+  assert.equal(pinnedWith(one, [one, adapterOf("four", 1, "disk")]), "");
 });

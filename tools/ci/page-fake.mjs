@@ -30,6 +30,7 @@ const adapterOf = (index) => ({
     base: baseOf(index),
     tasks: index === 4 ? ["text-classification"] : tasksOf(baseOf(index)),
     digest: `sha256:${index}`,
+    weights_digest: `sha256:${index}`,
     rank: 8,
     dora: false,
     modules: 56,

@@ -10,9 +10,9 @@ import { summaryOf } from "../parts/summary.js";
 import { client, noteFailure } from "../session.js";
 import { CardSections } from "./card-sections.js";
 import { tryLinkOf } from "./compare-link.js";
-import { refresh } from "./live.js";
+import { adapters, refresh } from "./live.js";
 import { exampleLinkOf } from "./try-link.js";
-import { sourceWords, tierWords } from "./words.js";
+import { pinnedWith, sourceWords, tierWords } from "./words.js";
 
 export interface AdapterCardProps {
   readonly adapter: AdapterInfo;
@@ -24,12 +24,14 @@ export function AdapterCard({ adapter, onReplace, onClose }: AdapterCardProps) {
   const [card, setCard] = useState<Card | null>(null);
   const [fault, setFault] = useState<string | null>(null);
   const { name, digest } = adapter;
+  const shared = adapter.pinned ? pinnedWith(adapter, adapters.value ?? []) : "";
   useEffect(() => {
     client.card(name).then(setCard, (error: unknown) => setFault(noteFailure(error)));
   }, [name, digest]);
   return (
     <Dialog title={name} kind="drawer" onClose={onClose}>
       <Actions adapter={adapter} card={card} onReplace={onReplace} onDeleted={onClose} onFault={setFault} />
+      {shared === "" ? null : <p class="muted">{shared}</p>}
       {fault === null ? null : (
         <p class="fault" role="alert">
           {fault}

@@ -8,9 +8,10 @@ import type { AdapterInfo } from "../client/types.js";
 import { Icon } from "../parts/icon.js";
 import { hrefOf } from "../route.js";
 import { server } from "../session.js";
+import { adapters as listed } from "./live.js";
 import { columnsOf, isDescending, ordered, type TableColumn } from "./order.js";
 import { adapterSummaries, wantSummaries } from "./summaries.js";
-import { tierWords } from "./words.js";
+import { checkpointWords, halvesOf, pinnedWith, tierWords } from "./words.js";
 
 /** Rows beyond the edges, so that a fast scroll meets rows. */
 const margin = 6;
@@ -68,7 +69,7 @@ export function AdapterTable({ adapters, wanted }: { adapters: readonly AdapterI
             <Row
               key={slot}
               adapter={adapter}
-              summary={adapterSummaries.value.get(adapter.digest) ?? ""}
+              summary={checkpointWords(adapter.name) + (adapterSummaries.value.get(adapter.digest) ?? "")}
               columns={columns}
               index={index}
               top={index * view.rowHeight}
@@ -134,11 +135,26 @@ class Row extends Component<RowProps> {
   }
 }
 
-function NameCell({ adapter: { name, pinned, source, warnings } }: { readonly adapter: AdapterInfo }) {
+function NameCell({ adapter }: { readonly adapter: AdapterInfo }) {
+  const { name, pinned, source, warnings } = adapter;
+  const [start, end] = halvesOf(name);
   return (
-    <div role="rowheader" class="name">
-      <a href={hrefOf("adapters", new URLSearchParams({ name }))}>{name}</a>
-      {pinned ? <Tag help="Stays in memory: no request waits for it to load">pinned</Tag> : null}
+    <div role="rowheader" class={`name ${end === "" ? "" : "long"}`}>
+      <a href={hrefOf("adapters", new URLSearchParams({ name }))}>
+        {end === "" ? (
+          name
+        ) : (
+          <>
+            <span class="start">{start}</span>
+            <span>{end}</span>
+          </>
+        )}
+      </a>
+      {pinned ? (
+        <Tag help={`Stays in memory: no request waits for it to load. ${pinnedWith(adapter, listed.value ?? [])}`}>
+          pinned
+        </Tag>
+      ) : null}
       {source === "folder" ? (
         <Tag kind="source" help="A folder on the server: it can be used, pinned and downloaded, and is changed there">
           server folder

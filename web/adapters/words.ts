@@ -12,3 +12,26 @@ export const sourceWords: Readonly<Record<AdapterInfo["source"], string>> = {
   folder: "a folder on the server",
   base: "came with the base",
 };
+
+/** How much of a long name's end is always shown. */
+const endLength = 8;
+const longest = 18;
+
+/** A name's start, which may be cut, and its end; the end of a short name is empty. */
+export const halvesOf = (name: string): readonly [start: string, end: string] =>
+  name.length <= longest ? [name, ""] : [name.slice(0, -endLength), name.slice(-endLength)];
+
+/** Begins what is said of a training job's checkpoint; empty for other adapters. */
+export function checkpointWords(name: string): string {
+  const [, step] = /^ft-(?:.+-)?[0-9a-f]{12}-step-(\d+)$/.exec(name) ?? [];
+  return step === undefined ? "" : `Checkpoint of a job at step ${step}. `;
+}
+
+/** A pin keeps weights in memory, so it holds for every adapter that has them. Empty where no other has. */
+export function pinnedWith({ name, base, weights_digest: weights }: AdapterInfo, all: readonly AdapterInfo[]): string {
+  const others = all.filter((each) => each.weights_digest === weights && each.base === base && each.name !== name);
+  if (others.length === 0) return "";
+  const names = others.slice(0, 3).map((each) => each.name);
+  const more = others.length - names.length;
+  return `It shares its weights, and so the pin, with ${names.join(", ")}${more > 0 ? ` and ${more} more` : ""}.`;
+}

@@ -38,6 +38,8 @@ export interface AdapterInfo {
   /** What it is for, by Hugging Face's names. */
   readonly tasks: readonly string[];
   readonly digest: string;
+  /** Adapters that share it share their place in memory. */
+  readonly weights_digest: string;
   readonly rank: number;
   readonly dora: boolean;
   readonly modules: number;
