@@ -1,7 +1,7 @@
 /** A job's run over a decoder, with as many rows at once as memory allows. */
 
 import { LorikeetError } from "../../base/errors.js";
-import type { SampleAnswer, TrainingReport, TrainingRun } from "../../jobs/types.js";
+import type { SampleAnswer, TrainingRun } from "../../jobs/types.js";
 import { openCheckpoint } from "../../model/checkpoint/open.js";
 import type { TokenBatch } from "../../train/data/batch.js";
 import { peakBytes } from "../../train/estimate.js";
@@ -14,22 +14,28 @@ import { memoryForRun } from "../train/checks.js";
 import { openJob, type TrainJob } from "../train/job.js";
 import { pairSamples, short, takeAnswers } from "../train/samples.js";
 import type { TrainingBase } from "./messages.js";
-import { flagsFrom, type OpenedRun, samplingInterval, sharedOptions, silentTerminal } from "./opened-run.js";
+import {
+  flagsFrom,
+  type OpenedRun,
+  type RunRequest,
+  samplingInterval,
+  sharedOptions,
+  silentTerminal,
+} from "./opened-run.js";
 
 /** Rows in one forward and backward pass, at most: a step of more rows accumulates gradients. */
 const maxRowsAtOnce = 8;
 /** The weights of an engine, and what it packs of them. */
 const servedCopies = 2;
 
-/** `begun`: the options of the run that is continued; null: it starts. */
-export async function openDecoderRun(
-  base: TrainingBase,
-  run: TrainingRun,
-  begun: Readonly<Record<string, unknown>> | null,
-  folder: RunFolder,
-  report: (report: TrainingReport) => void,
-  signal: AbortSignal,
-): Promise<OpenedRun<TokenBatch>> {
+export async function openDecoderRun({
+  base,
+  run,
+  begun,
+  folder,
+  report,
+  signal,
+}: RunRequest): Promise<OpenedRun<TokenBatch>> {
   const job = await openFitting(base, run, begun, folder);
   const { flags, settings, session, record, data } = job;
   const serve = (result: string): Promise<Served> =>

@@ -1,7 +1,8 @@
 /** What runs of jobs share, whatever kind of base they train. */
 
-import type { TrainingRun } from "../../jobs/types.js";
+import type { TrainingReport, TrainingRun } from "../../jobs/types.js";
 import type { RunRecord } from "../../train/files/record.js";
+import type { RunFolder } from "../../train/files/run-folder.js";
 import type { RunEvents, RunOptions } from "../../train/run.js";
 import type { RunSession } from "../../train/run-session.js";
 import type { TrainSettings } from "../../train/settings.js";
@@ -9,6 +10,16 @@ import { resolveSettings } from "../options/settings.js";
 import type { Terminal } from "../terminal.js";
 import { type TrainFlags, trainOptions } from "../train/options.js";
 import type { TrainingBase } from "./messages.js";
+
+export interface RunRequest {
+  readonly base: TrainingBase;
+  readonly run: TrainingRun;
+  /** The options of the run that is continued; null: it starts. */
+  readonly begun: Readonly<Record<string, unknown>> | null;
+  readonly folder: RunFolder;
+  readonly report: (report: TrainingReport) => void;
+  readonly signal: AbortSignal;
+}
 
 export interface OpenedRun<Batch> extends AsyncDisposable {
   readonly flags: TrainFlags;

@@ -2,27 +2,32 @@
 
 import { dirname, join } from "node:path";
 import type { SampleAnswer, TrainingReport, TrainingRun } from "../../jobs/types.js";
-import type { RunFolder } from "../../train/files/run-folder.js";
 import type { RunEvents } from "../../train/run.js";
 import type { TaskBatch } from "../../train/tasks/trainable.js";
 import type { Sample } from "../../train/trainable.js";
 import { openTaskJob } from "../train/task-job.js";
 import { writeDataLabels } from "./data-labels.js";
 import type { TrainingBase } from "./messages.js";
-import { flagsFrom, type OpenedRun, samplingInterval, sharedOptions, silentTerminal } from "./opened-run.js";
+import {
+  flagsFrom,
+  type OpenedRun,
+  type RunRequest,
+  samplingInterval,
+  sharedOptions,
+  silentTerminal,
+} from "./opened-run.js";
 
 /** Rows in one forward and backward pass, at most. Embeddings learn from the other rows of one. */
 const maxRowsAtOnce = 16;
 
-/** `begun`: the options of the run that is continued; null: it starts. */
-export async function openTaskRun(
-  base: TrainingBase,
-  run: TrainingRun,
-  begun: Readonly<Record<string, unknown>> | null,
-  folder: RunFolder,
-  report: (report: TrainingReport) => void,
-  signal: AbortSignal,
-): Promise<OpenedRun<TaskBatch>> {
+export async function openTaskRun({
+  base,
+  run,
+  begun,
+  folder,
+  report,
+  signal,
+}: RunRequest): Promise<OpenedRun<TaskBatch>> {
   const flags = flagsFrom(begun ?? { ...sharedOptions(base, run), ...(await ownOptions(base, run)) });
   const rateFactor = run.hyperparameters.learningRateMultiplier;
   const resumed = begun === null ? null : folder;

@@ -79,11 +79,12 @@ async function trainIn(
     });
     return results;
   };
+  const request = { base, run, begun, folder, report, signal };
   if (base.kind === "task") {
-    await using opened = await openTaskRun(base, run, begun, folder, report, signal);
+    await using opened = await openTaskRun(request);
     return await trainOpened(opened);
   }
-  await using opened = await openDecoderRun(base, run, begun, folder, report, signal);
+  await using opened = await openDecoderRun(request);
   return await trainOpened(opened);
 }
 
