@@ -54,6 +54,7 @@ async function compare(browser, url) {
   );
   assert.match(shown, /\d\.\d %/);
   await tapTokens(page);
+  await copyAnswer(page);
   await act(
     page,
     `one(".check input").click();
@@ -73,6 +74,32 @@ async function compare(browser, url) {
   assert.deepEqual(again, ["ROMEO:", "plays", "400"]);
   await copy.close();
   console.log("The page compared three columns, stopped one, and came back from its address.");
+}
+
+/** An answer is copied whole, and its program in each language: what was said of one language is not said of the next. */
+async function copyAnswer(page) {
+  const { answer, copied, said } = await act(
+    page,
+    `const copied = [];
+    navigator.clipboard.writeText = async (text) => void copied.push(text);
+    const column = all(".column")[1];
+    const answer = column.querySelector(".tokens").textContent;
+    column.querySelector("[aria-label='Copy the answer']").click();
+    await until(() => column.querySelector("footer").textContent.includes("Copied"), "a copied answer");
+    column.querySelector("[aria-label='Copy as a program']").click();
+    await press("Copy", ".copy-as button");
+    await until(() => named("Copied", ".copy-as button"), "a copied program");
+    await press("openai for Python");
+    await new Promise(requestAnimationFrame);
+    const said = one(".copy-as .quiet").textContent;
+    await press("Copy", ".copy-as button");
+    await until(() => copied.length === 3, "another language");
+    return { answer, copied, said };`,
+  );
+  assert.equal(copied[0], answer);
+  assert.match(copied[1], /^curl /);
+  assert.match(copied[2], /^from openai /);
+  assert.equal(said, "Copy");
 }
 
 /** On a phone, a tap on a token shows its probabilities whole, wherever it is, and a tap beside the answer closes them. */

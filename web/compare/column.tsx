@@ -1,7 +1,8 @@
 /** One column: what it asks, its answer, and how fast it comes. */
-import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useCallback, useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { baseSummary } from "../about-bases.js";
 import { tryLinkOf } from "../adapters/compare-link.js";
+import { CopyButton } from "../parts/copy-button.js";
 import { passFocusOn } from "../parts/focus.js";
 import { formatNumber } from "../parts/format.js";
 import { Icon } from "../parts/icon.js";
@@ -45,7 +46,7 @@ export function Column({ index, target, answer, onTarget, onRemove }: ColumnProp
           title="Copy as a program"
           onClick={() => setCopying(!isCopying)}
         >
-          <Icon name="copy" />
+          <Icon name="code" />
         </button>
         {onRemove ? (
           <button
@@ -68,9 +69,16 @@ export function Column({ index, target, answer, onTarget, onRemove }: ColumnProp
       <footer>
         <Speed answer={answer} />
         {answer.isRunning ? <StopButton onStop={() => answer.stop()} /> : null}
+        <CopyAnswer answer={answer} />
       </footer>
     </section>
   );
+}
+
+/** There while there is something to copy. */
+function CopyAnswer({ answer }: { readonly answer: Answer }) {
+  const text = useCallback(() => answer.text, [answer]);
+  return answer.blocks.value.length === 0 ? null : <CopyButton text={text} label="Copy the answer" isCompact />;
 }
 
 /** It leaves when the answer ends. If it has the focus then, Run gets it. */

@@ -1,26 +1,33 @@
 /** Copies a text and says so. */
-import { useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useState } from "preact/hooks";
 import { Icon, type IconName } from "./icon.js";
 
-export function CopyButton({
-  text,
-  label,
-  icon = "copy",
-}: {
-  text: string | (() => string);
-  label: string;
-  icon?: IconName;
-}) {
+export interface CopyButtonProps {
+  readonly text: string | (() => string);
+  readonly label: string;
+  readonly icon?: IconName;
+  /** Shows the icon alone until there is something to say. */
+  readonly isCompact?: boolean;
+}
+
+export function CopyButton({ text, label, icon = "copy", isCompact = false }: CopyButtonProps) {
   const [said, setSaid] = useState<string | null>(null);
+  // What was said of one text is not true of another.
+  useLayoutEffect(() => setSaid(null), [text]);
+  useEffect(() => {
+    if (said === null) return;
+    const timer = setTimeout(() => setSaid(null), 2_000);
+    return () => clearTimeout(timer);
+  }, [said]);
   const copy = async (): Promise<void> => {
     const copied = await writeText(typeof text === "string" ? text : text());
     setSaid(copied ? "Copied" : "Select the text and copy it");
-    setTimeout(() => setSaid(null), 2_000);
   };
+  const names = isCompact ? { class: "icon-button", "aria-label": label, title: label } : { class: "quiet" };
   return (
-    <button type="button" class="quiet" onClick={copy}>
+    <button type="button" {...names} onClick={copy}>
       <Icon name={icon} />
-      <span role="status">{said ?? label}</span>
+      <span role="status">{said ?? (isCompact ? "" : label)}</span>
     </button>
   );
 }

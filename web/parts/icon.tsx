@@ -8,6 +8,7 @@ const paths = {
   stop: "M7 7h10v10H7z",
   close: "M6 6l12 12M18 6L6 18",
   plus: "M12 5v14M5 12h14",
+  code: "M8 7l-5 5 5 5M16 7l5 5-5 5M14 4l-4 16",
   copy: "M9 9h11v11H9zM15 9V4H4v11h5",
   dice: "M5 5h14v14H5zM9 9h.01M15 15h.01M15 9h.01M9 15h.01M12 12h.01",
   link: "M10 14a4 4 0 0 0 6 0l3-3a4 4 0 0 0-6-6l-1 1M14 10a4 4 0 0 0-6 0l-3 3a4 4 0 0 0 6 6l1-1",
