@@ -30,7 +30,7 @@ export function Frame() {
       <Header />
       <Notices />
       <main id="content" tabIndex={-1}>
-        {state === "locked" ? <KeyForm refusal={connection.value.refusal} /> : null}
+        {state === "locked" ? <KeyForm isRefused={connection.value.isRefused} /> : null}
         {state === "locked" || server.value === null ? null : <Content />}
       </main>
     </>

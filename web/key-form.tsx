@@ -3,7 +3,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { passFocusOn } from "./parts/focus.js";
 import { useKey } from "./session.js";
 
-export function KeyForm({ refusal }: { readonly refusal: string | null }) {
+export function KeyForm({ isRefused }: { readonly isRefused: boolean }) {
   const [key, setKey] = useState("");
   const field = useRef<HTMLInputElement>(null);
   useEffect(() => {
@@ -18,11 +18,11 @@ export function KeyForm({ refusal }: { readonly refusal: string | null }) {
     <form class="key-form card" onSubmit={submit}>
       <h1>This server needs a key</h1>
       <p>Its operator has it. This tab keeps it until you close the tab.</p>
-      {refusal === null ? null : (
+      {isRefused ? (
         <p class="fault" role="alert">
-          {refusal}
+          This is not one of the server's keys. Check it, or ask the operator for one.
         </p>
-      )}
+      ) : null}
       <label>
         API key
         <input

@@ -18,8 +18,8 @@ export type Connection =
   | { readonly state: "ready" }
   /** The server does not answer, or stopped answering. */
   | { readonly state: "lost" }
-  /** It needs a key; `refusal` is what it said of the last one. */
-  | { readonly state: "locked"; readonly refusal: string | null };
+  /** It needs a key, and may have refused the last one. */
+  | { readonly state: "locked"; readonly isRefused: boolean };
 
 const keyName = "lorikeet-key";
 const retryMs = 1_000;
@@ -77,7 +77,7 @@ async function probe(): Promise<Connection> {
     return { state: "ready" };
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
-    if (error.status === 401) return { state: "locked", refusal: key === null ? null : error.message };
+    if (error.status === 401) return { state: "locked", isRefused: key !== null };
     return { state: isNoAnswer(error) ? "lost" : readinessOf(error) };
   }
 }

@@ -209,7 +209,7 @@ async function adapters(browser, url, files) {
   console.log("An adapter was dropped on the page, used, replaced while it answered, refused, pinned and deleted.");
 }
 
-/** A key is asked for, a wrong one refused in the server's words; the tab keeps the right one, over a restart of the server too. */
+/** A key is asked for, a wrong one refused in plain words; the tab keeps the right one, over a restart of the server too. */
 export async function checkKeys(browser, { url, key, restart }) {
   const page = await browser.open(`${url}#/compare?prompt=From+the+address`);
   const refusal = await act(
@@ -218,7 +218,7 @@ export async function checkKeys(browser, { url, key, restart }) {
     await press("Continue");
     return (await until(() => one(".fault"), "a refusal")).textContent;`,
   );
-  assert.match(refusal, /^The API key is not one of this server's/);
+  assert.match(refusal, /^This is not one of the server's keys/);
   const kept = await act(
     page,
     `fill(await field("API key"), ${JSON.stringify(key)});
@@ -228,9 +228,12 @@ export async function checkKeys(browser, { url, key, restart }) {
     fill(await field("Max tokens"), "900");
     await press("Run");
     await until(() => texts()[0].length > 10, "a stream");
-    return [Object.values(sessionStorage), JSON.stringify(localStorage)];`,
+    await press("Copy as a program");
+    const said = (await until(() => one(".copy-as p"), "where the program takes the key from")).textContent;
+    return [Object.values(sessionStorage), JSON.stringify(localStorage), said];`,
   );
-  assert.deepEqual(kept, [[key], "{}"]);
+  assert.deepEqual(kept.slice(0, 2), [[key], "{}"]);
+  assert.match(kept[2], /LORIKEET_API_KEY/);
   await restart();
   const [said, typed] = await act(
     page,
@@ -246,7 +249,9 @@ export async function checkKeys(browser, { url, key, restart }) {
   assert.ok(await act(other, `return (await field("API key")).value === "";`), "another tab asks for itself");
   await other.close();
   await page.close();
-  console.log("The page asked for a key, said why a wrong one is wrong, and found the server again after its restart.");
+  console.log(
+    "The page asked for a key, refused a wrong one in plain words, and found the server again after its restart.",
+  );
 }
 
 export async function checkPage(browser, url, files) {

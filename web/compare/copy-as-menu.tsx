@@ -21,6 +21,11 @@ export function CopyAs({ target }: { readonly target: Target }) {
           </button>
         ))}
       </div>
+      {place.needsKey ? (
+        <p class="muted">
+          Set the environment variable <code>LORIKEET_API_KEY</code> to your key first.
+        </p>
+      ) : null}
       <pre tabIndex={0}>{text}</pre>
       <CopyButton text={text} label="Copy" />
     </div>
