@@ -31,12 +31,11 @@ describe("pieces of JSON", () => {
     assert.equal(whole("\ud83d".repeat(40_000)), JSON.stringify("\ud83d".repeat(40_000)));
   });
 
-  test("of a value far deeper than the call stack equal its JSON", () => {
+  test("of a value deeper than every call stack equal its JSON", () => {
     const depth = 8_000;
     let value: unknown = "leaf";
     for (let i = 0; i < depth; i++) value = i % 8 === 0 ? { a: value } : [value];
     const expected = `${`${"[".repeat(7)}{"a":`.repeat(depth / 8)}"leaf"${`}${"]".repeat(7)}`.repeat(depth / 8)}`;
-    assert.throws(() => JSON.stringify(value), RangeError);
     assert.ok(whole(value) === expected);
   });
 

@@ -14,7 +14,7 @@ const skipped = [
   /^(adapter|docs|hub|web)\//,
   /^service\/(?!endings|lifetime)/,
   /^cli\/(?!serve|device|machine)/,
-  /^server\/(clients|openai-schemas|metrics|tokenize|generate|responses|stored-responses|messages|bases|origins)\b/,
+  /^server\/(clients|openai-schemas|metrics|tokenize|generate|responses|stored-responses|messages|bases|origins|soak)\b/,
   /^(text\/|base\/(fair|list|json)|architecture)/,
 ];
 const folder = mkdtempSync(join(tmpdir(), "lorikeet-node-"));

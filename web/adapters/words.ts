@@ -2,9 +2,9 @@
 import type { AdapterInfo, Tier } from "../client/types.js";
 
 export const tierWords: Readonly<Record<Tier, string>> = {
-  device: "device: in the memory that steps read",
-  host: "host: in memory, ready to be copied to the device",
-  disk: "disk: loaded with the next request",
+  device: "device: ready now, where answers are computed",
+  host: "host: in memory, copied to the device at its next request",
+  disk: "disk: loaded at its next request",
 };
 
 export const sourceWords: Readonly<Record<AdapterInfo["source"], string>> = {
