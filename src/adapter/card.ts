@@ -104,7 +104,7 @@ function readJson(text: string | null): Json | null {
   }
 }
 
-/** Writing JSON recurses, so a value nested too deep would overflow the stack. */
+/** Clients get the record as it is, and many parse JSON by recursion. */
 function isWithinDepth(value: unknown, most: number): boolean {
   if (typeof value !== "object" || value === null) return true;
   return most > 0 && Object.values(value).every((each) => isWithinDepth(each, most - 1));

@@ -18,6 +18,27 @@ async function hold({ bank, runner }: OpenedModel, adapter: HostAdapter): Promis
   return held;
 }
 
+interface Row {
+  /** Where PEFT's answers lie. */
+  readonly folder: string;
+  readonly adapter: BankHold | null;
+}
+
+/** Compares the first row's logits, and then the tokens of all rows in one batch, with PEFT's. Releases the adapters and closes the model. */
+async function checkMixed(model: OpenedModel, rows: readonly [Row, ...Row[]]): Promise<void> {
+  const expected = await readExpected(rows[0].folder);
+  const logits = await model.prefill(0, expected.inputIds, [24], rows[0].adapter);
+  const last = logits.subarray(logits.length - expected.logits.length);
+  const difference = largestDifference(last, expected.logits);
+  assert.ok(difference <= 1e-4, `logits differ by ${difference}`);
+  const asked: { expected: Expected; adapter: BankHold | null }[] = [];
+  for (const { folder, adapter } of rows) asked.push({ expected: await readExpected(folder), adapter });
+  const tokens = await greedy(model, asked);
+  for (const [i, row] of asked.entries()) assert.deepEqual(tokens[i], row.expected.greedyIds, `row ${i}`);
+  for (const { adapter } of rows) adapter?.release();
+  model.runner[Symbol.dispose]();
+}
+
 for (const family of ["llama", "qwen2", "gpt2"]) {
   test(`${family}: logits and greedy tokens of DoRA equal PEFT's, mixed with LoRA and the base in one batch`, async () => {
     const model = await openModel(`${oracleRoot}/${family}`);
@@ -29,21 +50,12 @@ for (const family of ["llama", "qwen2", "gpt2"]) {
     const dora = await hold(model, await foldMagnitudes(loaded, norms));
     const lora = await hold(model, await loadAdapter(adapterFolder(family, "patterns"), modules));
     const small = await hold(model, await loadAdapter(adapterFolder(family, "attn-r8"), modules));
-    const expected = await readExpected(folder);
-    const logits = await model.prefill(0, expected.inputIds, [24], dora);
-    const last = logits.subarray(logits.length - expected.logits.length);
-    const difference = largestDifference(last, expected.logits);
-    assert.ok(difference <= 1e-4, `logits differ by ${difference}`);
-    const rows: { expected: Expected; adapter: BankHold | null }[] = [
-      { expected, adapter: dora },
-      { expected: await readExpected(adapterFolder(family, "patterns")), adapter: lora },
-      { expected: await readExpected(`${oracleRoot}/${family}`), adapter: null },
-      { expected: await readExpected(adapterFolder(family, "attn-r8")), adapter: small },
-    ];
-    const tokens = await greedy(model, rows);
-    for (const [i, row] of rows.entries()) assert.deepEqual(tokens[i], row.expected.greedyIds, `row ${i}`);
-    for (const { adapter } of rows) adapter?.release();
-    model.runner[Symbol.dispose]();
+    await checkMixed(model, [
+      { folder, adapter: dora },
+      { folder: adapterFolder(family, "patterns"), adapter: lora },
+      { folder: `${oracleRoot}/${family}`, adapter: null },
+      { folder: adapterFolder(family, "attn-r8"), adapter: small },
+    ]);
   });
 }
 
@@ -58,19 +70,11 @@ test("gpt2: logits and greedy tokens of DoRA with trained biases equal PEFT's, m
   const folder = "test/fixtures/adapter-format/biases";
   const biased = await hold(model, await foldMagnitudes(await loadAdapter(folder, modules), norms));
   const lora = await hold(model, await loadAdapter(adapterFolder("gpt2", "attn-r8"), modules));
-  const expected = await readExpected(folder);
-  const logits = await model.prefill(0, expected.inputIds, [24], biased);
-  const difference = largestDifference(logits, expected.logits);
-  assert.ok(difference <= 1e-4, `logits differ by ${difference}`);
-  const rows: { expected: Expected; adapter: BankHold | null }[] = [
-    { expected, adapter: biased },
-    { expected: await readExpected(`${oracleRoot}/gpt2`), adapter: null },
-    { expected: await readExpected(adapterFolder("gpt2", "attn-r8")), adapter: lora },
-  ];
-  const tokens = await greedy(model, rows);
-  for (const [i, row] of rows.entries()) assert.deepEqual(tokens[i], row.expected.greedyIds, `row ${i}`);
-  for (const { adapter } of rows) adapter?.release();
-  model.runner[Symbol.dispose]();
+  await checkMixed(model, [
+    { folder, adapter: biased },
+    { folder: `${oracleRoot}/gpt2`, adapter: null },
+    { folder: adapterFolder("gpt2", "attn-r8"), adapter: lora },
+  ]);
 });
 
 test("llama: logits and greedy tokens of lora_bias equal PEFT's, mixed with DoRA, LoRA and the base in one batch", {
@@ -86,18 +90,10 @@ test("llama: logits and greedy tokens of lora_bias equal PEFT's, mixed with DoRA
   const doraFolder = "test/fixtures/dora/llama";
   const dora = await hold(model, await foldMagnitudes(await loadAdapter(doraFolder, modules), norms));
   const lora = await hold(model, await loadAdapter(adapterFolder("llama", "patterns"), modules));
-  const expected = await readExpected(folder);
-  const logits = await model.prefill(0, expected.inputIds, [24], biased);
-  const difference = largestDifference(logits, expected.logits);
-  assert.ok(difference <= 1e-4, `logits differ by ${difference}`);
-  const rows: { expected: Expected; adapter: BankHold | null }[] = [
-    { expected, adapter: biased },
-    { expected: await readExpected(doraFolder), adapter: dora },
-    { expected: await readExpected(`${oracleRoot}/llama`), adapter: null },
-    { expected: await readExpected(adapterFolder("llama", "patterns")), adapter: lora },
-  ];
-  const tokens = await greedy(model, rows);
-  for (const [i, row] of rows.entries()) assert.deepEqual(tokens[i], row.expected.greedyIds, `row ${i}`);
-  for (const { adapter } of rows) adapter?.release();
-  model.runner[Symbol.dispose]();
+  await checkMixed(model, [
+    { folder, adapter: biased },
+    { folder: doraFolder, adapter: dora },
+    { folder: `${oracleRoot}/llama`, adapter: null },
+    { folder: adapterFolder("llama", "patterns"), adapter: lora },
+  ]);
 });

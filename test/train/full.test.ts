@@ -97,7 +97,7 @@ test("a run's checkpoint serves with training's loss, and a resumed run ends wit
   const again = await finish("train", "--resume", "--output-dir", target);
   assert.equal(again.code, 0, again.err);
   assert.match(again.out, /resuming after step/);
-  assert.match(again.out, /\nTry it with: .*lorikeet serve --model ".*killed"\n$/);
+  assert.match(again.out, /\nTry it with: .*lorikeet serve --model .*killed\n$/);
   assert.ok(weightsOf(target).equals(weightsOf(whole)), "the same bytes");
 
   const further = [...recipe, "--model", whole, "--max-steps", "2", "--output-dir", join(folder, "out", "further")];

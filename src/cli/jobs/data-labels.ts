@@ -1,4 +1,4 @@
-/** The labels in the rows of a job, which may be others than the base's: a job has no option that names them. */
+/** The labels of a fine-tuning job. No option of a job lists them, so they are read from its rows; the base's head may have others. */
 
 import { createReadStream } from "node:fs";
 import { readdir, writeFile } from "node:fs/promises";
@@ -9,7 +9,10 @@ import { isObject } from "../../base/json.js";
 import { openTaskFolder } from "../../model/task/folder.js";
 import { readTextHead } from "../../model/task/text-head.js";
 
-/** Writes the labels to the file `to`, and tells whether it did: labels that the base's head has need no head of their own. Throws `data_invalid` for a single new one. */
+/**
+ * Writes the rows' labels to the file `to` if the base's head lacks one of them, so that a new head is trained; tells whether it did.
+ * Throws `data_invalid` for a single new label.
+ */
 export async function writeDataLabels(data: string, model: string, to: string): Promise<boolean> {
   const { folder, manifest } = await openTaskFolder(model);
   const { labels } = await readTextHead(folder, await readdir(folder), { manifest });

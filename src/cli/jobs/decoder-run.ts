@@ -15,6 +15,7 @@ import { openJob, type TrainJob } from "../train/job.js";
 import { pairSamples, short, takeAnswers } from "../train/samples.js";
 import type { TrainingBase } from "./messages.js";
 import {
+  equalParts,
   flagsFrom,
   type OpenedRun,
   type RunRequest,
@@ -128,10 +129,8 @@ async function openFitting(
 
 /** Ways to compute a step of so many rows: the fastest first, the one with the least memory last. */
 function fittings(rows: number): Readonly<Record<string, unknown>>[] {
-  const parts = Array.from({ length: Math.min(maxRowsAtOnce, rows) }, (_, i) => i + 1).filter(
-    (part) => rows % part === 0,
-  );
-  const split = parts.reverse().map((part) => ({ "batch-size": part, "gradient-accumulation-steps": rows / part }));
+  const parts = equalParts(rows, maxRowsAtOnce).reverse();
+  const split = parts.map((part) => ({ "batch-size": part, "gradient-accumulation-steps": rows / part }));
   return [...split, { ...split.at(-1), "gradient-checkpointing": true }];
 }
 

@@ -45,6 +45,10 @@ export function samplingInterval({
   return validateEvery * Math.ceil(Math.ceil(totalSteps / validateEvery) / mostSamplings);
 }
 
+/** The numbers of rows, up to `most`, that divide a step of `rows`; ascending. */
+export const equalParts = (rows: number, most: number): number[] =>
+  Array.from({ length: Math.min(most, rows) }, (_, i) => i + 1).filter((part) => rows % part === 0);
+
 /** Options of `train`, as a config file has them. */
 export function sharedOptions(base: TrainingBase, run: TrainingRun): Readonly<Record<string, unknown>> {
   return {

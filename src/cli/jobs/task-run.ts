@@ -9,6 +9,7 @@ import { openTaskJob } from "../train/task-job.js";
 import { writeDataLabels } from "./data-labels.js";
 import type { TrainingBase } from "./messages.js";
 import {
+  equalParts,
   flagsFrom,
   type OpenedRun,
   type RunRequest,
@@ -43,13 +44,11 @@ export async function openTaskRun({
 
 async function ownOptions(base: TrainingBase, run: TrainingRun): Promise<Readonly<Record<string, unknown>>> {
   const { batchSize } = run.hyperparameters;
-  const rows = Array.from({ length: Math.min(maxRowsAtOnce, batchSize) }, (_, i) => i + 1)
-    .filter((part) => batchSize % part === 0)
-    .at(-1);
+  const rows = equalParts(batchSize, maxRowsAtOnce).at(-1) ?? 1;
   const labels = join(dirname(run.output), "labels.json");
   return {
-    "batch-size": rows ?? 1,
-    "gradient-accumulation-steps": batchSize / (rows ?? 1),
+    "batch-size": rows,
+    "gradient-accumulation-steps": batchSize / rows,
     ...((await writeDataLabels(run.data, base.folder, labels)) ? { labels } : {}),
   };
 }

@@ -3,6 +3,7 @@
 import { basename, dirname } from "node:path";
 import { assert } from "../../base/errors.js";
 import type { Progress } from "../../base/log.js";
+import { quoted } from "../../train/card/text.js";
 import { peakBytes } from "../../train/estimate.js";
 import { Checkpoints } from "../../train/files/checkpoints.js";
 import type { RunRecord } from "../../train/files/record.js";
@@ -242,10 +243,10 @@ function nextSteps(
   terminal: Terminal,
 ): string {
   const command = commandName(terminal);
-  if (settings.method === "full") return `Try it with: ${command} serve --model ${JSON.stringify(out)}`;
-  const base = JSON.stringify(model);
-  const serve = `${command} serve --model ${base} --adapters ${JSON.stringify(dirname(out))}`;
-  return `Try it with: ${serve}\nOr drop the folder ${JSON.stringify(out)} on the page of a running server.`;
+  if (settings.method === "full") return `Try it with: ${command} serve --model ${quoted(out)}`;
+  assert(model !== null, "a run has a model");
+  const serve = `${command} serve --model ${quoted(model)} --adapters ${quoted(dirname(out))}`;
+  return `Try it with: ${serve}\nOr drop the folder ${quoted(out)} on the page of a running server.`;
 }
 
 /** The server's reply, or an error that says how to publish later. The result is saved either way. */

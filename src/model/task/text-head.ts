@@ -91,7 +91,7 @@ async function readPooling(
 /** Outputs that hold a vector for each token of a text. */
 const tokenOutputs = ["last_hidden_state", "token_embeddings"];
 
-/** Whether a model has vectors of tokens to pool: it reads texts, and has no output that holds the pooled vector already. */
+/** Whether pooling applies: the model reads text and returns a vector for each token, not one for the whole text. */
 export function poolsTexts({ inputs, outputs }: Pick<Graph, "inputs" | "outputs">): boolean {
   const names = outputs.map(({ name }) => name);
   const reads = inputs.some(({ name }) => name === "input_ids");

@@ -8,7 +8,7 @@ import { resultLines, testLines } from "./results.js";
 import { count, fence, shownPath, table } from "./text.js";
 import { bodies, useLines } from "./use.js";
 
-/** Longer prompts are no examples to read. */
+/** Longer prompts do not serve as examples. */
 const mostExampleCharacters = 1000;
 const mostExamples = 3;
 

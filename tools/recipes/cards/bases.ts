@@ -74,6 +74,11 @@ const digitsBase = (base: string): Shipped =>
     file: "mnist",
   });
 
+const phrasesIn = (language: string): Pick<Words, "data" | "license"> => ({
+  data: `What the Intl of Node.js 20.20 (ICU 78.2, CLDR 48) writes for the same dates, spans, amounts, countries and lists in English and ${language}.`,
+  license: "Unicode License (CLDR)",
+});
+
 const scenesOf = (style: string): Pick<Words, "data" | "license" | "withheld" | "unit" | "file"> => ({
   data: `Scenes of one to three digits ${style} on a cloudy background, made of ${mnist}.`,
   ...{ license: mnistLicense, withheld },
@@ -111,8 +116,7 @@ export const shippedBases = {
         { title: "Weeks", text: "Chile, in 11 weeks" },
         { title: "Countries", text: "Nigeria, United Kingdom, and Netherlands" },
       ],
-      data: "What the Intl of Node.js 20.20 (ICU 78.2, CLDR 48) writes for the same dates, spans, amounts, countries and lists in English and German.",
-      license: "Unicode License (CLDR)",
+      ...phrasesIn("German"),
       unit: "phrases that training did not see",
       file: "data/de",
     }),
@@ -123,8 +127,7 @@ export const shippedBases = {
           { title: "A temperature", text: "170 degrees Celsius" },
           { title: "Countries", text: "Nigeria, United Kingdom, and Netherlands" },
         ],
-        data: "What the Intl of Node.js 20.20 (ICU 78.2, CLDR 48) writes for the same dates, spans, amounts, countries and lists in English and French.",
-        license: "Unicode License (CLDR)",
+        ...phrasesIn("French"),
         unit: "phrases that training did not see, into French",
         file: "data/fr",
       }),
