@@ -123,6 +123,8 @@ export interface AdapterRecord extends AdapterSummary {
   readonly base: string | null;
   /** `store`: uploaded. `folder`: placed in the adapters folder by the operator, and `base`: in its base's folder; both read-only. */
   readonly source: "store" | "folder" | "base";
+  /** The fine-tuning job of this server that trained it. */
+  readonly job?: string;
   readonly createdAt: number;
 }
 

@@ -136,7 +136,7 @@ export class Adapters {
     name: string,
     staged: string,
     onlyNew: boolean,
-    { client = "unknown", base = null }: Pick<PutOptions, "client" | "base"> = {},
+    { client = "unknown", base = null, job }: Pick<PutOptions, "client" | "base" | "job"> = {},
   ): Promise<Stored> {
     const { store, holderOf } = this.#deps;
     const before = store.resolve(name);
@@ -144,6 +144,7 @@ export class Adapters {
     const { record, outcome } = await store.put(name, staged, {
       ...(onlyNew ? { ifNoneMatch: "*" } : {}),
       ...{ client, base },
+      ...(job !== undefined && { job }),
     });
     if (before && (before.weightsDigest !== record.weightsDigest || before.base !== record.base)) {
       this.#giveUp(before);

@@ -20,6 +20,7 @@ export interface JobQueueParts {
   /** Sequences that run or wait in the server. */
   readonly load: PausingOptions["load"];
   readonly publicText: (text: string) => string;
+  readonly sharesRows: boolean;
   readonly logger: Logger;
   readonly now: () => number;
 }

@@ -13,6 +13,7 @@ import type {
   JobEvent,
   JobFault,
   JobRecord,
+  KeptStep,
   StepFigures,
   TrainableBase,
   TrainingEnd,
@@ -35,6 +36,7 @@ export interface JobRunParts {
   readonly now: () => number;
   /** Removes paths of this machine from a text. */
   readonly publicText: (text: string) => string;
+  readonly sharesRows: boolean;
 }
 
 /** Of fewer steps, the time left would be a guess. */
@@ -74,9 +76,11 @@ export class JobRun {
       const { data, product } = jobs.placesOf(this.id);
       const { method, hyperparameters, seed } = job;
       const name = adapterNameOf({ suffix: job.suffix, id: shortId(job.id), step: null });
-      const description = job.metadata?.description?.trim() || null;
+      const { description = "", card_rows: rows } = job.metadata ?? {};
+      const showsRows = rows === undefined ? this.#parts.sharesRows : rows === "show";
+      const origin = { job: job.id, createdAt: job.createdAt, files: job.files ?? [], showsRows };
       this.#process = base.start(
-        { data, output: product, name, description, method, hyperparameters, seed },
+        { data, output: product, name, description: description.trim() || null, origin, method, hyperparameters, seed },
         (report) => this.#take(report),
       );
       if (isSuspended() && this.reason === null) this.#process.suspend();
@@ -188,11 +192,12 @@ export class JobRun {
     const { jobs, base, now } = this.#parts;
     const job = jobs.find(this.id);
     if (!job) return;
+    const { kept } = product;
     const { before, after } = product.heldOut ?? {};
     if (product.heldOut) {
       const told = `Held-out loss over ${product.heldOut.rows} examples: ${before?.toFixed(4)} before, ${after?.toFixed(4)} after`;
       const data = {
-        step: product.steps,
+        step: product.kept.step,
         base_valid_loss: product.heldOut.before,
         full_valid_loss: product.heldOut.after,
       };
@@ -200,11 +205,13 @@ export class JobRun {
     }
     const named = { suffix: job.suffix, id: shortId(job.id), step: null };
     const adapter = adapterNameOf(named);
-    await base.publish(adapter, jobs.placesOf(job.id).product); // first: checkpoints must not take the last room
-    const last = await this.#checkpoint(product.steps, adapter);
+    await base.publish(adapter, jobs.placesOf(job.id).product, job.id); // first: checkpoints must not take the last room
+    const last = await this.#checkpoint(kept.step, adapter);
     const checkpoints = [...(await this.#publishCheckpoints(job, product)), last];
     const alias = aliasOf({ ...named, base: base.names[0] });
     const resultFiles = await this.#writeResults(job);
+    const { best, ...figures } = { kept_step: kept.step, total_steps: kept.steps, best: kept.best };
+    await this.#note("info", keptText(kept), { ...figures, ...(best !== null && { best_step: best }) });
     await this.#say("info", `New fine-tuned model created: ${alias}`);
     await this.#say("info", "The job has successfully completed");
     await jobs.change(job.id, {
@@ -215,19 +222,20 @@ export class JobRun {
       resultFiles,
       trainedTokens: product.tokens,
       heldOut: product.heldOut,
+      kept,
       checkpoints,
     });
     await jobs.clear(job.id);
   }
 
   /** Those of earlier steps that the run has kept. One that cannot be served does not fail the job. */
-  async #publishCheckpoints(job: JobRecord, { checkpoints, steps }: TrainingProduct): Promise<JobCheckpoint[]> {
+  async #publishCheckpoints(job: JobRecord, { checkpoints, kept }: TrainingProduct): Promise<JobCheckpoint[]> {
     const published: JobCheckpoint[] = [];
     for (const { step, folder } of checkpoints) {
-      if (step === 0 || step === steps) continue;
+      if (step === 0 || step === kept.step) continue;
       const adapter = adapterNameOf({ suffix: job.suffix, id: shortId(job.id), step });
       try {
-        await this.#parts.base.publish(adapter, folder);
+        await this.#parts.base.publish(adapter, folder, job.id);
         published.push(await this.#checkpoint(step, adapter));
       } catch (error) {
         await this.#say("warn", `The checkpoint of step ${step} is not served: ${faultOf(error).message}`);
@@ -298,6 +306,13 @@ export class JobRun {
     const { jobs, now, publicText } = this.#parts;
     return jobs.note(this.id, { level, message: publicText(message), data }, now());
   }
+}
+
+function keptText({ step, steps, reason, best }: KeptStep): string {
+  const told = `The weights of step ${step} of ${steps} are published`;
+  if (reason === "best") return `${told}: their validation was the best`;
+  if (best === null) return `${told}: the last`;
+  return `${told}: the last, ${best === step ? "and their validation was the best" : `while the validation at step ${best} was the best`}`;
 }
 
 /** What was thrown, for a client. */

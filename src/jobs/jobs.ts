@@ -12,7 +12,7 @@ import { newJobId } from "./ids.js";
 import { JobQueue } from "./job-queue.js";
 import type { JobStore } from "./job-store.js";
 import type { PausingOptions } from "./pausing.js";
-import type { JobEvent, JobRecord, JobRequest, JobStatus, StoredFile, TrainableBase } from "./types.js";
+import type { JobEvent, JobFile, JobRecord, JobRequest, JobStatus, StoredFile, TrainableBase } from "./types.js";
 
 export interface JobsParts {
   readonly jobs: JobStore;
@@ -22,6 +22,8 @@ export interface JobsParts {
   /** Sequences that run or wait in the server. */
   readonly load: PausingOptions["load"];
   readonly publicText?: (text: string) => string;
+  /** Whether everybody may see everybody's rows. Default: only those that their owner shows. */
+  readonly sharesRows?: boolean;
   readonly logger?: Logger;
   readonly now?: () => number;
 }
@@ -47,11 +49,20 @@ export class Jobs implements AsyncDisposable {
   readonly #sweeping: NodeJS.Timeout;
 
   constructor(parts: JobsParts) {
-    const { jobs, files, bases, load, publicText = (text) => text, logger = silent, now = Date.now } = parts;
+    const {
+      jobs,
+      files,
+      bases,
+      load,
+      publicText = (text) => text,
+      sharesRows = false,
+      logger = silent,
+      now = Date.now,
+    } = parts;
     this.#parts = parts;
     this.#bounds = { ...jobDefaults, ...parts.bounds };
     this.#now = now;
-    this.#queue = new JobQueue({ jobs, files, bases, bounds: this.#bounds, load, publicText, logger, now });
+    this.#queue = new JobQueue({ jobs, files, bases, bounds: this.#bounds, load, publicText, sharesRows, logger, now });
     this.#sweeping = setInterval(() => void this.sweep().catch(() => {}), sweepMs).unref();
   }
 
@@ -74,7 +85,8 @@ export class Jobs implements AsyncDisposable {
     const { hyperparameters: _, seed, ...asked } = request;
     this.#requireBase(request);
     const training = this.#trainable(owner, request.trainingFile, "training_file");
-    if (request.validationFile !== null) this.#trainable(owner, request.validationFile, "validation_file");
+    const validation =
+      request.validationFile === null ? null : this.#trainable(owner, request.validationFile, "validation_file");
     this.#requireTurn(["queued", "paused"]); // paused ones hold files too, and never expire
     const job: JobRecord = {
       id: newJobId(),
@@ -92,6 +104,8 @@ export class Jobs implements AsyncDisposable {
       trainedTokens: null,
       heldOut: null,
       checkpoints: [],
+      files: [fileOf("train", training), ...(validation ? [fileOf("valid", validation)] : [])],
+      kept: null,
     };
     this.#adding++;
     try {
@@ -245,6 +259,12 @@ export class Jobs implements AsyncDisposable {
     return this.#parts.jobs.note(id, { level, message, data: null }, this.#now());
   }
 }
+
+const fileOf = (split: JobFile["split"], { filename: name, lines: rows }: StoredFile): JobFile => ({
+  split,
+  name,
+  rows,
+});
 
 function requireStatus({ status }: JobRecord, allowed: readonly JobStatus[], what: string): void {
   if (allowed.includes(status)) return;

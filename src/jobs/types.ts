@@ -90,6 +90,20 @@ export interface JobRecord extends Omit<JobRequest, "hyperparameters" | "seed"> 
   readonly trainedTokens: number | null;
   readonly heldOut: HeldOut | null;
   readonly checkpoints: readonly JobCheckpoint[];
+  /** Absent from jobs of earlier servers. */
+  readonly files?: readonly JobFile[];
+  /** Which step's weights were published. */
+  readonly kept?: KeptStep | null;
+}
+
+/** Which step's weights are the result, of how many, and why. */
+export interface KeptStep {
+  readonly step: number;
+  readonly steps: number;
+  /** The last step, or the one with the best validation. */
+  readonly reason: "last" | "best";
+  /** The step with the best validation; null without validation. */
+  readonly best: number | null;
 }
 
 export interface JobEvent {
@@ -113,6 +127,22 @@ export interface SampleAnswer {
   readonly after: string;
 }
 
+/** A file of a job, as its owner named it. */
+export interface JobFile {
+  readonly split: "train" | "valid";
+  readonly name: string;
+  readonly rows: number;
+}
+
+/** Where a run comes from, for the card of its adapter. */
+export interface RunOrigin {
+  readonly job: string;
+  readonly createdAt: number;
+  readonly files: readonly JobFile[];
+  /** Whether the card, which every key may read, shows a few short rows. */
+  readonly showsRows: boolean;
+}
+
 /** What a process trains, or continues to train if an earlier one was stopped. Paths are absolute. */
 export interface TrainingRun {
   /** Holds train.jsonl and, with a validation file, valid.jsonl. */
@@ -123,6 +153,7 @@ export interface TrainingRun {
   readonly name: string;
   /** What it is for, in the words of the job's owner; null: its card says only how it was trained. */
   readonly description: string | null;
+  readonly origin: RunOrigin;
   readonly method: JobRequest["method"];
   readonly hyperparameters: Hyperparameters;
   readonly seed: number;
@@ -152,7 +183,7 @@ export type TrainingEnd =
   | { readonly type: "failed"; readonly fault: JobFault };
 
 export interface TrainingProduct {
-  readonly steps: number;
+  readonly kept: KeptStep;
   readonly tokens: number;
   readonly heldOut: HeldOut | null;
   /** Folders of adapters at earlier steps, in order. */
@@ -178,8 +209,8 @@ export interface TrainableBase {
   readonly methods: readonly JobRequest["method"][];
   /** Starts a process, or one that continues what an earlier one left in the run's folder. */
   start(run: TrainingRun, report: (report: TrainingReport) => void): TrainingProcess;
-  /** Checks an adapter's folder, stores a copy and points the name at it. Throws what the check throws. */
-  publish(name: string, folder: string): Promise<void>;
+  /** Checks the folder of a job's adapter, stores a copy and points the name at it. Throws what the check throws. */
+  publish(name: string, folder: string, job: string): Promise<void>;
   /** Why no run can start, and whether one could when other work has ended; null: there is memory for one. */
   memoryFault(): { readonly fault: LorikeetError; readonly isPassing: boolean } | null;
 }

@@ -54,7 +54,7 @@ export interface RunOptions<Batch> {
   readonly card: Omit<CardFacts, "outputDir" | "examples"> & {
     /** Where readers of the card will find the result, if that is not where the run writes it. */
     readonly outputDir?: string;
-    examples(): Promise<readonly string[]>;
+    examples(): Promise<CardFacts["examples"]>;
   };
   /** Programs to write logs for. */
   readonly reportTo?: readonly ReportTarget[];
@@ -223,6 +223,7 @@ async function finish<Batch>(
     last_validation_loss: state.last?.loss ?? null,
     tokens: state.tokens,
     seconds: (state.elapsedMs + performance.now() - began) / 1000,
+    finished_at: new Date().toISOString(),
     base_validation_loss: first?.validation_loss ?? null,
     validation_loss: kept.loss,
     written_validation_loss: written?.loss ?? null,
@@ -237,8 +238,7 @@ async function finish<Batch>(
   const card = { outputDir, ...options.card };
   const complete = { ...record, results, command: trainCommand(card, record) };
   await writeRecord(folder.path, complete);
-  const examples = await options.card.examples();
-  const facts = { ...card, examples: examples.map((text) => ({ text })) };
+  const facts = { ...card, examples: await options.card.examples() };
   await writeFile(join(folder.path, "README.md"), modelCard(facts, complete), { flush: true });
   await writeFile(join(folder.path, "training.svg"), drawTraining(rows), { flush: true });
   await folder.finish();

@@ -115,9 +115,31 @@ test("a job trains beside the server, goes on in the next one, and its adapter a
   assert.deepEqual((await readdir(join(folder, "jobs", id))).sort(), ["events.jsonl", "job.json"]);
   const { data: adapters } = Object(await (await fetch(`${service.url}/v1/adapters`)).json());
   const published = adapters.map(({ name }: { name: string }) => name).find((name: string) => /^ft-/.test(name));
-  const card = await (await fetch(`${service.url}/v1/adapters/${published}/card`)).text();
-  assert.match(card, /"readme":".*LoRA adapter/);
-  assert.doesNotMatch(card, /Say it:/, "every key reads the card, but the rows belong to one");
+  const cardOf = async (name: string) => Object(await (await fetch(`${service.url}/v1/adapters/${name}/card`)).json());
+  const { readme, examples, training } = await cardOf(published);
+  assert.match(readme, /LoRA adapter[\s\S]*train: a\.jsonl[\s\S]*Trained by the fine-tuning job ftjob-/);
+  assert.deepEqual(
+    [training.job.id, training.job.files, training.job.hyperparameters],
+    [
+      id,
+      [{ split: "train", name: "a.jsonl", rows: 12 }],
+      { n_epochs: 3, batch_size: 4, learning_rate_multiplier: 1, seed: 1 },
+    ],
+  );
+  assert.deepEqual(
+    training.origin.rows,
+    [{ input: "Say it:", output: "I said it." }],
+    "without keys all see all files",
+  );
+  assert.ok(examples.length > 0 && examples[0].text.includes("Say it:"));
+  const { kept_step: kept, steps: all } = training.results;
+  assert.equal(Object(job).lorikeet.kept.step, kept);
+  assert.ok(events.some(({ message }) => message.startsWith(`The weights of step ${kept} of ${all} are published: `)));
+  const ours = adapters.filter(({ name }: { name: string }) => name.startsWith("ft-"));
+  assert.ok(ours.every(({ job: made }: { job: string }) => made === id));
+  const onTheWay = ours.find(({ name }: { name: string }) => name.includes("-step-"));
+  const { training: part } = await cardOf(onTheWay.name);
+  assert.deepEqual([part.job.id, onTheWay.name.endsWith(`-step-${part.job.checkpoint}`)], [id, true]);
 });
 
 test("a job trains a classifier of texts for the labels of its rows, and its adapter classifies by its alias", async () => {
@@ -150,6 +172,7 @@ test("a job trains a classifier of texts for the labels of its rows, and its ada
   const { id } = await client.fineTuning.jobs.create({
     ...asked,
     hyperparameters: { n_epochs: 8, batch_size: 4, learning_rate_multiplier: 2 },
+    metadata: { card_rows: "hide" },
   });
   const job = await reaches(client, id, "succeeded");
   const model = job.fine_tuned_model ?? "";
@@ -174,7 +197,7 @@ test("a job trains a classifier of texts for the labels of its rows, and its ada
   assert.equal(base, "bert-sequence-classification");
   const card = await (await fetch(`${service.url}/v1/adapters/${name}/card`)).text();
   assert.match(card, /"readme":".*LoRA adapter/);
-  assert.doesNotMatch(card, /the film is/, "every key reads the card");
+  assert.doesNotMatch(card, /the film is/, "whose owner hides its rows");
   const single = await upload(lines[0] ?? "");
   const one = await client.fineTuning.jobs.create({ ...asked, training_file: single.id });
   const { error } = await reaches(client, one.id, "failed");

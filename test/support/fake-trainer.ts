@@ -26,7 +26,12 @@ export interface FakeTrainer extends TrainableBase {
   lacking: ReturnType<TrainableBase["memoryFault"]>;
 }
 
-const product: TrainingProduct = { steps: 2, tokens: 40, heldOut: { rows: 3, before: 4, after: 2 }, checkpoints: [] };
+const product: TrainingProduct = {
+  kept: { step: 2, steps: 2, reason: "last", best: 2 },
+  tokens: 40,
+  heldOut: { rows: 3, before: 4, after: 2 },
+  checkpoints: [],
+};
 
 export function fakeTrainer(names: TrainableBase["names"] = ["base"]): FakeTrainer {
   const processes: FakeProcess[] = [];

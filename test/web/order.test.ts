@@ -17,6 +17,7 @@ const adapterOf = (name: string, size: number, tier: AdapterInfo["tier"]): Adapt
     modules: size,
     bytes: size,
     source: "store",
+    job: null,
     created: 0,
   },
   ...{ tier, pinned: false, in_flight: size, last_used: size, warnings: [], ignored: [] },

@@ -38,6 +38,7 @@ const adapterOf = (index) => ({
   ...{
     bytes: 1e6 + index,
     source: "store",
+    job: null,
     created: 1.7e9,
     tier: "disk",
     pinned: false,

@@ -3,7 +3,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import type { AdapterInfo, AdapterCard as Card } from "../client/types.js";
 import { Confirmation } from "../parts/confirmation.js";
 import { Dialog } from "../parts/dialog.js";
-import { formatAgo, formatBytes, formatCount } from "../parts/format.js";
+import { formatAgo, formatBytes, formatCount, formatTime } from "../parts/format.js";
 import { Icon } from "../parts/icon.js";
 import { Picture } from "../parts/picture.js";
 import { summaryOf } from "../parts/summary.js";
@@ -12,7 +12,7 @@ import { CardSections } from "./card-sections.js";
 import { tryLinkOf } from "./compare-link.js";
 import { adapters, refresh } from "./live.js";
 import { exampleLinkOf } from "./try-link.js";
-import { pinnedWith, sourceWords, tierWords } from "./words.js";
+import { pinnedWith, sourceOf, tierWords } from "./words.js";
 
 export interface AdapterCardProps {
   readonly adapter: AdapterInfo;
@@ -45,7 +45,7 @@ export function AdapterCard({ adapter, onReplace, onClose }: AdapterCardProps) {
       {card ? (
         <>
           <Opening adapter={adapter} card={card} />
-          <CardSections card={card} arrival={arrivalOf(adapter)}>
+          <CardSections card={card} arrival={arrivalOf(adapter)} ownJob={adapter.job}>
             <Facts adapter={adapter} card={card} />
           </CardSections>
         </>
@@ -137,9 +137,10 @@ async function save(name: string): Promise<void> {
 }
 
 /** How an adapter came to this server. */
-function arrivalOf({ base, source, created }: AdapterInfo): string {
-  const day = new Date(created * 1000).toISOString().slice(0, 10);
-  if (source === "store") return `It was uploaded on ${day}.`;
+function arrivalOf({ base, source, job, created }: AdapterInfo): string {
+  const at = formatTime(created);
+  if (job !== null) return `A job of this server trained it and published it on ${at}.`;
+  if (source === "store") return `It was uploaded on ${at}.`;
   if (source === "base") return `It came with its base${base === null ? "" : `, ${base}`}.`;
   return "It is in the adapters folder that the server was started with.";
 }
@@ -152,7 +153,7 @@ interface Fact {
 }
 
 function Facts({ adapter, card }: { readonly adapter: AdapterInfo; readonly card: Card | null }) {
-  const { base, rank, dora, modules, bytes, tier, source, counts, last_used: lastUsed } = adapter;
+  const { base, rank, dora, modules, bytes, tier, counts, last_used: lastUsed } = adapter;
   const facts: readonly Fact[] = [
     { name: "Base", value: base ?? "", hint: "The model that it changes" },
     { name: "Task", value: adapter.tasks[0] ?? "", hint: "What it is asked for, by Hugging Face's name" },
@@ -161,7 +162,7 @@ function Facts({ adapter, card }: { readonly adapter: AdapterInfo; readonly card
     { name: "Adapted layers", value: formatCount(modules), hint: "Layers of the base that it changes" },
     { name: "Size", value: formatBytes(bytes), hint: "Bytes of its weights" },
     { name: "Tier", value: tierWords[tier], hint: "Where it is, and so how soon it answers" },
-    { name: "Source", value: sourceWords[source], hint: "How it came to this server" },
+    { name: "Source", value: sourceOf(adapter), hint: "How it came to this server" },
     { name: "Requests", value: formatCount(counts.requests), hint: "Since the server started" },
     {
       name: "Tokens",

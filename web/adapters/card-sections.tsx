@@ -13,6 +13,8 @@ interface CardSectionsProps {
   readonly isBase?: boolean;
   /** How it came to this server; null: with the base. */
   readonly arrival: string | null;
+  /** The fine-tuning job of this server that made it. */
+  readonly ownJob?: string | null;
   /** What stands before the README. */
   readonly children?: ComponentChildren;
 }
@@ -20,7 +22,7 @@ interface CardSectionsProps {
 /** Where cards say that the server is. */
 const usualAddress = "http://localhost:8080";
 
-export function CardSections({ card, isBase = false, arrival, children }: CardSectionsProps) {
+export function CardSections({ card, isBase = false, arrival, ownJob = null, children }: CardSectionsProps) {
   const { name, readme, chart } = card;
   const record = readTraining(card.training);
   // Without a record the README is open, with this section in it.
@@ -34,7 +36,7 @@ export function CardSections({ card, isBase = false, arrival, children }: CardSe
           <Scores record={record} isBase={isBase} />
         </section>
       ) : null}
-      {isBase && record === null ? null : <OriginSection record={record} arrival={arrival} />}
+      {isBase && record === null ? null : <OriginSection record={record} arrival={arrival} ownJob={ownJob} />}
       {use === null ? null : (
         <section aria-label="Use">
           <h3>Use it from a program</h3>

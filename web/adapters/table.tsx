@@ -136,7 +136,7 @@ class Row extends Component<RowProps> {
 }
 
 function NameCell({ adapter }: { readonly adapter: AdapterInfo }) {
-  const { name, pinned, source, warnings } = adapter;
+  const { name, pinned, source, job, warnings } = adapter;
   const [start, end] = halvesOf(name);
   return (
     <div role="rowheader" class={`name ${end === "" ? "" : "long"}`}>
@@ -155,6 +155,11 @@ function NameCell({ adapter }: { readonly adapter: AdapterInfo }) {
           pinned
         </Tag>
       ) : null}
+      {job === null ? null : (
+        <Tag kind="source" help={`The job ${job} of this server trained it: its card says on what`}>
+          job
+        </Tag>
+      )}
       {source === "folder" ? (
         <Tag kind="source" help="A folder on the server: it can be used, pinned and downloaded, and is changed there">
           server folder

@@ -45,7 +45,39 @@ export interface Origin {
   readonly withheld: string | null;
 }
 
+/** A file of the job's owner. */
+export interface JobFile {
+  readonly name: string;
+  readonly rows: number | null;
+  readonly sha256: string | null;
+}
+
+/** The fine-tuning job that a run was, on whichever server. */
+export interface RunJob {
+  readonly id: string;
+  /** In ISO's form. */
+  readonly createdAt: string | null;
+  readonly files: readonly JobFile[];
+  /** Of a checkpoint on the way. */
+  readonly checkpoint: number | null;
+}
+
+/** Which step's weights are kept. */
+export interface KeptStep {
+  readonly step: number;
+  readonly steps: number;
+  /** The one with the best validation; null without validation. */
+  readonly best: number | null;
+}
+
 export interface TrainingRecord {
+  readonly job: RunJob | null;
+  readonly kept: KeptStep | null;
+  readonly base: string | null;
+  /** Names and values of what was chosen for the run. */
+  readonly settings: readonly (readonly [name: string, value: string])[];
+  /** In ISO's form. */
+  readonly finishedAt: string | null;
   readonly samples: readonly AnsweredRow[];
   /** Over the rows that the run held out. */
   readonly scores: readonly Score[];
@@ -66,7 +98,14 @@ export function readTraining(training: unknown): TrainingRecord | null {
     { name: "loss", before: numberOf(results, "base_validation_loss"), after: numberOf(results, "validation_loss") },
     ...metricsOf(fieldOf(results, "base_validation_metrics"), fieldOf(results, "validation_metrics")),
   ].filter(({ after }) => after !== null);
+  const steps = numberOf(results, "steps");
+  const keptStep = numberOf(results, "kept_step");
   const record = {
+    job: jobOf(training),
+    kept: keptStep === null || steps === null ? null : { step: keptStep, steps, best: numberOf(results, "best_step") },
+    base: textOf(fieldOf(training, "base"), "name"),
+    settings: settingsOf(training),
+    finishedAt: textOf(results, "finished_at"),
     scores,
     samples: samplesOf(fieldOf(results, "samples")),
     test: testOf(fieldOf(training, "test")),
@@ -74,12 +113,50 @@ export function readTraining(training: unknown): TrainingRecord | null {
     command: textOf(training, "command"),
     trainRows: numberOf(data, "train_rows"),
     heldOutRows: numberOf(data, "validation_rows"),
-    steps: numberOf(results, "steps"),
+    steps,
     seconds: numberOf(results, "seconds"),
   };
-  const isEmpty = scores.length === 0 && record.steps === null && record.test === null && record.origin === null;
+  const isEmpty =
+    scores.length === 0 &&
+    record.steps === null &&
+    record.test === null &&
+    record.origin === null &&
+    record.job === null;
   return isEmpty ? null : record;
 }
+
+function jobOf(training: unknown): RunJob | null {
+  const job = fieldOf(training, "job");
+  const id = textOf(job, "id");
+  if (id === null) return null;
+  const digests = listOf(fieldOf(fieldOf(training, "data"), "files"));
+  const files = listOf(fieldOf(job, "files")).flatMap((file): JobFile[] => {
+    const name = textOf(file, "name");
+    const same = digests.find((each) => fieldOf(each, "split") === fieldOf(file, "split"));
+    return name === null ? [] : [{ name, rows: numberOf(file, "rows"), sha256: textOf(same, "sha256") }];
+  });
+  return { id, createdAt: textOf(job, "created_at"), files, checkpoint: numberOf(job, "checkpoint") };
+}
+
+function settingsOf(training: unknown): (readonly [string, string])[] {
+  const [settings, job] = [fieldOf(training, "settings"), fieldOf(training, "job")];
+  const [rows, parts] = [numberOf(settings, "batchSize"), numberOf(settings, "gradientAccumulationSteps")];
+  const factor = numberOf(fieldOf(job, "hyperparameters"), "learning_rate_multiplier");
+  const named = [
+    ["epochs", numberOf(settings, "maxSteps") === null ? numberOf(settings, "epochs") : null],
+    ["rows of a step", rows === null ? null : rows * (parts ?? 1)],
+    [
+      factor === null || factor === 1 ? "learning rate" : `learning rate (times ${factor})`,
+      numberOf(settings, "learningRate"),
+    ],
+    ["rank", numberOf(settings, "loraR")],
+    ["alpha", numberOf(settings, "loraAlpha")],
+    ["seed", numberOf(settings, "seed")],
+  ] as const;
+  return named.flatMap(([name, value]) => (value === null ? [] : [[name, formatSetting(value)] as const]));
+}
+
+const formatSetting = (value: number): string => String(Number.isInteger(value) ? value : Number(value.toPrecision(4)));
 
 const mostListed = 8;
 const mostCharacters = 4000;

@@ -7,11 +7,14 @@ export const tierWords: Readonly<Record<Tier, string>> = {
   disk: "disk: loaded at its next request",
 };
 
-export const sourceWords: Readonly<Record<AdapterInfo["source"], string>> = {
+const sourceWords: Readonly<Record<AdapterInfo["source"], string>> = {
   store: "uploaded",
   folder: "a folder on the server",
   base: "came with the base",
 };
+
+export const sourceOf = ({ source, job }: AdapterInfo): string =>
+  job === null ? sourceWords[source] : "trained here, by a job";
 
 /** How much of a long name's end is always shown. */
 const endLength = 8;

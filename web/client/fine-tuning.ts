@@ -20,6 +20,8 @@ export interface Job {
   readonly seed: number;
   readonly metadata: Readonly<Record<string, string>> | null;
   readonly method: Readonly<Record<string, unknown>>;
+  /** Which step's weights were published; null until they are. */
+  readonly lorikeet?: { readonly kept: { step: number; total_steps: number; best_step: number | null } | null };
   readonly error: { readonly code: string; readonly message: string } | null;
 }
 
@@ -64,6 +66,11 @@ export class FineTuningClient {
   /** Newest first. Throws ApiError `route_not_found` where the server trains nothing. */
   async jobs(): Promise<readonly Job[]> {
     return (await this.#json<Page<Job>>(`${jobsPath}?limit=${pageSize}`)).data;
+  }
+
+  /** Throws ApiError `job_not_found` for one that has gone, or is another key's. */
+  job(id: string): Promise<Job> {
+    return this.#json(`${jobsPath}/${encodeURIComponent(id)}`);
   }
 
   /** Oldest first. Of a job whose events are `known` up to one, only those after it are read. */

@@ -45,6 +45,8 @@ export interface AdapterInfo {
   readonly modules: number;
   readonly bytes: number;
   readonly source: "store" | "folder" | "base";
+  /** The fine-tuning job of this server that trained it. */
+  readonly job: string | null;
   readonly created: number;
   readonly tier: Tier;
   readonly pinned: boolean;

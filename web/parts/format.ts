@@ -36,5 +36,13 @@ export function formatAgo(at: number | null, now = Date.now() / 1000): string {
   return new Date(at * 1000).toISOString().slice(0, 10);
 }
 
+/** A moment, in seconds since 1970, by the reader's clock: `2026-11-27 06:31`. */
+export function formatTime(at: number): string {
+  const date = new Date(at * 1000);
+  const two = (value: number): string => String(value).padStart(2, "0");
+  const day = [date.getFullYear(), two(date.getMonth() + 1), two(date.getDate())].join("-");
+  return `${day} ${two(date.getHours())}:${two(date.getMinutes())}`;
+}
+
 /** A share or a score from 0 to 1. */
 export const formatPercent = (share: number): string => `${(100 * share).toFixed(1)} %`;

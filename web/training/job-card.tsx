@@ -6,6 +6,7 @@ import type { Job } from "../client/fine-tuning.js";
 import { generation } from "../client/tasks.js";
 import { Confirmation } from "../parts/confirmation.js";
 import { formatAgo, formatCount, formatDuration, formatNumber } from "../parts/format.js";
+import { keptWords } from "../parts/kept.js";
 import { hrefOf } from "../route.js";
 import { client, noteFailure } from "../session.js";
 import { adapterOf } from "./adapter-name.js";
@@ -128,13 +129,15 @@ function remaining({ status, estimated_finish: finish }: Job): string[] {
 }
 
 /** How far it is, or what it came to. */
-function progressOf({ id, trained_tokens: tokens }: Job): string[] {
+function progressOf({ id, trained_tokens: tokens, lorikeet }: Job): string[] {
+  const kept = lorikeet?.kept;
   const known = events.value.get(id) ?? [];
   const figures = known.findLast(({ data }) => typeof data.step === "number" && typeof data.total_steps === "number");
   const heldOut = known.findLast(({ data }) => typeof data.full_valid_loss === "number")?.data;
   if (tokens === null) return figures ? [`step ${figures.data.step} of ${figures.data.total_steps}`] : [];
   const loss = (name: string): string => formatNumber(Number(heldOut?.[name]));
   return [
+    ...(kept ? [`kept ${keptWords({ step: kept.step, steps: kept.total_steps, best: kept.best_step })}`] : []),
     `${formatCount(tokens)} tokens`,
     ...(heldOut ? [`validation loss ${loss("base_valid_loss")} before, ${loss("full_valid_loss")} after`] : []),
   ];

@@ -3,6 +3,7 @@ import { useEffect, useState } from "preact/hooks";
 import type { Job } from "../client/fine-tuning.js";
 import { loadModels } from "../compare/models.js";
 import { Icon } from "../parts/icon.js";
+import { route } from "../route.js";
 import { canTrain, connection } from "../session.js";
 import { coloursOf } from "./colours.js";
 import { Curves } from "./curves.js";
@@ -48,12 +49,13 @@ function HowToTrain() {
 }
 
 function Jobs() {
+  const asked = route.value.parameters.get("job");
   const [chosen, setChosen] = useState<readonly string[] | null>(null);
   const [starting, setStarting] = useState<{ readonly file: File | null } | null>(null);
   const [isOver, setOver] = useState(false);
   const listed = jobs.value ?? [];
   const first = listed.find(({ status }) => status === "running") ?? listed[0];
-  const shown = chosen ?? (first ? [first.id] : []);
+  const shown = chosen ?? (listed.some(({ id }) => id === asked) && asked !== null ? [asked] : first ? [first.id] : []);
   useEffect(() => watchJobs(shown), [shown.join()]);
   useEffect(() => void loadModels(), [listed.filter(({ status }) => status === "succeeded").length]);
   const toggle = (id: string): void =>

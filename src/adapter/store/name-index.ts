@@ -20,6 +20,7 @@ const schema = v.object({
   createdAt: v.number(),
   previous: v.array(digest),
   base: v.exactOptional(v.string()),
+  job: v.exactOptional(v.string()),
 });
 
 export interface NameEntry {
@@ -31,6 +32,8 @@ export interface NameEntry {
   readonly previous: readonly string[];
   /** The served name of the adapter's base; absent: it was stored where there was only one. */
   readonly base?: string;
+  /** The fine-tuning job of this server that trained it. */
+  readonly job?: string;
 }
 
 /** A file of the index, with its entry; null if the file is damaged. */

@@ -138,12 +138,16 @@ export class StoredAdapters {
   }
 
   async #view(entry: NameEntry): Promise<View> {
-    const { name, createdAt } = entry;
+    const { name, createdAt, job } = entry;
     try {
       const fault = nameFault(name, this.#options.reserved);
       if (fault) throw fault;
       const { summary, base } = await this.#checked(entry);
-      return { entry, record: { ...summary, name, base, source: "store", createdAt }, error: null };
+      return {
+        entry,
+        record: { ...summary, name, base, source: "store", createdAt, ...(job !== undefined && { job }) },
+        error: null,
+      };
     } catch (cause) {
       const error = asFault(cause, `The adapter "${name}" could not be read.`);
       this.#options.logger.warn({ adapter: name, code: error.code }, error.message);

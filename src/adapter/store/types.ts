@@ -66,6 +66,8 @@ export interface PutOptions {
   readonly client?: string;
   /** The served name of its base; null or absent: the check finds it. */
   readonly base?: string | null;
+  /** The fine-tuning job that trained it; absent: it was uploaded. */
+  readonly job?: string;
 }
 
 export interface PutResult {

@@ -176,7 +176,7 @@ export class StoreWriter {
     name: string,
     { summary, base }: Checked,
     arrived: Arrived,
-    { ifNoneMatch, base: asked = null }: PutOptions,
+    { ifNoneMatch, base: asked = null, job }: PutOptions,
   ): Promise<PutResult> {
     this.#refuseFolder(name);
     const key = nameKey(name);
@@ -188,12 +188,13 @@ export class StoreWriter {
     const record = (createdAt: number): AdapterRecord => ({
       ...{ ...summary, digest, name, base: base.name },
       ...{ source: "store", createdAt },
+      ...(job !== undefined && { job }),
     });
     const known = this.#stored.record(key);
     const isKept = asked !== null || this.#options.bases.length > 1;
     const remembered = isKept ? base.name : known?.base === base.name ? current?.base : null;
     const isSame = current?.digest === digest && !isNew && (known?.base ?? base.name) === base.name;
-    if (isSame && (current.base ?? null) === (remembered ?? null))
+    if (isSame && (current.base ?? null) === (remembered ?? null) && current.job === job)
       return { record: record(current.createdAt), outcome: "identical" };
     const createdAt = isSame ? current.createdAt : Date.now();
     const previous = (current ? [current.digest, ...current.previous] : []).filter((other) => other !== digest);
@@ -203,6 +204,7 @@ export class StoreWriter {
       createdAt,
       previous: [...new Set(previous)].slice(0, 8),
       ...(remembered && { base: remembered }),
+      ...(job !== undefined && { job }),
     };
     await this.#disk.point(arrived.turn, entry);
     return { record: record(createdAt), outcome: isSame ? "identical" : current ? "replaced" : "created" };

@@ -3,6 +3,7 @@
 import { LorikeetError } from "../../base/errors.js";
 import type { SampleAnswer, TrainingRun } from "../../jobs/types.js";
 import { openCheckpoint } from "../../model/checkpoint/open.js";
+import type { CardFacts } from "../../train/card/facts.js";
 import type { TokenBatch } from "../../train/data/batch.js";
 import { peakBytes } from "../../train/estimate.js";
 import type { RunFolder } from "../../train/files/run-folder.js";
@@ -12,7 +13,7 @@ import { openServed, type Served } from "../../train/served.js";
 import { compareServed } from "../../train/served-comparison.js";
 import { memoryForRun } from "../train/checks.js";
 import { openJob, type TrainJob } from "../train/job.js";
-import { pairSamples, short, takeAnswers } from "../train/samples.js";
+import { examplePrompts, pairSamples, short, takeAnswers } from "../train/samples.js";
 import type { TrainingBase } from "./messages.js";
 import {
   equalParts,
@@ -23,6 +24,7 @@ import {
   sharedOptions,
   silentTerminal,
 } from "./opened-run.js";
+import { decoderTexts, isShortExample, readRowAt } from "./shown-rows.js";
 
 /** Rows in one forward and backward pass, at most: a step of more rows accumulates gradients. */
 const maxRowsAtOnce = 8;
@@ -58,6 +60,8 @@ export async function openDecoderRun({
   });
   return {
     ...{ flags, settings, session, record, warnings: data.warnings, events: {} },
+    textsOf: decoderTexts,
+    examples: () => examplesOf(job),
     own: { comparison, ...samplingOf(job, serve, show, signal) },
     [Symbol.asyncDispose]: () => job[Symbol.asyncDispose](),
   };
@@ -103,6 +107,16 @@ async function samplesOf({ check, model }: TrainJob, served: Served, signal: Abo
     ...sample,
     prompt: short(sample.prompt),
   }));
+}
+
+/** Prompts of some rows. What a chat's template has widened is told by the user's words. */
+async function examplesOf({ check, model }: TrainJob): Promise<CardFacts["examples"]> {
+  const prompts = (await examplePrompts(check, model.tokenizer)).filter(isShortExample);
+  const rows = await Promise.all(check.slice(0, prompts.length).map(({ place }) => readRowAt(place, decoderTexts)));
+  return prompts.map((text) => {
+    const title = rows.find((row) => row !== null && text !== row.input && text.includes(row.input))?.input;
+    return { text, ...(title !== undefined && { title }) };
+  });
 }
 
 /** Opens the run with as many rows at once as memory allows; one that was begun keeps its own. */

@@ -41,12 +41,13 @@ export async function openTuningFolder(settings: ServeSettings): Promise<FineTun
   return openFineTuningFolder(resolve(settings.fineTuning), fileBoundsOf(settings));
 }
 
+/** `sharesRows`: without keys everybody sees every file already. */
 export function openFineTuning(
   folder: FineTuningFolder,
   { stacks, bases }: Pick<OpenedBases, "stacks" | "bases">,
   settings: ServeSettings,
   ofBases: readonly BaseSettings[],
-  logger: Logger,
+  { logger, sharesRows }: { readonly logger: Logger; readonly sharesRows: boolean },
 ): OpenFineTuning {
   const privateFolders = privateFoldersOf(settings, ofBases);
   const trainable = stacks.flatMap((stack, index) => {
@@ -60,6 +61,7 @@ export function openFineTuning(
     bounds: jobBoundsOf(settings),
     load: () => stacks.reduce((sum, { gateway }) => sum + loadOf(gateway.stats().engine), 0),
     publicText: (text) => hidePaths(text, privateFolders),
+    sharesRows,
     logger,
   });
   const limits = { ...uploadLimitsOf(settings), receivedBytes: settings.maxFileBytes };
@@ -122,10 +124,10 @@ function baseOf(
   return {
     names: [name],
     start: (run, report) => startTraining(base, run, report),
-    publish: async (adapter, folder) => {
+    publish: async (adapter, folder, job) => {
       const staged = await adapters?.store.stageCopy(folder);
       if (staged === undefined) throw new LorikeetError("internal", "There is no store for the adapters of jobs.");
-      await published.store(adapter, staged, false, { base: all.length > 1 ? name : null });
+      await published.store(adapter, staged, false, { base: all.length > 1 ? name : null, job });
     },
   };
 }

@@ -1,6 +1,8 @@
 /** What runs of jobs share, whatever kind of base they train. */
 
 import type { TrainingReport, TrainingRun } from "../../jobs/types.js";
+import type { CardFacts } from "../../train/card/facts.js";
+import type { Fields } from "../../train/data/rows.js";
 import type { RunRecord } from "../../train/files/record.js";
 import type { RunFolder } from "../../train/files/run-folder.js";
 import type { RunEvents, RunOptions } from "../../train/run.js";
@@ -10,6 +12,7 @@ import { resolveSettings } from "../options/settings.js";
 import type { Terminal } from "../terminal.js";
 import { type TrainFlags, trainOptions } from "../train/options.js";
 import type { TrainingBase } from "./messages.js";
+import type { ShownRow } from "./shown-rows.js";
 
 export interface RunRequest {
   readonly base: TrainingBase;
@@ -27,6 +30,10 @@ export interface OpenedRun<Batch> extends AsyncDisposable {
   readonly session: RunSession<Batch>;
   readonly record: RunRecord;
   readonly warnings: readonly string[];
+  /** What a row of the file asks and answers; null for one that no card can show. */
+  textsOf(fields: Fields): ShownRow | null;
+  /** Short texts to try the adapter with. `rows`: those that its card shows. */
+  examples(rows: readonly ShownRow[]): Promise<CardFacts["examples"]>;
   readonly own: Pick<RunOptions<Batch>, "comparison" | "sampling" | "keepsSamples">;
   /** Besides those that every run reports. */
   readonly events: RunEvents;

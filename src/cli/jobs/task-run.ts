@@ -17,6 +17,7 @@ import {
   sharedOptions,
   silentTerminal,
 } from "./opened-run.js";
+import { taskTexts } from "./shown-rows.js";
 
 /** Rows in one forward and backward pass, at most. Embeddings learn from the other rows of one. */
 const maxRowsAtOnce = 16;
@@ -35,6 +36,8 @@ export async function openTaskRun({
   const job = await openTaskJob(base.folder, flags, silentTerminal, signal, resumed, { rateFactor });
   return {
     ...{ flags, settings: job.settings, session: job.session, record: job.record, warnings: job.warnings },
+    textsOf: taskTexts,
+    examples: async (rows) => rows.map(({ input: text }) => ({ text })),
     // Every key may read the adapter's files, but the rows belong to the key of the job.
     own: { comparison: job.comparison({ progress: () => {}, print: () => {} }, signal), keepsSamples: false },
     events: sampleEvents(samplingInterval(job.session), report),

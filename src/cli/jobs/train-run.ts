@@ -4,6 +4,7 @@ import { storageFault } from "../../base/durable.js";
 import { LorikeetError } from "../../base/errors.js";
 import type {
   HeldOut,
+  KeptStep,
   StepFigures,
   TrainingEnd,
   TrainingProduct,
@@ -15,11 +16,12 @@ import { type RunResults, readRecord } from "../../train/files/record.js";
 import { RunFolder } from "../../train/files/run-folder.js";
 import { type RunEvents, runTraining } from "../../train/run.js";
 import { storedOptions } from "../train/resume.js";
-import { cardOf } from "../train/run-job.js";
+import { givenFacts } from "../train/run-job.js";
 import { UsageError } from "../usage.js";
 import { openDecoderRun } from "./decoder-run.js";
 import type { TrainingBase } from "./messages.js";
 import type { OpenedRun } from "./opened-run.js";
+import { dataName, originOf, readShown, writeCheckpointCards } from "./origin.js";
 import { openTaskRun } from "./task-run.js";
 
 type Report = (report: TrainingReport) => void;
@@ -62,21 +64,26 @@ async function trainIn(
   const mode = begun === null ? "overwrite" : "resume";
   await folder.check(mode);
   const trainOpened = async <Batch>(opened: OpenedRun<Batch>): Promise<RunResults | null> => {
-    const { flags, settings, session, record, warnings } = opened;
+    const { flags, settings, session, warnings, examples } = opened;
+    const rows = await readShown(run, opened.textsOf);
+    const record = { ...opened.record, ...originOf(run, rows) };
     const { train_rows: trainRows, validation_rows: validRows } = record.data;
     report({ type: "opened", steps: session.totalSteps, trainRows, validRows, warnings });
     await folder.start(mode, storedOptions(flags));
+    const shown = run.origin.showsRows ? await examples(rows) : [];
+    const card = {
+      ...givenFacts({ flags }),
+      data: dataName(run),
+      description: run.description,
+      outputDir: join("adapters", run.name),
+    };
     const { results } = await runTraining({
       ...{ folder, session, settings, record, signal },
-      // Every key may read the card, but the rows belong to the key of the job.
-      card: {
-        ...cardOf({ flags, examples: async () => [] }),
-        description: run.description,
-        outputDir: join("adapters", run.name),
-      },
+      card: { ...card, examples: async () => shown },
       ...opened.own,
       events: eventsFor(report, opened.events),
     });
+    if (results !== null) await writeCheckpointCards(run, record, { ...card, examples: shown });
     return results;
   };
   const request = { base, run, begun, folder, report, signal };
@@ -111,11 +118,15 @@ async function productOf({ output }: TrainingRun, results: RunResults): Promise<
   const folder = join(output, "checkpoints");
   const steps = await Checkpoints.stepsIn(folder);
   return {
-    steps: results.kept_step,
+    kept: keptOf(results),
     tokens: results.tokens,
     heldOut: heldOutOf(results, await readRecord(output)),
     checkpoints: steps.map((step) => ({ step, folder: Checkpoints.pathIn(folder, step) })),
   };
+}
+
+function keptOf({ kept_step: step, steps, best_step: best }: RunResults): KeptStep {
+  return { step, steps, reason: step === steps ? "last" : "best", best };
 }
 
 function heldOutOf(results: RunResults, record: Awaited<ReturnType<typeof readRecord>>): HeldOut | null {

@@ -64,7 +64,8 @@ export async function openService(
     throw error;
   });
   const { stacks, folder: adapters, memory } = opened;
-  const tuning = tuningFolder && openFineTuning(tuningFolder, opened, settings, bases, logger);
+  const tuning =
+    tuningFolder && openFineTuning(tuningFolder, opened, settings, bases, { logger, sharesRows: apiKeys.length === 0 });
   return {
     ...{ stacks, stack: stacks[0], memory, server, metrics },
     open: () => {

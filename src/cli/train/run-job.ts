@@ -3,6 +3,7 @@
 import { basename, dirname } from "node:path";
 import { assert } from "../../base/errors.js";
 import type { Progress } from "../../base/log.js";
+import type { CardFacts } from "../../train/card/facts.js";
 import { quoted } from "../../train/card/text.js";
 import { peakBytes } from "../../train/estimate.js";
 import { Checkpoints } from "../../train/files/checkpoints.js";
@@ -169,10 +170,15 @@ export async function runJob<Batch>(
 }
 
 /** What the card of a run's result says besides its record. */
-export function cardOf({ flags, examples }: Pick<Job<never>, "flags" | "examples">): RunOptions<never>["card"] {
+function cardOf(job: Pick<Job<never>, "flags" | "examples">): RunOptions<never>["card"] {
+  return { ...givenFacts(job), examples: async () => (await job.examples()).map((text) => ({ text })) };
+}
+
+/** What a run was given. */
+export function givenFacts({ flags }: Pick<Job<never>, "flags">): Omit<CardFacts, "outputDir" | "examples"> {
   const { model, data, description, initFrom } = flags;
   assert(model !== null && data !== null, "a run has a model and data");
-  return { model, data, description, initFrom, examples };
+  return { model, data, description, initFrom };
 }
 
 function samplingOf<Batch>(

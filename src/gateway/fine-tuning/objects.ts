@@ -42,6 +42,7 @@ export function jobObject(job: JobRecord, baseName: string) {
     finished_at: secondsOrNull(job.finishedAt),
     hyperparameters: shared,
     integrations: [],
+    lorikeet: { kept: keptOf(job) },
     metadata: job.metadata,
     method: { type: job.method, [job.method]: { hyperparameters: hyperparametersOf(job.hyperparameters) } },
     model: job.model,
@@ -54,6 +55,11 @@ export function jobObject(job: JobRecord, baseName: string) {
     user_provided_suffix: job.suffix,
     validation_file: job.validationFile,
   };
+}
+
+/** Which step's weights the adapter has, and why; null until there are some. */
+function keptOf({ kept }: JobRecord) {
+  return kept ? { step: kept.step, total_steps: kept.steps, reason: kept.reason, best_step: kept.best } : null;
 }
 
 export function eventObject({ id, createdAt, level, message, data, samples, sampledStep }: JobEvent) {

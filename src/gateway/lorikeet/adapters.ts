@@ -22,6 +22,8 @@ export interface AdapterObject {
   readonly active_bytes: number;
   readonly scales: { readonly min: number; readonly max: number };
   readonly source: "store" | "folder" | "base";
+  /** The fine-tuning job of this server that trained it; null: none did. */
+  readonly job: string | null;
   readonly created: number;
   readonly tier: Tier;
   readonly pinned: boolean;
@@ -48,6 +50,7 @@ export function adapterObject(info: AdapterInfo): AdapterObject {
     active_bytes: info.activeBytes,
     scales: info.scales,
     source: info.source,
+    job: info.job ?? null,
     created: Math.floor(info.createdAt / 1000),
     tier: info.tier,
     pinned: info.pinned,

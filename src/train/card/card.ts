@@ -2,7 +2,7 @@
 
 import { basename } from "node:path";
 import { methodOf } from "../../adapter/format.js";
-import type { OriginRecord, RunRecord, TaskRecord } from "../files/record.js";
+import type { JobOfRun, OriginRecord, RunRecord, TaskRecord } from "../files/record.js";
 import type { CardExample, CardFacts } from "./facts.js";
 import { resultLines, testLines } from "./results.js";
 import { count, fence, shownPath, table } from "./text.js";
@@ -14,7 +14,7 @@ const mostExamples = 3;
 
 /** Markdown with the hubs' front matter. */
 export function modelCard(facts: CardFacts, record: RunRecord): string {
-  const { base, data, settings, results, task, test, command } = record;
+  const { base, data, settings, task, test, command, job } = record;
   const name = basename(facts.outputDir);
   const examples = examplesOf(facts, record);
   const isFull = settings.method === "full";
@@ -44,17 +44,31 @@ export function modelCard(facts: CardFacts, record: RunRecord): string {
     "",
     table(
       ["file", "SHA-256"],
-      data.files.map(({ split, name: file, sha256 }) => [`${split}: ${file}`, sha256]),
+      data.files.map(({ split, name: file, sha256 }) => [`${split}: ${ownName(split, job) ?? file}`, sha256]),
     ),
     "",
     "## Training",
     "",
-    ...(results ? resultLines(results, record) : ["The run has not finished.", ""]),
-    "![loss, validation loss and learning rate](training.svg)",
-    "",
+    ...(job ? [jobLine(job), ""] : []),
+    ...(job?.checkpoint === undefined ? trainingLines(record) : []),
     ...(command === undefined ? [] : ["The command that trains it again:", "", fence("sh", [command]), ""]),
   ].join("\n");
 }
+
+function trainingLines(record: RunRecord): string[] {
+  const { results } = record;
+  const figures = results ? resultLines(results, record) : ["The run has not finished.", ""];
+  return [...figures, "![loss, validation loss and learning rate](training.svg)", ""];
+}
+
+function jobLine({ id, created_at: at, checkpoint }: JobOfRun): string {
+  const what = checkpoint === undefined ? "Trained" : `Weights after step ${checkpoint}, trained`;
+  return `${what} by the fine-tuning job ${id} of a Lorikeet server, created ${at}.`;
+}
+
+/** What a job's owner calls a file. */
+const ownName = (split: string, job: JobOfRun | undefined): string | undefined =>
+  job?.files.find((file) => file.split === split)?.name.replaceAll(/[\\[\]<>`*]/g, "");
 
 /** Prompts of the run's sample answers, where they are texts. */
 function examplesOf({ examples }: CardFacts, { results, task }: RunRecord): CardExample[] {

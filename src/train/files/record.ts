@@ -31,7 +31,20 @@ export interface RunRecord {
   /** The command that trains it again, once it has ended, with paths as its card shows them. */
   readonly command?: string;
   readonly origin?: OriginRecord;
+  readonly job?: JobOfRun;
   readonly test?: TestRecord;
+}
+
+/** The fine-tuning job of a server that a run was. */
+export interface JobOfRun {
+  readonly id: string;
+  /** In ISO's form. */
+  readonly created_at: string;
+  /** As their owner named them; `data.files` has their digests. */
+  readonly files: readonly { readonly split: string; readonly name: string; readonly rows: number }[];
+  readonly hyperparameters: Readonly<Record<string, number>>;
+  /** Of a checkpoint on the way: the step whose weights these are. */
+  readonly checkpoint?: number;
 }
 
 /** Where the data comes from, in the author's words. A run does not know it: whoever publishes its result adds it. */
@@ -85,6 +98,8 @@ export interface RunResults {
   readonly last_validation_loss: number | null;
   readonly tokens: number;
   readonly seconds: number;
+  /** In ISO's form. */
+  readonly finished_at?: string;
   readonly base_validation_loss: number | null;
   /** Of the weights that are the result. */
   readonly validation_loss: number | null;

@@ -1,0 +1,16 @@
+/** Which step's weights a run has kept, in words. */
+
+interface Kept {
+  readonly step: number;
+  /** That the run has made. */
+  readonly steps: number;
+  /** The one with the best validation; null without validation. */
+  readonly best: number | null;
+}
+
+export function keptWords({ step, steps, best }: Kept): string {
+  const told = `step ${step} of ${steps}`;
+  if (step !== steps) return `${told}, the best validation`;
+  if (best === null) return `${told}, the last`;
+  return best === step ? `${told}, the last and the best validation` : `${told}, the last; step ${best} validated best`;
+}
