@@ -180,6 +180,11 @@ export class OrtApi {
     return koffi.view(pointer, byteLength);
   }
 
+  /** Where the memory of a buffer off the JavaScript heap begins. */
+  address(buffer: ArrayBuffer): Pointer {
+    return koffi.address(new Uint8Array(buffer)) as Pointer;
+  }
+
   /** C strings, and the array of their addresses. Keep `held` until C has read them. */
   strings(list: readonly string[]): { readonly addresses: BigUint64Array; readonly held: readonly Uint8Array[] } {
     const held = list.map((text) => Buffer.from(`${text}\0`));

@@ -99,6 +99,19 @@ export class Tensor<T extends TensorType = TensorType> implements Disposable {
   }
 }
 
+/** Bytes of a cache line, and of the widest loads. */
+const cacheLine = 64;
+
+/**
+ * Zeros whose address is a multiple of a cache line. Buffers of Node's begin 16 bytes after one: each load of an AVX-512 kernel then reads
+ * two lines, and a convolution takes a third longer.
+ */
+export function alignedFloats(count: number): Float32Array<ArrayBuffer> {
+  const buffer = new ArrayBuffer(count * Float32Array.BYTES_PER_ELEMENT + cacheLine);
+  const past = Number(ort().address(buffer) % BigInt(cacheLine));
+  return new Float32Array(buffer, (cacheLine - past) % cacheLine, count);
+}
+
 // ONNX Runtime refuses a null pointer even for tensors without elements.
 const emptyMemory = new Uint8Array(64);
 

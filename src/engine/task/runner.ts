@@ -12,7 +12,7 @@ import { cpu } from "../../runtime/device/cpu.js";
 import type { Device } from "../../runtime/device/device.js";
 import { released } from "../../runtime/device/lost.js";
 import { Session } from "../../runtime/session.js";
-import { Tensor } from "../../runtime/tensor.js";
+import { alignedFloats, Tensor } from "../../runtime/tensor.js";
 import { DeviceStacks } from "./device-stacks.js";
 import { GraphWeights } from "./graph-weights.js";
 import { type StackPlan, type Stacks, sameParts } from "./stacks.js";
@@ -149,7 +149,7 @@ export class TaskRunner implements AsyncDisposable {
 
   #blocksOf(plan: BlockPlan): Promise<Blocks> {
     if (this.#blocks) return this.#blocks;
-    const made = loadBlocks(plan);
+    const made = loadBlocks(plan, alignedFloats);
     this.#blocks = made;
     made.catch(() => {
       this.#blocks = null; // the next run reads the files again

@@ -16,11 +16,15 @@ export interface Blocks {
   readonly weights: ReadonlyMap<Node, BlockedWeights>;
 }
 
+/** Gives zeroed memory for so many values, where the kernels read it fast. */
+export type Allocate = (count: number) => Float32Array<ArrayBuffer>;
+
 /** Reads and reorders every convolution's weights; other work runs between two of them. */
-export async function loadBlocks(plan: BlockPlan): Promise<Blocks> {
+export async function loadBlocks(plan: BlockPlan, allocate: Allocate): Promise<Blocks> {
   const weights = new Map<Node, BlockedWeights>();
   for (const [node, convolution] of plan.convolutions) {
-    weights.set(node, { weight: await weightOf(plan, convolution), bias: await biasOf(convolution) });
+    const weight = await weightOf(plan, convolution, allocate);
+    weights.set(node, { weight, bias: await biasOf(convolution, allocate) });
     await nextTurn();
   }
   return { plan, weights };
@@ -35,13 +39,17 @@ export function blocksBytes({ convolutions }: BlockPlan): number {
   return Float32Array.BYTES_PER_ELEMENT * sizes.reduce((sum, size) => sum + size, 0);
 }
 
-async function weightOf({ block }: BlockPlan, convolution: BlockedConvolution): Promise<Initializer> {
+async function weightOf(
+  { block }: BlockPlan,
+  convolution: BlockedConvolution,
+  allocate: Allocate,
+): Promise<Initializer> {
   const { target, input, outputs, groups } = convolution;
   const { kernel, outFeatures, inFeatures } = target;
   const inputs = convolution.inputs / groups;
   const splitsInputs = input === "blocked" && inputs > 1;
   const window = kernel.reduce((product, size) => product * size, 1);
-  const values = new Float32Array(outputs * inputs * window);
+  const values = allocate(outputs * inputs * window);
   const layout = { block, outputs, inputs, splitsInputs, window };
   writeFilters(values, layout, await floatsOf(target.weight), {
     outputs: outFeatures,
@@ -52,14 +60,15 @@ async function weightOf({ block }: BlockPlan, convolution: BlockedConvolution): 
 }
 
 /** The layer's own, or a padded copy. */
-async function biasOf({ target, outputs }: BlockedConvolution): Promise<Initializer | null> {
+async function biasOf({ target, outputs }: BlockedConvolution, allocate: Allocate): Promise<Initializer | null> {
   const own = target.bias?.values;
   if (!own || target.outFeatures === outputs) return own ?? null;
-  const values = new Float32Array(outputs);
+  const values = allocate(outputs);
   values.set(await floatsOf(own));
   return initializer(`${own.value.name}/padded to ${outputs}`, [outputs], values);
 }
 
 function initializer(name: string, shape: readonly number[], values: Float32Array): Initializer {
-  return { value: { name, type: "float32", shape }, data: { kind: "inline", bytes: new Uint8Array(values.buffer) } };
+  const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+  return { value: { name, type: "float32", shape }, data: { kind: "inline", bytes } };
 }
