@@ -6,14 +6,15 @@
 import { LorikeetError } from "../../base/errors.js";
 import { serializeGraph } from "../../graph/serialize.js";
 import type { Graph, Value } from "../../graph/types.js";
-import type { RowLayout } from "../../model/task/adapted-node.js";
+import { type RowLayout, stackNames } from "../../model/task/adapted-node.js";
 import type { ImageSize } from "../../model/task/image-size.js";
+import { adapterRows, adaptGraph } from "../../model/task/serving-graph.js";
 import type { WeightedNode } from "../../model/task/weighted-nodes.js";
 import { Session } from "../../runtime/session.js";
-import type { Tensor } from "../../runtime/tensor.js";
+import { Tensor } from "../../runtime/tensor.js";
 import { type Trial, TrialInputs } from "./trial-inputs.js";
 
-/** How a module's rows are found, or a clause that says why they cannot be. */
+/** How a layer's rows are found, or a clause that says why they cannot be. */
 export type FoundLayout = RowLayout | { readonly refusal: string };
 
 export interface RowProbe {
@@ -48,7 +49,7 @@ export async function probeRows(
   targets: readonly WeightedNode[],
   options: ProbeOptions,
 ): Promise<RowProbe> {
-  const watched = new Watched(graph, targets, options.signal);
+  const watched = new Watched(graph, targets, options);
   using session = await Session.create(serializeGraph(watched.graph), { threads: options.threads, optimization: 0 });
   const square = trialSizes.map((size): ImageSize => [size, size]);
   const sizes = options.imageSize ? [options.imageSize, ...square] : square;
@@ -75,10 +76,10 @@ export async function probeRowsWith(
   graph: Graph,
   targets: readonly WeightedNode[],
   trial: Trial,
-  { threads, signal }: Pick<ProbeOptions, "threads" | "signal">,
+  options: WatchOptions,
 ): Promise<RowProbe> {
-  const watched = new Watched(graph, targets, signal);
-  using session = await Session.create(serializeGraph(watched.graph), { threads, optimization: 0 });
+  const watched = new Watched(graph, targets, options);
+  using session = await Session.create(serializeGraph(watched.graph), { threads: options.threads, optimization: 0 });
   await watched.run(session, trial.of([0]));
   return await tryRows(watched, session, trial, targets);
 }
@@ -127,7 +128,68 @@ async function compareRows(
   }
   const layouts = new Map<WeightedNode, FoundLayout>();
   for (const target of targets) layouts.set(target, layoutOf(target, base, fewer, changed));
+  const fixed = targets.filter((target) => layouts.get(target) === "none");
+  if (fixed.length > 0 && !(await spreads(watched, trial, fixed))) {
+    for (const target of fixed) layouts.set(target, "uniform");
+  }
   return { isBatched: true, reason: null, layouts, trial };
+}
+
+/** As a share of an output's largest number. */
+const tolerance = 1e-3;
+
+/**
+ * Whether rows with different adapters on these layers, whose input all rows share, give together what each gives alone. They do not where a
+ * graph repeats the layer's output for each row itself.
+ */
+async function spreads(watched: Watched, trial: Trial, targets: readonly WeightedNode[]): Promise<boolean> {
+  const parts = { product: true, gain: false, shift: false, whole: false };
+  const adapted = targets.map((target, i) => ({ path: `${i}`, target, layout: "none" as const, parts }));
+  const graph = adaptGraph(watched.plain, adapted, null);
+  using session = await Session.create(serializeGraph(graph), { threads: watched.threads, optimization: 0 });
+  const stacks = new Map<string, Tensor>();
+  for (const { path, target } of adapted) {
+    const { a, b } = stackNames(path);
+    stacks.set(a, waves([rows, target.inFeatures, 1], 1 / Math.sqrt(target.inFeatures)));
+    stacks.set(b, waves([rows, 1, target.outFeatures], 1));
+  }
+  const run = async (seeds: readonly number[]): Promise<ReadonlyMap<string, Tensor>> => {
+    const places = Tensor.from("int64", [seeds.length], BigInt64Array.from(seeds, BigInt));
+    const inputs = new Map([...trial.of(seeds), ...stacks, [adapterRows, places] as const]);
+    return await runOnce(session, graph, inputs, watched.signal);
+  };
+  const seeds = Array.from({ length: rows }, (_, row) => row);
+  try {
+    const together = await run(seeds);
+    for (const seed of seeds) {
+      const alone = await run([seed]);
+      if (graph.outputs.some(({ name }) => !isRow(together.get(name), alone.get(name), seed))) return false;
+    }
+    return true;
+  } catch (error) {
+    if (error instanceof LorikeetError && error.code === "runtime_failed") return false;
+    throw error;
+  }
+}
+
+function waves(shape: readonly number[], size: number): Tensor<"float32"> {
+  const count = shape.reduce((product, length) => product * length, 1);
+  const values = Float32Array.from({ length: count }, (_, i) => size * Math.sin(1 + 1.7 * i));
+  return Tensor.from("float32", shape, values);
+}
+
+/** Whether an output's row is the one of a run of its own. */
+function isRow(together: Tensor | undefined, alone: Tensor | undefined, row: number): boolean {
+  const size = alone?.data.length ?? 0;
+  if (!together || !alone || together.data.length !== rows * size) return false;
+  let largest = 0;
+  let difference = 0;
+  for (let i = 0; i < size; i++) {
+    const expected = Number(alone.data[i]);
+    largest = Math.max(largest, Math.abs(expected));
+    difference = Math.max(difference, Math.abs(Number(together.data[row * size + i]) - expected));
+  }
+  return difference <= tolerance * largest;
 }
 
 const inputName = ({ kind, node }: WeightedNode): string => node.inputs[kind === "table" ? 1 : 0]?.name ?? "";
@@ -139,7 +201,7 @@ function layoutOf(
   changed: readonly ReadonlyMap<string, Tensor>[],
 ): FoundLayout {
   const name = inputName(target);
-  if (!base.has(name)) return { refusal: "its input is a constant" };
+  if (!base.has(name)) return target.kind === "convolution" ? { refusal: "its input is a constant" } : "uniform";
   const owners = new Owners(name, base, fewer, changed);
   const { shape } = owners;
   if (target.kind === "convolution") {
@@ -148,10 +210,8 @@ function layoutOf(
   }
   const width = target.kind === "linear" ? target.inFeatures : 1;
   const found = owners.layout(width);
-  if (found === "none" && (shape.length < 2 || shape[0] !== 1)) {
-    return { refusal: "its input is the same for every row and has no axis for them" };
-  }
-  return found ?? { refusal: "rows of the batch cannot be told apart in its input" };
+  const hasNoAxis = found === "none" && (shape.length < 2 || shape[0] !== 1);
+  return found === null || hasNoAxis ? "uniform" : found;
 }
 
 /** Which rows of a batch change which part of a value. */
@@ -220,16 +280,37 @@ function differs({ data }: Tensor, { data: other }: Tensor, begin: number, count
 const sameSizes = (a: readonly number[], b: readonly number[]): boolean =>
   a.length === b.length && a.every((size, axis) => size === b[axis]);
 
+/** Outputs by name. */
+async function runOnce(
+  session: Session,
+  { outputs }: Graph,
+  inputs: ReadonlyMap<string, Tensor>,
+  signal: AbortSignal | undefined,
+): Promise<ReadonlyMap<string, Tensor>> {
+  using binding = session.bind();
+  for (const [name, tensor] of inputs) binding.input(name, tensor);
+  for (const { name } of outputs) binding.outputToHost(name);
+  await session.run(binding, signal);
+  const found = binding.outputs();
+  return new Map(outputs.map(({ name }, index) => [name, found[index] as Tensor] as const));
+}
+
+type WatchOptions = Pick<ProbeOptions, "threads" | "signal">;
+
 /** The graph with the inputs of target modules as outputs. */
 class Watched {
   readonly graph: Graph;
+  /** Without them. */
+  readonly plain: Graph;
   readonly outputs: readonly Value[];
+  readonly threads: number;
+  readonly signal: AbortSignal | undefined;
   readonly #inputs: ReadonlySet<string>;
 
-  readonly #signal: AbortSignal | undefined;
-
-  constructor(graph: Graph, targets: readonly WeightedNode[], signal?: AbortSignal) {
-    this.#signal = signal;
+  constructor(graph: Graph, targets: readonly WeightedNode[], { threads, signal }: WatchOptions) {
+    this.plain = graph;
+    this.threads = threads;
+    this.signal = signal;
     const made = new Map(graph.nodes.flatMap(({ outputs }) => outputs.map((value) => [value.name, value] as const)));
     const names = new Set([...graph.outputs.map(({ name }) => name), ...targets.map(inputName)]);
     const watched = [...names].flatMap((name) => made.get(name) ?? []);
@@ -239,15 +320,8 @@ class Watched {
   }
 
   async run(session: Session, inputs: ReadonlyMap<string, Tensor>): Promise<Map<string, Tensor>> {
-    using binding = session.bind();
-    for (const [name, tensor] of inputs) if (this.#inputs.has(name)) binding.input(name, tensor);
-    for (const { name } of this.graph.outputs) binding.outputToHost(name);
-    await session.run(binding, this.#signal);
-    const outputs = binding.outputs();
-    return new Map([
-      ...inputs,
-      ...this.graph.outputs.map(({ name }, index) => [name, outputs[index] as Tensor] as const),
-    ]);
+    const read = new Map([...inputs].filter(([name]) => this.#inputs.has(name)));
+    return new Map([...inputs, ...(await runOnce(session, this.graph, read, this.signal))]);
   }
 
   /** null: the model does not run with these inputs. */

@@ -1,6 +1,7 @@
 /** Runs batches of a task model: the plain graph for rows without adapters, and graphs with stacks for rows with them. */
 
 import { assert } from "../../base/errors.js";
+import { at } from "../../base/list.js";
 import { serializeGraph } from "../../graph/serialize.js";
 import type { Graph } from "../../graph/types.js";
 import { type AdaptedNode, needsRowCount, type RowLayout } from "../../model/task/adapted-node.js";
@@ -75,6 +76,36 @@ export class TaskRunner implements AsyncDisposable {
 
   /** Outputs by name, for each row in order. `stacks`: null for rows without adapters. `signal` stops it: `cancelled`. */
   async run(rows: readonly RunRow[], stacks: Stacks | null, signal?: AbortSignal): Promise<Map<string, TaskTensor>[]> {
+    const found: Map<string, TaskTensor>[] = [];
+    for (const group of stacks ? this.#groupsOf(rows, stacks) : [[...rows.keys()]]) {
+      const outputs = await this.#runTogether(
+        group.map((index) => at(rows, index)),
+        stacks,
+        signal,
+      );
+      for (const [i, index] of group.entries()) found[index] = at(outputs, i);
+    }
+    return found;
+  }
+
+  /** Rows that can share a run, by index: an adapter that changes a "uniform" module has runs of its own. */
+  #groupsOf(rows: readonly RunRow[], stacks: Stacks): readonly (readonly number[])[] {
+    const uniform = [...stacks.plan.keys()].filter(({ uses }) =>
+      uses.some(({ target }) => this.#options.layouts.get(target) === "uniform"),
+    );
+    const groups = new Map<number, number[]>();
+    for (const [index, { place }] of rows.entries()) {
+      const key = stacks.changesAny(place, uniform) ? place : 0;
+      groups.set(key, [...(groups.get(key) ?? []), index]);
+    }
+    return [...groups.values()];
+  }
+
+  async #runTogether(
+    rows: readonly RunRow[],
+    stacks: Stacks | null,
+    signal: AbortSignal | undefined,
+  ): Promise<Map<string, TaskTensor>[]> {
     const nodes = stacks ? this.#nodesOf(stacks.plan) : [];
     const count = this.#rowCount(rows.length, nodes);
     const adapted = stacks && nodes.length > 0 ? await this.#adaptedSession(stacks, nodes, count) : null;

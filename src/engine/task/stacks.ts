@@ -124,6 +124,8 @@ export class Stacks {
   /** Convolutions that run in blocks; null: none. */
   readonly blocks: BlockPlan | null;
   readonly tensors: ReadonlyMap<string, Tensor<"float32">>;
+  /** The modules that the adapter in each place changes. */
+  readonly #changed = new Map<number, ReadonlySet<TaskModule>>();
   #version = 0;
 
   private constructor(plan: StackPlan, blocks: BlockPlan | null, tensors: ReadonlyMap<string, Tensor<"float32">>) {
@@ -149,10 +151,17 @@ export class Stacks {
     return this.#version;
   }
 
+  /** Whether the adapter in a place changes one of these modules. */
+  changesAny(place: number, modules: readonly TaskModule[]): boolean {
+    const changed = this.#changed.get(place);
+    return changed !== undefined && modules.some((module) => changed.has(module));
+  }
+
   /** Writes an adapter into a place, over whatever was there. */
   write(place: number, { modules }: FoldedAdapter): void {
     assert(place > 0, "place 0 is the base's");
     this.#version++;
+    this.#changed.set(place, new Set(modules.keys()));
     for (const plan of this.plan.values()) {
       const names = stackNames(plan.module.path);
       const folded = modules.get(plan.module);

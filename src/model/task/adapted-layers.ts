@@ -27,7 +27,7 @@ export class AdaptedLayers {
   add({ path, target, layout, parts }: AdaptedNode, base: Value, y: Value): void {
     const names = stackNames(path);
     const form = target.kind === "convolution" ? new Channels(this, target) : new Features(this, target, layout);
-    const vector = (name: string): Value => form.vector(this.ofRows(name, [`out.${path}`]));
+    const vector = (name: string): Value => form.vector(this.ofRows(name, [`out.${path}`], layout));
     const own = parts.whole ? form.whole(names.weight, path) : base;
     const sums: Value[] = parts.whole ? [form.blocks(own), vector(names.bias)] : [];
     if (parts.product) sums.push(form.product(names, path));
@@ -47,9 +47,14 @@ export class AdaptedLayers {
     return this.once(name, () => this.#op.builder.input(name, "float32", ["places", ...entry]));
   }
 
-  /** Each row's entry of a stack. */
-  ofRows(name: string, entry: readonly Dim[]): Value {
-    return this.some("Gather", [this.stack(name, entry), this.places], { axis: 0 });
+  /** Each row's entry of a stack; the first row's alone where all have one adapter. */
+  ofRows(name: string, entry: readonly Dim[], layout: RowLayout = "first"): Value {
+    return this.some("Gather", [this.stack(name, entry), this.placesOf(layout)], { axis: 0 });
+  }
+
+  placesOf(layout: RowLayout): Value {
+    if (layout !== "uniform") return this.places;
+    return this.once("first place", () => this.some("Slice", [this.places, this.ints(0), this.ints(1)], {}, "int64"));
   }
 
   /** The number of rows, where the graph is made for one. */
@@ -138,8 +143,8 @@ class Features implements Form {
     const low =
       this.#target.kind === "table"
         ? this.#lookedUp(layers.stack(names.a, a))
-        : layers.some("MatMul", [this.#inputBlocks(), layers.ofRows(names.a, a)]);
-    return layers.some("MatMul", [low, layers.ofRows(names.b, [`rank.${path}`, `out.${path}`])]);
+        : layers.some("MatMul", [this.#inputBlocks(), layers.ofRows(names.a, a, this.#layout)]);
+    return layers.some("MatMul", [low, layers.ofRows(names.b, [`rank.${path}`, `out.${path}`], this.#layout)]);
   }
 
   whole(weight: string, path: string): Value {
@@ -148,7 +153,7 @@ class Features implements Form {
     const isTable = this.#target.kind === "table";
     const blocks = isTable
       ? this.#lookedUp(layers.stack(weight, entry))
-      : layers.some("MatMul", [this.#inputBlocks(), layers.ofRows(weight, entry)]);
+      : layers.some("MatMul", [this.#inputBlocks(), layers.ofRows(weight, entry, this.#layout)]);
     const outer = isTable ? layers.shape(this.#x) : layers.shape(this.#x, 0, -1);
     return this.#inShape(blocks, layers.joined(outer, layers.ints(-1)));
   }
@@ -168,7 +173,7 @@ class Features implements Form {
   /** Where every row has the same input, the outputs differ: their first axis of 1 becomes the rows'. */
   #inShape(blocks: Value, shape: Value): Value {
     const layers = this.#layers;
-    if (this.#layout === "first") return layers.reshaped(blocks, shape);
+    if (this.#layout === "first" || this.#layout === "uniform") return layers.reshaped(blocks, shape);
     if (this.#layout === "second") return layers.reshaped(this.#turned(blocks), shape);
     const inner = layers.some("Slice", [shape, layers.ints(1), layers.ints(64)], {}, "int64");
     return layers.reshaped(blocks, layers.joined(layers.count, inner));
@@ -184,8 +189,12 @@ class Features implements Form {
     const layers = this.#layers;
     const any = layers.ints(-1);
     if (this.#layout === "second") return this.#turned(layers.reshaped(x, layers.joined(any, layers.count, width)));
-    const rows = this.#layout === "none" ? this.#leading(x) : layers.count;
-    return layers.reshaped(x, layers.joined(rows, any, width));
+    return layers.reshaped(x, layers.joined(this.#rowsIn(x), any, width));
+  }
+
+  #rowsIn(x: Value): Value {
+    if (this.#layout === "uniform") return this.#layers.ints(1);
+    return this.#layout === "none" ? this.#leading(x) : this.#layers.count;
   }
 
   /** 1, or the number of rows after another adapted layer. */
@@ -204,11 +213,11 @@ class Features implements Form {
     const flat = layers.reshaped(stack, layers.joined(layers.ints(-1), layers.shape(stack, 2)));
     const index = layers.once(`${this.#x.name} ${this.#layout} in tables of ${size}`, () => {
       const ids = layers.some("Cast", [this.#x], { to: 7 }, "int64");
-      const rows = this.#layout === "none" ? layers.ints(1) : layers.count;
+      const rows = this.#layout === "none" || this.#layout === "uniform" ? layers.ints(1) : layers.count;
       const byRow = layers.reshaped(ids, layers.joined(rows, layers.ints(-1)));
       // Ids may count from the end.
       const counted = layers.some("Mod", [byRow, layers.ints(size)], {}, "int64");
-      const first = layers.some("Mul", [layers.places, layers.ints(size)], {}, "int64");
+      const first = layers.some("Mul", [layers.placesOf(this.#layout), layers.ints(size)], {}, "int64");
       return layers.some("Add", [counted, layers.some("Unsqueeze", [first, layers.ints(1)], {}, "int64")], {}, "int64");
     });
     return layers.some("Gather", [flat, index], { axis: 0 });
