@@ -1,10 +1,12 @@
 /** Fine-tuning jobs over processes that train nothing: queue, states, restarts, bounds, ownership. */
 import assert from "node:assert/strict";
-import { readdir, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { setImmediate } from "node:timers/promises";
 import { LorikeetError } from "../../src/base/errors.js";
+import { sampleEvents } from "../../src/cli/jobs/task-run.js";
 import type { FileFacts } from "../../src/jobs/file-store.js";
 import { adapterNameOf, aliasOf, resolveAlias } from "../../src/jobs/names.js";
 import { Pausing } from "../../src/jobs/pausing.js";
@@ -438,4 +440,24 @@ test("the two names of a fine-tuned model follow from each other", () => {
   for (const name of ["base", "ft:base", "ft:base:::0", "ft:base:o:a b:0123456789ab", "ft-x-0123456789ab"]) {
     assert.equal(resolveAlias(name, ["base"]), null);
   }
+});
+
+test("a task job that goes on in another process still shows what was answered before its training", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "lorikeet-answers-"));
+  const path = join(folder, "first.json");
+  const shown: unknown[] = [];
+  const open = () => sampleEvents({ totalSteps: 10, validateEvery: 2 }, path, (report) => shown.push(report));
+  const answered = (step: number, answer: string) => ({
+    ...{ step, loss: 1, metrics: {}, isBest: false },
+    samples: [{ prompt: "a film", expected: "good", answer }],
+  });
+  (await open()).validated?.(answered(0, "bad"));
+  const later = await open();
+  for (const step of [2, 4, 10]) later.validated?.(answered(step, "good"));
+  const samples = [{ prompt: "a film", before: "bad", after: "good" }];
+  assert.deepEqual(
+    shown,
+    [4, 10].map((step) => ({ type: "samples", step, samples })),
+  );
+  await rm(folder, { recursive: true });
 });

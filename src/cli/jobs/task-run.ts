@@ -1,13 +1,14 @@
 /** A job's run over a task model. */
 
+import { writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { textIn } from "../../base/durable.js";
 import type { SampleAnswer, TrainingReport, TrainingRun } from "../../jobs/types.js";
 import type { RunEvents } from "../../train/run.js";
+import type { RunSession } from "../../train/run-session.js";
 import type { TaskBatch } from "../../train/tasks/trainable.js";
 import type { Sample } from "../../train/trainable.js";
 import { openTaskJob } from "../train/task-job.js";
-import { writeDataLabels } from "./data-labels.js";
-import type { TrainingBase } from "./messages.js";
 import {
   equalParts,
   flagsFrom,
@@ -30,43 +31,58 @@ export async function openTaskRun({
   report,
   signal,
 }: RunRequest): Promise<OpenedRun<TaskBatch>> {
-  const flags = flagsFrom(begun ?? { ...sharedOptions(base, run), ...(await ownOptions(base, run)) });
+  const flags = flagsFrom(begun ?? { ...sharedOptions(base, run), ...ownOptions(run) });
   const rateFactor = run.hyperparameters.learningRateMultiplier;
   const resumed = begun === null ? null : folder;
-  const job = await openTaskJob(base.folder, flags, silentTerminal, signal, resumed, { rateFactor });
+  const own = { rateFactor, makesLabels: true };
+  const job = await openTaskJob(base.folder, flags, silentTerminal, signal, resumed, own);
   return {
     ...{ flags, settings: job.settings, session: job.session, record: job.record, warnings: job.warnings },
     textsOf: taskTexts,
     examples: async (rows) => rows.map(({ input: text }) => ({ text })),
     // Every key may read the adapter's files, but the rows belong to the key of the job.
     own: { comparison: job.comparison({ progress: () => {}, print: () => {} }, signal), keepsSamples: false },
-    events: sampleEvents(samplingInterval(job.session), report),
+    events: await sampleEvents(job.session, join(dirname(run.output), "first-answers.json"), report),
     [Symbol.asyncDispose]: () => job[Symbol.asyncDispose](),
   };
 }
 
-async function ownOptions(base: TrainingBase, run: TrainingRun): Promise<Readonly<Record<string, unknown>>> {
-  const { batchSize } = run.hyperparameters;
+function ownOptions({ hyperparameters: { batchSize } }: TrainingRun): Readonly<Record<string, unknown>> {
   const rows = equalParts(batchSize, maxRowsAtOnce).at(-1) ?? 1;
-  const labels = join(dirname(run.output), "labels.json");
-  return {
-    "batch-size": rows,
-    "gradient-accumulation-steps": batchSize / rows,
-    ...((await writeDataLabels(run.data, base.folder, labels)) ? { labels } : {}),
-  };
+  return { "batch-size": rows, "gradient-accumulation-steps": batchSize / rows };
 }
 
-/** Validations answer some rows. The answers before training are known to the process that began the run. */
-function sampleEvents(every: number, report: (report: TrainingReport) => void): RunEvents {
-  let before: readonly Sample[] | null = null;
+/**
+ * Validations answer some rows: every few of them, and the last. The answers before training are kept in a file beside the run, for the
+ * process that may continue it.
+ */
+export async function sampleEvents(
+  session: Pick<RunSession<TaskBatch>, "totalSteps" | "validateEvery">,
+  path: string,
+  report: (report: TrainingReport) => void,
+): Promise<RunEvents> {
+  const every = samplingInterval(session);
+  let before = readAnswers(await textIn(path));
   return {
     validated({ step, samples = [] }) {
-      if (step === 0) before = samples;
-      else if (before !== null && samples.length > 0 && step % every === 0) {
+      if (step === 0) {
+        before = samples;
+        writeFileSync(path, JSON.stringify(samples));
+      } else if (samples.length > 0 && (step % every === 0 || step === session.totalSteps)) {
         report({ type: "samples", step, samples: pairs(before, samples) });
       }
     },
   };
+}
+
+/** Empty where there are none. */
+function readAnswers(text: string | null): readonly Sample[] {
+  try {
+    const answers: unknown = JSON.parse(text ?? "[]");
+    return Array.isArray(answers) ? answers : [];
+  } catch {
+    return []; // cut off by a crash
+  }
 }
 
 const pairs = (before: readonly Sample[], after: readonly Sample[]): SampleAnswer[] =>

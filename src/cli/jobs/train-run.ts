@@ -83,7 +83,7 @@ async function trainIn(
       ...opened.own,
       events: eventsFor(report, opened.events),
     });
-    if (results !== null) await writeCheckpointCards(run, record, { ...card, examples: shown });
+    if (results !== null) await writeCheckpointCards(run, record, { ...card, examples: [] });
     return results;
   };
   const request = { base, run, begun, folder, report, signal };

@@ -2,10 +2,11 @@
 
 import { openTargets } from "../../train/decoder-step.js";
 import type { RunFolder } from "../../train/files/run-folder.js";
-import { scoreGoal } from "../../train/score/goal.js";
+import { labelsOf, scoreGoal } from "../../train/score/goal.js";
 import { openServedScores, scoreInputs } from "../../train/score/served.js";
 import { openScoreSession, type ScoreSession } from "../../train/score/session.js";
 import type { TrainSettings } from "../../train/settings.js";
+import { newLabels } from "../../train/tasks/labels.js";
 import { evaluateServed } from "../../train/tasks/served-task.js";
 import { loadTaskData, type TaskData } from "../../train/tasks/task-data.js";
 import type { TaskBatch } from "../../train/tasks/trainable.js";
@@ -22,6 +23,7 @@ import { settingsOf, type TrainFlags, trainOptions } from "./options.js";
 import type { Job } from "./run-job.js";
 import { openScoreBase, type ScoreBase } from "./score-base.js";
 import { openInitFrom, requireSteps, resumePoint } from "./start.js";
+import type { TaskJobOptions } from "./task-job.js";
 import { adapterText } from "./task-report.js";
 import { comparedBatches, taskJob } from "./task-run.js";
 
@@ -34,6 +36,7 @@ export async function openScoreJob(
   terminal: Terminal,
   signal: AbortSignal,
   resumed: RunFolder | null,
+  { rateFactor = 1, makesLabels = false }: TaskJobOptions = {},
 ): Promise<Job<TaskBatch>> {
   requireGiven(trainOptions, flags, "model", "data");
   refuseGiven(
@@ -58,7 +61,8 @@ export async function openScoreJob(
   try {
     const { checkpoint } = base;
     const { config } = checkpoint;
-    const asked = settingsOf(flags, config, flags.labels === null ? null : await readLabels(flags.labels));
+    const usual = settingsOf(flags, config, flags.labels === null ? null : await readLabels(flags.labels));
+    const asked = flags.learningRate === null ? { ...usual, learningRate: usual.learningRate * rateFactor } : usual;
     await using start = await openInitFrom(flags, folder, terminal);
     const cache = flags.cacheDir === null ? {} : { cacheDirectory: flags.cacheDir };
     const decoder = {
@@ -68,10 +72,13 @@ export async function openScoreJob(
     };
     const targets = await openTargets({ ...decoder, settings: asked });
     if (targets.start) requireKeptLabels(asked.labels, targets.start.head?.labels ?? null);
-    const settings = targets.start ? keepShape(asked, targets.start, config) : asked;
-    const data = await loadTaskData(base.reader, { ...settings, path: flags.data, progress: progress.report, signal });
+    const chosen = targets.start ? keepShape(asked, targets.start, config) : asked;
+    const data = await loadTaskData(base.reader, { ...chosen, path: flags.data, progress: progress.report, signal });
     requireDigest(flags.dataDigest, data.digest);
     requireValidation(flags, data);
+    const mayMake = makesLabels && chosen.labels === null && targets.start === null;
+    const made = mayMake ? newLabels(labelsOf(data), base.head?.labels ?? null) : null;
+    const settings = { ...chosen, labels: made ?? chosen.labels };
     const goal = scoreGoal(data, settings.labels, targets.start?.head ?? base.head);
     const record = recordOf({
       base: { name: checkpoint.names[0], parameters: checkpoint.parameterCount, dtype: settings.dtype },

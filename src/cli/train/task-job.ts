@@ -27,14 +27,22 @@ import { openTaskBase, type TaskBase } from "./task-base.js";
 import { methodText } from "./task-report.js";
 import { comparedBatches, taskJob } from "./task-run.js";
 
-/** `path`: of the model. `resumed`: the run to continue, which must match. `rateFactor`: multiplies the default learning rate. */
+/** What options of the command line do not say. */
+export interface TaskJobOptions {
+  /** Multiplies the default learning rate. */
+  readonly rateFactor?: number;
+  /** Whether rows with a label that the base lacks get a head for theirs, as --labels with them would make. */
+  readonly makesLabels?: boolean;
+}
+
+/** `path`: of the model. `resumed`: the run to continue, which must match. Throws what the opening functions throw. */
 export async function openTaskJob(
   path: string,
   flags: TrainFlags,
   terminal: Terminal,
   signal: AbortSignal,
   resumed: RunFolder | null,
-  { rateFactor = 1 }: { readonly rateFactor?: number } = {},
+  { rateFactor = 1, makesLabels = false }: TaskJobOptions = {},
 ): Promise<Job<TaskBatch>> {
   requireGiven(trainOptions, flags, "model", "data");
   refuseGiven(flags, decoderNames, "is for decoders; the model is a task model.");
@@ -55,10 +63,12 @@ export async function openTaskJob(
     const modules = base.modules.map(({ module }) => module);
     const initFrom = start && (await openTaskAdapter(start.folder, modules, targets));
     if (initFrom) requireModules(flags, asked, initFrom);
-    const settings = initFrom ? keepShape(asked, initFrom) : asked;
-    const data = await loadTaskData(setup.reader, { ...settings, path: flags.data, progress: progress.report, signal });
+    const chosen = initFrom ? keepShape(asked, initFrom) : asked;
+    const data = await loadTaskData(setup.reader, { ...chosen, path: flags.data, progress: progress.report, signal });
     requireDigest(flags.dataDigest, data.digest);
     requireValidation(flags, data);
+    const mayMake = makesLabels && chosen.labels === null && initFrom === null;
+    const settings = { ...chosen, labels: (mayMake ? setup.newLabels?.(data) : null) ?? chosen.labels };
     const goal = setup.objective(data, settings.labels ?? initFrom?.labels ?? null);
     const session = await openTaskSession({
       ...{ model, setup, data, goal, settings, initFrom, threads },

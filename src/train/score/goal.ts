@@ -20,9 +20,13 @@ export interface ScoreGoal {
   readonly isFresh: boolean;
 }
 
+/** Those of the rows. */
+export const labelsOf = ({ train, valid, test }: TaskData): string[] =>
+  [...train, ...valid, ...test].map(({ target }) => String(target));
+
 /** `given`: of `--labels`. `known`: the layer of the base or of the adapter; null: there is none. Throws `data_invalid` and `invalid_value`. */
 export function scoreGoal(data: TaskData, given: readonly string[] | null, known: OpenedHead | null): ScoreGoal {
-  const found = [...data.train, ...data.valid, ...data.test].map(({ target }) => String(target));
+  const found = labelsOf(data);
   if (given === null && known === null) throw noLabels([...new Set(found)].sort());
   const base = known?.labels ?? null;
   const { labels, isFresh } = chooseLabels({ given, base, width: known?.outFeatures ?? 0, found });

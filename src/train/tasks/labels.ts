@@ -41,6 +41,16 @@ export function chooseLabels({ given, base, width, found }: LabelFacts): LabelCh
   );
 }
 
+/** The labels of rows as those of a new head, in order; null: the base has them all. Throws `data_invalid` for a single one. */
+export function newLabels(inRows: Iterable<string>, base: readonly string[] | null): readonly string[] | null {
+  const found = [...new Set(inRows)].sort();
+  const known = new Set([...(base ?? []), ...(base ?? []).map((_, index) => String(index))]);
+  if (found.every((label) => known.has(label))) return null;
+  if (found.length > 1) return found;
+  const message = `The rows have the single label ${JSON.stringify(found[0])}; a classifier is trained for two labels or more.`;
+  throw new LorikeetError("data_invalid", message, { found: 1, allowed: 2 });
+}
+
 /** A softmax over one label is always 1. Throws `invalid_value`. */
 export function requireSeveral(labels: readonly string[]): void {
   if (labels.length > 1) return;

@@ -6,7 +6,7 @@ import { labelOf, RowFault, shown, textOf } from "../../data/rows.js";
 import { describePicture, ImageReader, imageInputs } from "../inputs/image-inputs.js";
 import { NumberReader, numberInputs } from "../inputs/tensor-inputs.js";
 import { firstText, textInputs } from "../inputs/text-inputs.js";
-import { chooseLabels, requireSeveral, requireSingle } from "../labels.js";
+import { chooseLabels, newLabels, requireSeveral, requireSingle } from "../labels.js";
 import { classification, shownLabels } from "../objectives/classification.js";
 import { gradedScore, independentLabels } from "../objectives/independent-labels.js";
 import type { RowReader, TaskData } from "../task-data.js";
@@ -20,6 +20,7 @@ export function textClassification(parts: SetupParts): TaskSetup {
     reader: labelledTextReader(tokenizer, parts.maxLength, lesson),
     inputs: textInputs(parts.graph, tokenizer),
     savesHeads: true,
+    newLabels: (data) => newLabels(labelsIn(data, lesson), parts.head.labels),
     objective(data, given) {
       const { labels, output, goal } = labelGoal(parts, lesson, data, given);
       return lesson.field === "label"
@@ -82,6 +83,7 @@ export function imageClassification(parts: SetupParts): TaskSetup {
     reader,
     inputs: images ? imageInputs(graph) : numberInputs(graph),
     savesHeads: true,
+    newLabels: (data) => newLabels(labelsIn(data, lesson), parts.head.labels),
     objective(data, given) {
       const { labels, output, goal } = labelGoal(parts, lesson, data, given);
       const isShown = images !== null && lesson.field === "label";
@@ -137,14 +139,17 @@ function labelListOf(value: unknown): string[] {
   return [...new Set(value.map(labelOf))];
 }
 
+const labelsIn = ({ train, valid, test }: TaskData, { labelsOf }: Lesson): string[] =>
+  [...train, ...valid, ...test].flatMap(({ target }: TaskExample) => labelsOf(target));
+
 function labelGoal(
   { graph, head }: SetupParts,
   lesson: Lesson,
-  { train, valid, test }: TaskData,
+  data: TaskData,
   given: readonly string[] | null,
 ): { goal: TaskGoal; labels: readonly string[]; output: string } {
   const output = chooseOutput(graph, ["logits"]);
-  const found = [...train, ...valid, ...test].flatMap(({ target }: TaskExample) => lesson.labelsOf(target));
+  const found = labelsIn(data, lesson);
   const { labels, isFresh } = chooseLabels({ given, base: head.labels, width: widthOf(graph, output), found });
   lesson.requireFit(labels);
   const goal = {

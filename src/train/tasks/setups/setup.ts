@@ -33,6 +33,8 @@ export interface TaskSetup {
   readonly inputs: TaskInputs<unknown>;
   /** Whether the layers that give the outputs are saved whole, unless options say otherwise. */
   readonly savesHeads: boolean;
+  /** The labels of a new head, where the rows have one that the base's head lacks; null: it has them all. Absent: rows have no labels. Throws `data_invalid`. */
+  newLabels?(data: TaskData): readonly string[] | null;
   /** Inputs that a row has: a batch of rows has so many times their number. */
   objective(data: TaskData, labels: readonly string[] | null): TaskGoal;
 }

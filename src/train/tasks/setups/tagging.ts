@@ -3,9 +3,9 @@
 import type { EncodedRow } from "../../../text/tokenizer/rows.js";
 import { type Fields, RowFault, shown } from "../../data/rows.js";
 import { firstText, textInputs } from "../inputs/text-inputs.js";
-import { chooseLabels, requireSeveral } from "../labels.js";
+import { chooseLabels, newLabels, requireSeveral } from "../labels.js";
 import { shownTags, type TokenTags, tagging } from "../objectives/tagging.js";
-import type { RowReader } from "../task-data.js";
+import type { RowReader, TaskData } from "../task-data.js";
 import { chooseOutput, requireTokenizer, type SetupParts, type TaskSetup, widthOf } from "./setup.js";
 
 export function tokenClassification(parts: SetupParts): TaskSetup {
@@ -35,12 +35,11 @@ export function tokenClassification(parts: SetupParts): TaskSetup {
     reader,
     inputs: textInputs(graph, tokenizer),
     savesHeads: true,
-    objective({ train, valid, test }, given) {
+    newLabels: (data) => newLabels(tagsIn(data), head.labels),
+    objective(data, given) {
       const output = chooseOutput(graph, ["logits"]);
-      const found = [...train, ...valid, ...test].flatMap(({ target }) =>
-        (target as TokenTags).flatMap((tag) => tag ?? []),
-      );
-      const { labels, isFresh } = chooseLabels({ given, base: head.labels, width: widthOf(graph, output), found });
+      const facts = { given, base: head.labels, width: widthOf(graph, output), found: tagsIn(data) };
+      const { labels, isFresh } = chooseLabels(facts);
       requireSeveral(labels);
       return {
         objective: tagging(labels, output, tokenizer.padLeft),
@@ -51,6 +50,9 @@ export function tokenClassification(parts: SetupParts): TaskSetup {
     },
   };
 }
+
+const tagsIn = ({ train, valid, test }: TaskData): string[] =>
+  [...train, ...valid, ...test].flatMap(({ target }) => (target as TokenTags).flatMap((tag) => tag ?? []));
 
 function listOf(fields: Fields, name: string): string[] {
   const value = fields[name];
