@@ -172,5 +172,11 @@ export async function loadTaskAdapter(
   const [host] = hosts;
   assert(host, "an accepted adapter was read");
   const { digest, rank, bytes } = summary;
-  return { digest, rank, bytes, labels, modules: host.inOrder([...modules, ...saved]) };
+  return {
+    digest,
+    rank,
+    bytes,
+    labels,
+    modules: host.inOrder([...modules, ...saved.filter(({ isFixed }) => !isFixed)]),
+  };
 }

@@ -151,7 +151,7 @@ async function openBench(graph: Graph, { threads, rank, device }: TaskBenchOptio
     await writeFile(path, file);
     await writeFile(join(folder, manifestName), JSON.stringify({ foldedNorms: false }));
     const model = await openTaskModel(path);
-    const modules = model.modules.filter(({ kind }) => kind !== "table");
+    const modules = model.modules.filter(({ kind }) => kind !== "table" && kind !== "bias");
     const maxBatch = Math.max(...batchesOf(device));
     const made = Array.from({ length: distinctAdapters }, (_, index) => randomAdapter(modules, rank, index));
     const adapters = new Map(made.map((adapter) => [adapter.digest, adapter]));

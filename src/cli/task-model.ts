@@ -79,17 +79,22 @@ export async function inspectTaskModel(path: string, json: boolean, terminal: Te
     terminal.stdout,
     formatFields([...fieldsOf(model, inputs, generation), ...ownAdapterFields(ownAdapters), deviceField(device)]),
   );
-  if (model.modules.length === 0) return;
+  const shown = model.modules.filter(isShown);
+  if (shown.length === 0) return;
   const header = ["target module", "kind", "shape", "named by", "folded norm"];
-  const rows = model.modules.map((module) => [
+  const rows = shown.map((module) => [
     module.path,
     module.kind,
     shapeOf(module),
     sourcesOf(module).join(", "),
-    normOf(module.foldedNorm),
+    module.foldedInto === null ? normOf(module.foldedNorm) : `folded into ${module.foldedInto}`,
   ]);
   printLine(terminal.stdout, `\n${formatTable(header, rows)}`);
 }
+
+const isTarget = ({ kind }: TaskModule): boolean => kind !== "bias";
+/** Biases of which the graphs do not show where they are added say nothing about the files. */
+const isShown = ({ uses, foldedInto }: TaskModule): boolean => uses.length > 0 || foldedInto !== null;
 
 const deviceField = (device: DeviceFacts): readonly [string, string] => [
   "device",
@@ -98,6 +103,7 @@ const deviceField = (device: DeviceFacts): readonly [string, string] => [
 
 function fieldsOf(model: TaskModel, inputs: TaskInputs, generation: Generation | null): (readonly [string, string])[] {
   const { folder, task, architecture, opened, otherFiles, weights, modules } = model;
+  const biases = modules.filter((module) => !isTarget(module) && isShown(module));
   const unknown = modules.filter(({ foldedNorm }) => foldedNorm.kind === "unknown").length;
   return [
     ["model", folder],
@@ -108,7 +114,8 @@ function fieldsOf(model: TaskModel, inputs: TaskInputs, generation: Generation |
     ...(generation ? generationFields(generation) : []),
     ["other files", otherFiles.join(", ") || "none"],
     ["checkpoint", weights.map(({ label }) => label).join(", ") || "none: module names come from the ONNX files alone"],
-    ["target modules", countsOf(modules)],
+    ["target modules", countsOf(modules.filter(isTarget))],
+    ...(biases.length === 0 ? [] : [["other biases", `${biases.length} (bias="all")`] as [string, string]]),
     ...(unknown === 0 ? [] : [["warning", warningOf(unknown)] as [string, string]]),
     ["adapters", "LoRA, rsLoRA, DoRA and heads; lorikeet inspect ADAPTER --model checks one"],
     ["training", trainingOf(model)],
@@ -185,7 +192,7 @@ function trainingOf(model: TaskModel): string {
 function operatorsWithoutGradient({ opened, modules }: TaskModel): string[] {
   const found = opened.flatMap(({ graphs }) =>
     graphs.flatMap((graph) => {
-      const uses = modules.flatMap((module) => module.uses.filter((use) => use.graph === graph));
+      const uses = modules.filter(isTarget).flatMap((module) => module.uses.filter((use) => use.graph === graph));
       return missingRules(graph.graph, new Set(uses.map(({ target }) => target.node.name)));
     }),
   );
@@ -199,6 +206,7 @@ const words = {
   linear: ["linear layer", "linear layers"],
   convolution: ["convolution", "convolutions"],
   table: ["table", "tables"],
+  bias: ["bias", "biases"],
 } as const;
 
 function countsOf(modules: readonly TaskModule[]): string {
@@ -254,13 +262,15 @@ function jsonOf(model: TaskModel) {
     otherFiles,
     checkpoint: weights.map(({ label }) => label),
     operatorsWithoutGradient: operatorsWithoutGradient(model),
-    targetModules: modules.map(({ path, kind, names, inFeatures, outFeatures, kernel, groups, foldedNorm, uses }) => ({
-      ...{ path, kind, inFeatures, outFeatures, kernel, groups, names },
-      foldedNorm:
-        foldedNorm.kind === "measured"
-          ? { kind: "measured", factors: [...foldedNorm.factors] }
-          : { kind: foldedNorm.kind },
-      graphs: [...new Set(uses.map(({ graph }) => graph.label))],
-    })),
+    targetModules: modules
+      .filter(isTarget)
+      .map(({ path, kind, names, inFeatures, outFeatures, kernel, groups, foldedNorm, uses }) => ({
+        ...{ path, kind, inFeatures, outFeatures, kernel, groups, names },
+        foldedNorm:
+          foldedNorm.kind === "measured"
+            ? { kind: "measured", factors: [...foldedNorm.factors] }
+            : { kind: foldedNorm.kind },
+        graphs: [...new Set(uses.map(({ graph }) => graph.label))],
+      })),
   };
 }

@@ -22,6 +22,8 @@ export interface ModuleSpec extends TargetModule {
   readonly isOutput: boolean;
   /** Whether a normalization was folded into it. */
   readonly hasFoldedNorm: boolean;
+  /** Whether the checkpoint has its bias. */
+  readonly knowsBias: boolean;
 }
 
 export interface ResolvedModule {
@@ -37,8 +39,14 @@ export interface NamedModule {
   readonly tensor: string;
   /** Of the modules that share the path, the table or another. null: whichever there is. */
   readonly isTable: boolean | null;
-  /** The fault if the base lacks the module. Default: that it matches none. */
+  /** Of a trained bias: the fault if the base lacks the module. */
   readonly ifUnknown?: string;
+}
+
+export interface FixedBias {
+  readonly stored: StoredWeight;
+  /** A clause that says why; null: no decoder takes another. */
+  readonly refusal: string | null;
 }
 
 /** The modules of a base by the paths that adapters use for them. */
@@ -54,7 +62,7 @@ export interface ModuleIndex {
   /** Where a tensor of a module lies that a file may hold a copy of; null: the base has no such module. "any": there is no base. */
   storedOf(path: string, part: "weight" | "bias"): StoredWeight | "any" | null;
   /** Where the bias of a module lies that takes no other than the base's; null: it is another module, or there is no base. */
-  fixedBiasOf(path: string): StoredWeight | null;
+  fixedBiasOf(path: string): FixedBias | null;
   /** Whether a path of the base is a head that shares its weights with the embeddings. */
   isTiedHead(path: string): boolean;
   /** Whether the outputs of a path of the base are the model's own. */

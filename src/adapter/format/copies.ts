@@ -26,7 +26,8 @@ export async function checkCopies(
   for (const copy of copies) {
     const difference = await differenceOf(file, copy);
     if (difference === null) continue;
-    if (copy.as === "bias") features.note("fixed_bias", copy.name);
+    if (copy.ifDifferent !== undefined) faults.unsupported(copy.ifDifferent);
+    else if (copy.as === "bias") features.note("fixed_bias", copy.name);
     else if (copy.as === "weight") features.note("modules_to_save", copy.name);
     else {
       faults.invalid(

@@ -59,6 +59,8 @@ export interface SavedPlan {
   readonly outFeatures: number;
   readonly weight: StoredArray | null;
   readonly bias: StoredArray | null;
+  /** Whether its bias can only be the base's, which changes nothing. */
+  readonly isFixed: boolean;
 }
 
 /** A tensor that may be a copy of the base's own, which changes nothing. */
@@ -66,6 +68,8 @@ export interface CopyPlan extends StoredArray {
   readonly of: StoredWeight;
   /** "marked": a weight that PEFT marks as a copy. "weight": one that may be new. "bias": one that may be trained. */
   readonly as: "marked" | "weight" | "bias";
+  /** Of a bias: the fault if it is another one. Default: the feature is refused. */
+  readonly ifDifferent?: string;
 }
 
 /** A bias that PEFT writes under two names. */

@@ -2,14 +2,14 @@
 
 import type { StoredWeight } from "../../model/blueprint.js";
 import type { StoredTensor } from "../../tensor/safetensors.js";
-import type { ModuleIndex } from "./base.js";
+import type { FixedBias, ModuleIndex } from "./base.js";
 import type { ReadConfig } from "./config/read.js";
 import { compareModules } from "./coverage.js";
 import { type Faults, quote } from "./faults.js";
 import type { Feature, FeatureLog } from "./features.js";
 import { type ParsedKey, parseKey, type SavedKey } from "./keys.js";
 import type { Role } from "./methods/method.js";
-import type { AdapterPlan, CopyPlan, MatrixDtype, ModulePlan } from "./module-plan.js";
+import type { AdapterPlan, CopyPlan, MatrixDtype, ModulePlan, StoredArray } from "./module-plan.js";
 import { checkPair, type Draft, type DraftTensor, type Pair, readTensor } from "./pairs.js";
 import { PatternBudget, PatternTable } from "./patterns.js";
 import { SavedModules } from "./saved.js";
@@ -60,9 +60,9 @@ export function planModules(tensors: ReadonlyMap<string, StoredTensor>, context:
     if (key.kind === "matrix") addMatrix(drafts, { name, tensor, dtype }, key, context);
     else if (dtype) {
       // Equal to the base's, it changes nothing, but belongs to the digest: without a base nobody could tell.
-      const of = key.as === "bias" ? targetModules.fixedBiasOf(key.path) : null;
-      if (of) copies.push({ name, dtype, shape: tensor.shape, of, as: "bias" });
-      savedModules.add(name, tensor, dtype, key);
+      const fixed = key.as === "bias" ? targetModules.fixedBiasOf(key.path) : null;
+      if (fixed) copies.push(fixedCopy({ name, dtype, shape: tensor.shape }, key.path, fixed));
+      savedModules.add(name, tensor, dtype, key, fixed !== null);
     }
   }
   if (tensors.size === 0) faults.invalid("the file holds no tensors");
@@ -77,6 +77,13 @@ export function planModules(tensors: ReadonlyMap<string, StoredTensor>, context:
   }
   warnOfRemaps(drafts, context);
   return { modules, saved, copies, ties, repeats: savedModules.repeats };
+}
+
+function fixedCopy(own: StoredArray, path: string, { stored, refusal }: FixedBias): CopyPlan {
+  const copy = { ...own, of: stored, as: "bias" } as const;
+  if (refusal === null) return copy;
+  const trained = `tensor ${quote(own.name)} is a trained bias that differs from the base's`;
+  return { ...copy, ifDifferent: `${trained}, and module ${path} ${refusal}; train with bias "lora_only"` };
 }
 
 /** The base's weight that a tensor may be a copy of, where nothing else is allowed. "any": there is no base to compare it with. */

@@ -11,6 +11,8 @@ interface Draft {
   readonly resolved: ResolvedModule;
   /** Whether `modules_to_save` names it, so that its weight must be there. */
   isWhole: boolean;
+  /** Whether its bias can only be the base's. */
+  isFixed: boolean;
   /** Whether a name of its bias may be a second one. */
   isRepeated: boolean;
   weight?: StoredArray;
@@ -29,20 +31,23 @@ export class SavedModules {
     this.#faults = faults;
   }
 
-  add(name: string, { shape }: StoredTensor, dtype: MatrixDtype, { path, part, as, isRepeat }: SavedKey): void {
+  /** `isFixed`: whether it is a bias that can only be the base's. */
+  add(name: string, { shape }: StoredTensor, dtype: MatrixDtype, key: SavedKey, isFixed: boolean): void {
+    const { path, part, as, isRepeat } = key;
     if (as === "copy") {
       this.#faults.unsupported(
         `tensor ${quote(name)} is a copy of the base's own weight, and this base has no such weight to compare it with; put the model.safetensors of the export next to the base's config.json, or save the adapter with save_embedding_layers=False`,
       );
       return;
     }
-    const ifUnknown = `tensor ${quote(name)} is the trained bias of a module that is neither a linear layer nor a convolution, which is not supported; train with bias "lora_only"`;
+    const ifUnknown = `tensor ${quote(name)} is the trained bias of a layer that cannot be found in the base; put the model.safetensors of the export next to the base's config.json, or train with bias "lora_only"`;
     const named = { path, tensor: name, isTable: null, ...(as === "bias" && { ifUnknown }) };
     const resolved = this.#index.resolve(named, this.#faults);
     if (!resolved) return;
-    const draft = this.#drafts.get(resolved.path) ?? { resolved, isWhole: false, isRepeated: false };
+    const draft = this.#drafts.get(resolved.path) ?? { resolved, isWhole: false, isRepeated: false, isFixed: false };
     this.#drafts.set(resolved.path, draft);
     draft.isWhole ||= as === "whole";
+    draft.isFixed ||= isFixed;
     const own = { name, dtype, shape };
     const other = draft[part];
     if (other && part === "bias" && (isRepeat || draft.isRepeated)) this.#repeats.push({ one: other, other: own });
@@ -65,7 +70,10 @@ export class SavedModules {
       .sort((left, right) => (positions.get(left.path) ?? 0) - (positions.get(right.path) ?? 0));
   }
 
-  #check({ resolved: { path, module }, isWhole, weight, bias }: Draft, adapted: ReadonlySet<string>): SavedPlan[] {
+  #check(
+    { resolved: { path, module }, isWhole, isFixed, weight, bias }: Draft,
+    adapted: ReadonlySet<string>,
+  ): SavedPlan[] {
     const faults = this.#faults;
     const before = faults.count;
     if (isWhole && !weight) faults.invalid(`module ${path} is saved whole, but its weight is missing`);
@@ -87,18 +95,18 @@ export class SavedModules {
         `tensor ${quote(bias.name)} has shape ${formatShape(bias.shape)}; ${formatShape([outFeatures])} is allowed`,
       );
     }
-    if (module) checkFit(module, weight ?? null, bias ?? null, faults);
+    if (module) checkFit(module, weight ?? null, (!isFixed && bias) || null, faults);
     if (faults.count > before) return [];
     const kind = module?.kind ?? (weight && weight.shape.length > 2 ? "convolution" : "linear");
-    return [{ path, kind, outFeatures, weight: weight ?? null, bias: bias ?? null }];
+    return [{ path, kind, outFeatures, weight: weight ?? null, bias: bias ?? null, isFixed }];
   }
 }
 
 function checkFit(module: ModuleSpec, weight: StoredArray | null, bias: StoredArray | null, faults: Faults): void {
-  const { path, kind, inFeatures, outFeatures, kernel, groups, hasBias, isOutput, hasFoldedNorm } = module;
-  if (bias && hasFoldedNorm) {
+  const { path, kind, inFeatures, outFeatures, kernel, groups, hasBias, isOutput, hasFoldedNorm, knowsBias } = module;
+  if (bias && hasFoldedNorm && !knowsBias) {
     faults.unsupported(
-      `tensor ${quote(bias.name)} is the bias of ${path}, into which a batch normalization was folded; train it without biases`,
+      `tensor ${quote(bias.name)} is the bias of ${path}, into which a batch normalization was folded, so that the base's own is not known; put the model.safetensors of the export next to the base's config.json, or train it without biases`,
     );
   }
   if (bias && kind === "table") faults.invalid(`tensor ${quote(bias.name)} is the bias of ${path}, which is a table`);

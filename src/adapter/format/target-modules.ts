@@ -5,7 +5,7 @@
  */
 
 import type { BaseModule, StoredWeight, TargetModule } from "../../model/blueprint.js";
-import type { ModuleIndex, ModuleSpec, NamedModule, ResolvedModule } from "./base.js";
+import type { FixedBias, ModuleIndex, ModuleSpec, NamedModule, ResolvedModule } from "./base.js";
 import { type Faults, quote } from "./faults.js";
 import type { Feature } from "./features.js";
 import { taskFeatures } from "./task-index.js";
@@ -108,8 +108,9 @@ export class TargetModuleIndex implements ModuleIndex {
     return this.#byPath ? (this.#tableAt(path)?.[part === "weight" ? "stored" : "storedBias"] ?? null) : "any";
   }
 
-  fixedBiasOf(path: string): StoredWeight | null {
-    return this.#fixedAt(path)?.storedBias ?? null;
+  fixedBiasOf(path: string): FixedBias | null {
+    const stored = this.#fixedAt(path)?.storedBias;
+    return stored ? { stored, refusal: null } : null;
   }
 
   #fixedAt(path: string): BaseModule | undefined {
@@ -158,6 +159,7 @@ const plain: Omit<ModuleSpec, keyof TargetModule> = {
   hasBias: false,
   isOutput: false,
   hasFoldedNorm: false,
+  knowsBias: false,
 };
 
 function coreOf(path: string): string {

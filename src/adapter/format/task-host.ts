@@ -54,7 +54,8 @@ export class TaskHost {
     });
   }
 
-  saved({ path, weight, bias, outFeatures }: SavedPlan, elements: SavedElements): void {
+  saved({ path, weight, bias, outFeatures, isFixed }: SavedPlan, elements: SavedElements): void {
+    if (isFixed) return;
     const read = (tensor: StoredArray | null, values: Elements | null): Float32Array | null =>
       tensor && values && this.#keep(widen(tensor.dtype, values));
     const ownWeight = read(weight, elements.weight);

@@ -5,7 +5,7 @@ import type { TaskTarget } from "../../model/task/adapter-targets.js";
 import { presentSpelling } from "../../model/task/names.js";
 import { isLookup, isSharedTable } from "../../model/task/shared-tables.js";
 import { modulesAt } from "../../model/task/target-modules.js";
-import type { ModuleIndex, ModuleSpec, NamedModule, ResolvedModule } from "./base.js";
+import type { FixedBias, ModuleIndex, ModuleSpec, NamedModule, ResolvedModule } from "./base.js";
 import { type Faults, quote, quoteList } from "./faults.js";
 import type { Feature } from "./features.js";
 
@@ -18,22 +18,24 @@ export class TaskIndex implements ModuleIndex {
   readonly tableNames: ReadonlySet<string> = new Set();
   readonly #targets: readonly TaskTarget[];
   readonly #tables: readonly TaskTarget[];
-  readonly #others: readonly TaskTarget[];
+  /** With those of kind "bias", which only trained biases mean. */
+  readonly #all: readonly TaskTarget[];
   readonly #byPath: ReadonlyMap<string, TaskTarget>;
   readonly #known = new Map<string, readonly TaskTarget[]>();
   /** Modules that take no adapter and were reported. */
   readonly #reported = new Set<string>();
 
   constructor(targets: readonly TaskTarget[]) {
-    this.#targets = targets;
+    this.#all = targets;
+    this.#targets = targets.filter(({ kind }) => kind !== "bias");
     this.#tables = targets.filter(({ kind }) => kind === "table");
-    this.#others = targets.filter(({ kind }) => kind !== "table");
     this.#byPath = new Map(targets.map((target) => [target.path, target]));
   }
 
   resolve(named: NamedModule, faults: Faults): ResolvedModule | null {
     const { path, tensor } = named;
-    const found = this.#find(path, named.isTable);
+    const isBias = named.ifUnknown !== undefined;
+    const found = isBias ? this.#biasesAt(path) : this.#find(path, named.isTable);
     const [target, ...others] = found;
     if (!target) {
       if (named.ifUnknown) faults.unsupported(named.ifUnknown);
@@ -49,7 +51,8 @@ export class TaskIndex implements ModuleIndex {
       return null;
     }
     const refusal = refusalOf(target);
-    if (refusal !== null && !this.#reported.has(target.path)) {
+    const isCompared = isBias && target.storedBias !== null;
+    if (refusal !== null && !isCompared && !this.#reported.has(target.path)) {
       this.#reported.add(target.path);
       faults.unsupported(`module ${target.path} ${refusal}`);
     }
@@ -72,11 +75,15 @@ export class TaskIndex implements ModuleIndex {
     return true;
   }
 
-  #find(path: string, isTable: boolean | null): readonly TaskTarget[] {
-    const key = `${isTable} ${path}`;
+  #find(path: string, isTable: boolean | null, withBiases = false): readonly TaskTarget[] {
+    const key = `${isTable} ${withBiases} ${path}`;
     const known = this.#known.get(key);
     if (known) return known;
-    const among = isTable === null ? this.#targets : isTable ? this.#tables : this.#others;
+    const among = withBiases
+      ? this.#all
+      : isTable === null
+        ? this.#targets
+        : this.#targets.filter(({ kind }) => (kind === "table") === isTable);
     const found = modulesAt(among, path);
     this.#known.set(key, found);
     return found;
@@ -92,8 +99,22 @@ export class TaskIndex implements ModuleIndex {
     return others.length === 0 ? (target?.stored ?? null) : null;
   }
 
-  fixedBiasOf(): null {
-    return null;
+  fixedBiasOf(path: string): FixedBias | null {
+    const target = this.#biasAt(path);
+    const refusal = target && refusalOf(target);
+    return refusal && target?.storedBias ? { stored: target.storedBias, refusal } : null;
+  }
+
+  /** The module whose trained bias a path names. Where an exporter wrote a layer's bias as a sum of its own, that. */
+  #biasAt(path: string): TaskTarget | null {
+    const found = this.#biasesAt(path);
+    return found.length === 1 ? (found[0] ?? null) : null;
+  }
+
+  #biasesAt(path: string): readonly TaskTarget[] {
+    const found = this.#find(path, null, true);
+    const own = found.filter((target) => target.kind === "bias" && isMeant(target, path));
+    return own.length > 0 ? own : found.filter(({ kind }) => kind !== "bias");
   }
 
   isOutput(path: string): boolean {
@@ -118,9 +139,13 @@ export class TaskIndex implements ModuleIndex {
   }
 
   positions(): ReadonlyMap<string, number> {
-    return new Map(this.#targets.map(({ path }, i) => [path, i]));
+    return new Map(this.#all.map(({ path }, i) => [path, i]));
   }
 }
+
+/** A name without a dot is the end of many paths. */
+const isMeant = (target: TaskTarget, path: string): boolean =>
+  [target.path, ...target.names.map((name) => name.path)].some((name) => name === path || name.includes("."));
 
 /** A clause; null if the module takes adapters. */
 function refusalOf({ foldedNorm, refusal }: TaskTarget): string | null {
@@ -132,9 +157,10 @@ const wordOf = (isTable: boolean | null): string =>
   isTable === null ? "target module" : isTable ? "table" : "linear layer or convolution";
 
 function specOf(target: TaskTarget): ModuleSpec {
-  const { path, inFeatures, outFeatures, kind, kernel, groups, hasBias, isOutput, foldedNorm } = target;
+  const { path, inFeatures, outFeatures, kind, kernel, groups, hasBias, isOutput, foldedNorm, storedBias } = target;
   return {
     ...{ path, inFeatures, outFeatures, kind, kernel, groups, hasBias, isOutput },
     hasFoldedNorm: foldedNorm === "measured",
+    knowsBias: storedBias !== null,
   };
 }

@@ -60,7 +60,7 @@ export async function openTaskBase(path: string, options: TaskBaseOptions): Prom
     await preprocessor?.close();
   };
   try {
-    const all = joined?.modules ?? model.modules;
+    const all = (joined?.modules ?? model.modules).filter(({ kind }) => kind !== "bias");
     const targets = taskTargetsOf(all, probe ? refusalsOf(all, probe) : new Map());
     const modules = all.flatMap((module, i): BaseModuleFacts[] => {
       const target = targets[i];

@@ -122,7 +122,9 @@ export async function startEncoderDecoder(options: StartOptions, opened: OpenedG
   const isRagged = probes.ragged !== null;
   progress?.("testing rows", 0, 1);
   const refused = refusalsOf(model.modules, opened);
-  const able = model.modules.filter((module) => !refused.has(module) && module.foldedNorm.kind !== "unknown");
+  const able = model.modules.filter(
+    (module) => module.kind !== "bias" && !refused.has(module) && module.foldedNorm.kind !== "unknown",
+  );
   const isBatched = reason === null && trial !== null;
   const independent =
     isBatched && limits.maxBatch > 1

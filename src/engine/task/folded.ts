@@ -1,13 +1,14 @@
 /**
  * Turns an adapter's modules into what the stacks of a serving graph hold: the factor of a folded normalization and DoRA's gains are
- * multiplied into B, and biases become differences from the base's.
+ * multiplied into B, and biases become differences from the base's. The bias of a folded normalization shifts its convolution.
  */
 
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { HostTaskAdapter, HostTaskModule } from "../../adapter/types.js";
 import { assert, LorikeetError } from "../../base/errors.js";
+import type { StoredWeight } from "../../model/blueprint.js";
 import type { TaskModule } from "../../model/task/target-modules.js";
-import { floatsOf } from "../../model/task/weight-values.js";
+import { floatsOf, storedFloats } from "../../model/task/weight-values.js";
 
 /** One module, as it is copied into the stacks. */
 export interface FoldedModule {
@@ -35,13 +36,38 @@ export interface FoldedAdapter {
 export async function foldAdapter(adapter: HostTaskAdapter, modules: readonly TaskModule[]): Promise<FoldedAdapter> {
   const byPath = new Map(modules.map((module) => [module.path, module]));
   const folded = new Map<TaskModule, FoldedModule>();
+  const norms: (readonly [TaskModule, Float32Array])[] = [];
   for (const [path, host] of adapter.modules) {
     const module = byPath.get(path);
     assert(module, "an adapter's modules are the base's");
-    folded.set(module, await foldModule(module, host));
+    const into = module.foldedInto === null ? null : byPath.get(module.foldedInto);
+    if (into && host.bias && module.storedBias) norms.push([into, await difference(host.bias, module.storedBias)]);
+    else {
+      const found = await foldModule(module, host);
+      if (found.a || found.gain || found.shift || found.whole) folded.set(module, found);
+    }
     if (host.magnitude) await nextTurn();
   }
+  for (const [module, shift] of norms) {
+    const known = folded.get(module) ?? unchanged;
+    folded.set(module, { ...known, shift: known.shift ? sum(known.shift, shift) : shift });
+  }
   return { digest: adapter.digest, modules: folded };
+}
+
+/** Most trained biases of some layers are the base's: those take no memory and no time. */
+const nonzero = (shift: Float32Array | null): Float32Array | null =>
+  shift?.some((value) => value !== 0) ? shift : null;
+
+const unchanged: FoldedModule = { rank: 0, a: null, b: null, gain: null, shift: null, whole: null };
+
+const sum = (left: Float32Array, right: Float32Array): Float32Array =>
+  left.map((value, i) => value + (right[i] as number));
+
+/** How a trained bias differs from the checkpoint's. */
+async function difference(trained: Float32Array, stored: StoredWeight): Promise<Float32Array> {
+  const base = await storedFloats(stored);
+  return trained.map((value, i) => value - (base[i] as number));
 }
 
 async function foldModule(module: TaskModule, host: HostTaskModule): Promise<FoldedModule> {
@@ -58,7 +84,7 @@ async function foldModule(module: TaskModule, host: HostTaskModule): Promise<Fol
     a: host.a,
     b: host.b && isScaled ? scaled(module, host.b, host.rank, amount) : host.b,
     gain: gains && Float32Array.from(gains, (gain) => gain - 1),
-    shift: await shiftOf(module, host, factor),
+    shift: nonzero(await shiftOf(module, host, factor)),
     whole: host.whole && {
       weight: wholeWeight(module, host.whole, factor),
       outFeatures: host.whole.outFeatures,
@@ -114,12 +140,16 @@ async function gainsOf(module: TaskModule, host: HostTaskModule, factor: Float32
 }
 
 async function shiftOf(
-  { uses, path }: TaskModule,
+  { uses, path, storedBias }: TaskModule,
   { bias, addedBias }: HostTaskModule,
   factor: Float32Array | null,
 ): Promise<Float32Array | null> {
   if (bias === null) return addedBias?.map((value, output) => value * (factor?.[output] ?? 1)) ?? null;
   const own = uses[0]?.target.bias;
+  if (factor && storedBias) {
+    const change = await difference(bias, storedBias);
+    return change.map((value, output) => (factor[output] as number) * (value + (addedBias?.[output] ?? 0)));
+  }
   if (!own || factor) throw unsupported(path, "has no separate bias in the ONNX file, but the adapter trains one");
   const base = await floatsOf(own.values);
   return bias.map((value, output) => value - (base[output] as number) + (addedBias?.[output] ?? 0));

@@ -89,7 +89,12 @@ const aloneFor =
   (reason: string, trial: Trial | null): RowProbe => ({
     isBatched: false,
     reason,
-    layouts: new Map(targets.map((target) => [target, trial ? "first" : { refusal: reason }])),
+    layouts: new Map(
+      targets.map((target) => {
+        const isUnclear = typeof target.channels?.after === "number";
+        return [target, trial && !isUnclear ? "first" : { refusal: reason }];
+      }),
+    ),
     trial,
   });
 
@@ -143,13 +148,20 @@ const tolerance = 1e-3;
  * graph repeats the layer's output for each row itself.
  */
 async function spreads(watched: Watched, trial: Trial, targets: readonly WeightedNode[]): Promise<boolean> {
-  const parts = { product: true, gain: false, shift: false, whole: false };
-  const adapted = targets.map((target, i) => ({ path: `${i}`, target, layout: "none" as const, parts }));
+  const adapted = targets.map((target, i) => {
+    const isBias = target.kind === "bias";
+    const parts = { product: !isBias, gain: false, shift: isBias, whole: false };
+    return { path: `${i}`, target, layout: "none" as const, parts };
+  });
   const graph = adaptGraph(watched.plain, adapted, null);
   using session = await Session.create(serializeGraph(graph), { threads: watched.threads, optimization: 0 });
   const stacks = new Map<string, Tensor>();
-  for (const { path, target } of adapted) {
-    const { a, b } = stackNames(path);
+  for (const { path, target, parts } of adapted) {
+    const { a, b, shift } = stackNames(path);
+    if (parts.shift) {
+      stacks.set(shift, waves([rows, target.outFeatures], 1));
+      continue;
+    }
     stacks.set(a, waves([rows, target.inFeatures, 1], 1 / Math.sqrt(target.inFeatures)));
     stacks.set(b, waves([rows, 1, target.outFeatures], 1));
   }
@@ -192,7 +204,9 @@ function isRow(together: Tensor | undefined, alone: Tensor | undefined, row: num
   return difference <= tolerance * largest;
 }
 
-const inputName = ({ kind, node }: WeightedNode): string => node.inputs[kind === "table" ? 1 : 0]?.name ?? "";
+/** The value in which rows must be told apart: a layer's input, or what a bias was added to. */
+const inputName = ({ kind, node }: WeightedNode): string =>
+  (kind === "bias" ? node.outputs[0] : node.inputs[kind === "table" ? 1 : 0])?.name ?? "";
 
 function layoutOf(
   target: WeightedNode,
@@ -204,14 +218,23 @@ function layoutOf(
   if (!base.has(name)) return target.kind === "convolution" ? { refusal: "its input is a constant" } : "uniform";
   const owners = new Owners(name, base, fewer, changed);
   const { shape } = owners;
-  if (target.kind === "convolution") {
+  if (target.kind === "bias" && !isAlong(target, shape)) return { refusal: "its bias lies along another axis" };
+  if (target.kind === "convolution" || target.channels) {
     if (shape[0] === rows && owners.layout(owners.perRow) === "first") return "first";
+    if (target.kind === "bias") return "uniform";
     return { refusal: "the rows of its input are not those of the batch" };
   }
-  const width = target.kind === "linear" ? target.inFeatures : 1;
+  const width = target.kind === "table" ? 1 : target.inFeatures;
   const found = owners.layout(width);
   const hasNoAxis = found === "none" && (shape.length < 2 || shape[0] !== 1);
   return found === null || hasNoAxis ? "uniform" : found;
+}
+
+/** Whether a bias lies along the axis of the outputs that its operator's form suggests. */
+function isAlong({ outFeatures, channels }: WeightedNode, shape: readonly number[]): boolean {
+  if (!channels) return shape.at(-1) === outFeatures;
+  const { after } = channels;
+  return shape[1] === outFeatures && (after === null || shape.length === after + 2);
 }
 
 /** Which rows of a batch change which part of a value. */

@@ -114,7 +114,11 @@ export async function startTaskEngine(options: TaskStartOptions, probe: RowProbe
     const blocks = block === null ? null : planBlocks(graph, model.modules, block);
     const independent = await testRows(runner, probe, maxBatch, blocks, options);
     const reader = new HeadReader(graph);
-    const heads = new Map(model.modules.map((module) => [module.path, headOf(reader, module)]));
+    const heads = new Map(
+      model.modules.flatMap((module) =>
+        module.kind === "bias" ? [] : [[module.path, headOf(reader, module)] as const],
+      ),
+    );
     const engine = new BatchingEngine({
       runner,
       bank: new TaskBank({ modules: model.modules, maxPlaces: maxBatch, maxBytes: options.activeAdapterBytes, blocks }),
@@ -151,7 +155,9 @@ async function testRows(
 /** Modules that every kind of adapter can change. */
 function ableModules({ modules }: TaskModel, probe: RowProbe): TaskModule[] {
   const refused = refusalsOf(modules, probe);
-  return modules.filter((module) => !refused.has(module) && module.foldedNorm.kind !== "unknown");
+  return modules.filter(
+    (module) => module.kind !== "bias" && !refused.has(module) && module.foldedNorm.kind !== "unknown",
+  );
 }
 
 /** The largest power of two up to a number: graphs with adapted convolutions exist for these numbers of rows. */

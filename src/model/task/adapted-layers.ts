@@ -26,9 +26,16 @@ export class AdaptedLayers {
   /** Adds a layer's parts to `base`, what its own node computes. The sum gets the name of `y`. */
   add({ path, target, layout, parts }: AdaptedNode, base: Value, y: Value): void {
     const names = stackNames(path);
-    const form = target.kind === "convolution" ? new Channels(this, target) : new Features(this, target, layout);
+    const isChannels = target.kind === "convolution" || target.channels !== undefined;
+    const form = isChannels ? new Channels(this, target) : new Features(this, target, layout);
     const vector = (name: string): Value => form.vector(this.ofRows(name, [`out.${path}`], layout));
     const own = parts.whole ? form.whole(names.weight, path) : base;
+    const named = [{ type: y.type, shape: y.shape, name: y.name }];
+    if (!parts.whole && !parts.product && !parts.gain) {
+      const shifted = this.some("Add", [form.blocks(base), vector(names.shift)]);
+      this.#op.builder.node("Identity", [form.shaped(shifted, base)], named);
+      return;
+    }
     const sums: Value[] = parts.whole ? [form.blocks(own), vector(names.bias)] : [];
     if (parts.product) sums.push(form.product(names, path));
     if (parts.gain) sums.push(this.some("Mul", [form.blocks(own), vector(names.gain)]));
@@ -38,7 +45,6 @@ export class AdaptedLayers {
     const bias =
       parts.gain && !parts.whole && target.bias?.add === null ? form.ownBias(target.bias.values.value) : null;
     const last = parts.whole ? added : this.some("Add", [base, added]);
-    const named = [{ type: y.type, shape: y.shape, name: y.name }];
     this.#op.builder.node(bias ? "Add" : "Identity", bias ? [last, bias] : [last], named);
   }
 

@@ -20,6 +20,8 @@ export interface TaskTarget extends TargetModule {
   readonly isOutput: boolean;
   /** Its weight in the checkpoint beside the files; null if it is not there. */
   readonly stored: StoredWeight | null;
+  /** Its bias there; null if it is not there. */
+  readonly storedBias: StoredWeight | null;
   /** Why it takes no adapter here: a clause such as "has weights of type float16"; null if it takes one. */
   readonly refusal: string | null;
 }
@@ -35,21 +37,34 @@ export function taskTargetsOf(
     readers.set(graph, known);
     return known;
   };
+  const byPath = new Map(modules.map((module) => [module.path, module]));
+  const refusalOf = (module: TaskModule): string | null => {
+    const { uses, foldedInto } = module;
+    const into = foldedInto === null ? undefined : byPath.get(foldedInto);
+    if (into) return refusals.get(into) ?? null;
+    return refusals.get(module) ?? (uses.length === 0 ? unplaced : null);
+  };
   return modules.map((module) => {
-    const { path, inFeatures, outFeatures, kind, names, kernel, groups, foldedNorm, stored, uses } = module;
+    const { path, inFeatures, outFeatures, kind, names, kernel, groups, foldedNorm, stored, storedBias, uses } = module;
+    const isBias = kind === "bias";
     return {
-      ...{ path, inFeatures, outFeatures, kind, names, kernel, groups, stored },
+      ...{ path, inFeatures, outFeatures, kind, names, kernel, groups, stored, storedBias },
       foldedNorm: foldedNorm.kind,
-      hasBias: uses.some(({ graph, target }) => hasBias(readerOf(graph), target)),
-      isOutput: uses.every(({ graph, target }) => readerOf(graph).outputsOf(target.node).isWhole),
-      refusal: refusals.get(module) ?? null,
+      hasBias: isBias || uses.some(({ graph, target }) => hasBias(readerOf(graph), target)),
+      isOutput: !isBias && uses.every(({ graph, target }) => readerOf(graph).outputsOf(target.node).isWhole),
+      refusal: refusalOf(module),
     };
   });
 }
 
+const unplaced = "cannot be found in the ONNX file, so that its bias has no place there";
+
 /** Changes with everything that the check of an adapter depends on, but not with the folder. */
 export function taskTargetsKey(targets: readonly TaskTarget[]): string {
-  const moved = targets.map(({ stored, ...target }) => ({ ...target, stored: stored && { ...stored, file: "" } }));
+  const moved = targets.map(({ stored, storedBias, ...target }) => {
+    const withoutFile = (place: StoredWeight | null) => place && { ...place, file: "" };
+    return { ...target, stored: withoutFile(stored), storedBias: withoutFile(storedBias) };
+  });
   return createHash("sha256").update(JSON.stringify(moved)).digest("hex");
 }
 

@@ -26,6 +26,22 @@ interface Candidate {
   readonly tensor: StoredTensor;
 }
 
+/** A bias of the checkpoint. */
+export interface StoredBias {
+  /** The checkpoint's name without `.bias`. */
+  readonly path: string;
+  readonly values: Float32Array;
+  readonly stored: StoredWeight;
+}
+
+/** A batch normalization of the checkpoint. */
+export interface StoredNorm extends StoredBias {
+  /** As the checkpoint has them; epsilon it does not say. */
+  readonly scale: Float32Array;
+  readonly mean: Float32Array;
+  readonly variance: Float32Array;
+}
+
 /** Relative to a row's length: float32 rounding of a folded product, or the rounding of half-precision files. */
 const tolerances = { float32: 1e-4, half: 4e-3 } as const;
 /** Factors closer to one than this are none. */
@@ -37,6 +53,7 @@ export class CheckpointContent implements AsyncDisposable {
   readonly #files: readonly SafetensorsFile[];
   readonly #candidates: readonly Candidate[];
   readonly #firstRows = new Map<Candidate, Float32Array>();
+  #biases: Promise<ReadonlyMap<string, StoredBias>> | null = null;
 
   private constructor(files: readonly SafetensorsFile[]) {
     this.#files = files;
@@ -74,6 +91,44 @@ export class CheckpointContent implements AsyncDisposable {
     return matches;
   }
 
+  /** The checkpoint's biases by their modules' paths: vectors named `<path>.bias`. */
+  async biases(): Promise<ReadonlyMap<string, StoredBias>> {
+    this.#biases ??= this.#readBiases();
+    return await this.#biases;
+  }
+
+  async #readBiases(): Promise<ReadonlyMap<string, StoredBias>> {
+    const found = new Map<string, StoredBias>();
+    for (const file of this.#files) {
+      for (const [name, tensor] of file.tensors) {
+        if (!name.endsWith(".bias")) continue;
+        const values = await readVector(file, name);
+        const path = name.slice(0, -".bias".length);
+        if (values) found.set(path, { path, values, stored: placeOf({ file, tensor }) });
+      }
+    }
+    return found;
+  }
+
+  /** The checkpoint's batch normalizations that have a scale and a bias. */
+  async batchNorms(): Promise<readonly StoredNorm[]> {
+    const norms: StoredNorm[] = [];
+    for (const bias of (await this.biases()).values()) {
+      const read = async (part: string): Promise<Float32Array | null> => {
+        const name = `${bias.path}.${part}`;
+        const file = this.#files.find(({ tensors }) => tensors.has(name));
+        return file ? await readVector(file, name) : null;
+      };
+      const mean = await read("running_mean");
+      const variance = mean && (await read("running_var"));
+      const scale = variance && (await read("weight"));
+      const size = bias.values.length;
+      if (mean?.length !== size || variance?.length !== size || scale?.length !== size) continue;
+      norms.push({ ...bias, scale, mean, variance });
+    }
+    return norms;
+  }
+
   /** The factors by which rows are the candidate's; null if they are not. */
   async #factorOf(
     candidate: Candidate,
@@ -104,7 +159,27 @@ export class CheckpointContent implements AsyncDisposable {
   }
 }
 
-function placeOf({ file, tensor: { dtype, shape, offset, byteLength } }: Candidate): StoredWeight {
+/** null: it is not a vector of floats. */
+async function readVector(file: SafetensorsFile, name: string): Promise<Float32Array | null> {
+  const tensor = file.tensors.get(name);
+  if (tensor?.shape.length !== 1 || !isFloat(tensor.dtype)) return null;
+  return widened(tensor.dtype, await file.read(name));
+}
+
+const isFloat = (dtype: string): dtype is "F32" | "F16" | "BF16" => /^(F32|F16|BF16)$/.test(dtype);
+
+/** Whether a file's vector is the checkpoint's, within the rounding of its type. */
+export function isSameVector(own: Float32Array, stored: Float32Array, type: string): boolean {
+  const tolerance = type === "float32" ? tolerances.float32 : tolerances.half;
+  const isNear = (value: number, i: number): boolean => {
+    const expected = stored[i] as number;
+    return Math.abs(value - expected) <= tolerance * Math.abs(expected) + 1e-7;
+  };
+  return own.length === stored.length && own.every(isNear);
+}
+
+function placeOf({ file, tensor }: Pick<Candidate, "file" | "tensor">): StoredWeight {
+  const { dtype, shape, offset, byteLength } = tensor;
   return { file: file.path, dtype, shape, offset, byteLength };
 }
 

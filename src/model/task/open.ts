@@ -4,6 +4,7 @@ import { LorikeetError } from "../../base/errors.js";
 import { chooseBranch, flagsOf } from "../../graph/branches.js";
 import { openOnnx } from "../../graph/open.js";
 import type { Graph } from "../../graph/types.js";
+import { findBiasModules } from "./bias-modules.js";
 import { CheckpointContent } from "./content.js";
 import { openTaskFolder, type TaskFile, type TaskFolder } from "./folder.js";
 import { type Manifest, manifestName } from "./manifest.js";
@@ -31,7 +32,8 @@ export async function openTaskModel(path: string): Promise<TaskModel> {
   for (const file of folder.files) opened.push(await openFile(file, folder));
   await using content = folder.weights.length === 0 ? null : await CheckpointContent.open(folder.weights);
   const graphs = opened.flatMap((file) => file.graphs);
-  return { ...folder, opened, modules: await findTaskModules(graphs, content, manifest) };
+  const modules = await findTaskModules(graphs, content, manifest);
+  return { ...folder, opened, modules: [...modules, ...(await findBiasModules(graphs, modules, content))] };
 }
 
 function renamed(graph: Graph, label: string, files: number, { inputs, outputs }: Manifest): Graph {

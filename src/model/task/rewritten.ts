@@ -70,10 +70,10 @@ function moduleNames(graph: Graph, modules: readonly TaskModule[]): Map<string, 
     names.set(from, to);
     taken.add(to);
   };
-  for (const { path, uses } of modules) {
+  for (const { path, kind, uses } of modules) {
     for (const { target, graph: used } of uses) {
       if (used.graph !== graph) continue; // another graph may give the same name to another weight
-      rename(target.weight.value.name, `${path}.weight`);
+      if (kind !== "bias") rename(target.weight.value.name, `${path}.weight`);
       if (target.bias) rename(target.bias.values.value.name, `${path}.bias`);
     }
   }

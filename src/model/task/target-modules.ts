@@ -38,14 +38,18 @@ export interface TaskModule {
   readonly foldedNorm: FoldedNorm;
   /** Its weight in the checkpoint beside the files; null if it is not there. */
   readonly stored: StoredWeight | null;
-  /** Where it is applied. A module of a decoder is in several graphs. */
+  /** Its bias there; null if it is not there. */
+  readonly storedBias: StoredWeight | null;
+  /** The path of the convolution that a batch normalization was folded into. */
+  readonly foldedInto: string | null;
+  /** Where it is applied. A module of a decoder is in several graphs. Empty: the graphs do not show where. */
   readonly uses: readonly { readonly graph: TaskGraph; readonly target: WeightedNode }[];
 }
 
 /** What a manifest says of modules. */
 export type ModuleRules = Pick<Manifest, "rename" | "foldedNorms">;
 
-/** `content`: the checkpoint of the model; null if it is not there. Throws `model_invalid` for a rule of a module that is not there. */
+/** All but those of kind "bias". `content`: the checkpoint of the model; null if it is not there. Throws `model_invalid` for a rule of a module that is not there. */
 export async function findTaskModules(
   graphs: readonly TaskGraph[],
   content: CheckpointContent | null,
@@ -103,11 +107,14 @@ async function readModule(
   const measured = foldedNormOf(target, matches);
   const foldedNorm: FoldedNorm = measured.kind === "unknown" && foldedNorms === false ? { kind: "none" } : measured;
   const stored = matches[0]?.stored ?? null;
-  return { path, kind, names, inFeatures, outFeatures, kernel, groups, foldedNorm, stored, uses: [{ graph, target }] };
+  const biases = content ? await content.biases() : null;
+  const storedBias = biases?.get(matches[0]?.path ?? path)?.stored ?? null;
+  const rest = { stored, storedBias, foldedInto: null, uses: [{ graph, target }] };
+  return { path, kind, names, inFeatures, outFeatures, kernel, groups, foldedNorm, ...rest };
 }
 
 /** Paths in an encoder's file lack the prefix `encoder`. */
-function withRole(path: string, role: FileRole): string {
+export function withRole(path: string, role: FileRole): string {
   return role === "encoder" && !path.split(".").includes("encoder") ? `encoder.${path}` : path;
 }
 
@@ -127,7 +134,13 @@ function foldedNormOf({ mayBeFolded }: WeightedNode, matches: readonly ContentMa
 function joined(known: TaskModule, more: TaskModule): TaskModule {
   const others = more.names.filter(({ path }) => known.names.every((name) => name.path !== path));
   const names = [...known.names, ...others];
-  return { ...known, names, stored: known.stored ?? more.stored, uses: [...known.uses, ...more.uses] };
+  return {
+    ...known,
+    names,
+    stored: known.stored ?? more.stored,
+    storedBias: known.storedBias ?? more.storedBias,
+    uses: [...known.uses, ...more.uses],
+  };
 }
 
 /** Whether one path is the other, or its end after a dot. */

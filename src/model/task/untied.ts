@@ -79,11 +79,14 @@ interface Edit extends Place {
   readonly isTurned: boolean;
 }
 
-const weightPlace = ({ node, kind }: WeightedNode): Place => ({ node, input: kind === "table" ? 0 : 1 });
+function weightPlace(target: WeightedNode): Place {
+  const { node, kind, bias } = target;
+  return kind === "bias" && bias ? biasPlace(target, bias) : { node, input: kind === "table" ? 0 : 1 };
+}
 
-function biasPlace({ node }: WeightedNode, { values, add }: Bias): Place {
+function biasPlace({ node }: WeightedNode, { values, add, input }: Bias): Place {
   if (!add) return { node, input: 2 };
-  return { node: add, input: add.inputs.findIndex((value) => value?.name === values.value.name) };
+  return { node: add, input: input ?? add.inputs.findIndex((value) => value?.name === values.value.name) };
 }
 
 function editsOf({ path, target, weight, bias }: LayerChange): Edit[] {
@@ -168,6 +171,7 @@ function moved(module: TaskModule, original: Graph, { graph, made, known }: Made
     const bias = target.bias && {
       values: own(biasPlace(target, target.bias)) ?? target.bias.values,
       add: target.bias.add && nodeOf(target.bias.add),
+      ...(target.bias.input === undefined ? {} : { input: target.bias.input }),
     };
     const outFirst = weight && readsTurned(target) ? !target.outFirst : target.outFirst;
     return {

@@ -1,10 +1,11 @@
 /** Reads the numbers of a graph's weights, widened to float32. */
 
 import { open } from "node:fs/promises";
-import { LorikeetError } from "../../base/errors.js";
+import { assert, LorikeetError } from "../../base/errors.js";
 import type { Initializer } from "../../graph/types.js";
 import { type DtypeArray, viewAs } from "../../tensor/dtype.js";
 import { bfloat16ToFloat32, float16ToFloat32 } from "../../tensor/half.js";
+import type { StoredWeight } from "../blueprint.js";
 
 function shortened(tensor: string): LorikeetError {
   return new LorikeetError("model_invalid", `The external data of tensor ${tensor} became shorter while it was read.`);
@@ -20,14 +21,30 @@ export async function floatsOf({ value, data }: Initializer): Promise<Float32Arr
     const isAligned = data.bytes.byteOffset % 4 === 0;
     return widened(dtype, isAligned ? data.bytes : Uint8Array.from(data.bytes));
   }
-  const bytes = new Uint8Array(data.byteLength);
-  await using handle = await open(data.file);
+  return widened(dtype, await readBytes(data, () => shortened(value.name)));
+}
+
+/** The elements of a checkpoint's float tensor. Throws `model_invalid` if its file has become shorter. */
+export async function storedFloats(place: StoredWeight): Promise<Float32Array> {
+  const { dtype } = place;
+  assert(dtype === "F32" || dtype === "F16" || dtype === "BF16", "the tensor is known to hold floats");
+  const fault = (): LorikeetError =>
+    new LorikeetError("model_invalid", `The checkpoint ${place.file} became shorter while it was read.`);
+  return widened(dtype, await readBytes(place, fault));
+}
+
+async function readBytes(
+  { file, offset, byteLength }: Pick<StoredWeight, "file" | "offset" | "byteLength">,
+  fault: () => LorikeetError,
+): Promise<Uint8Array> {
+  const bytes = new Uint8Array(byteLength);
+  await using handle = await open(file);
   for (let done = 0; done < bytes.length; ) {
-    const { bytesRead } = await handle.read(bytes, done, Math.min(bytes.length - done, 1 << 28), data.offset + done);
-    if (bytesRead === 0) throw shortened(value.name);
+    const { bytesRead } = await handle.read(bytes, done, Math.min(bytes.length - done, 1 << 28), offset + done);
+    if (bytesRead === 0) throw fault();
     done += bytesRead;
   }
-  return widened(dtype, bytes);
+  return bytes;
 }
 
 export function widened(dtype: "F32" | "F16" | "BF16", bytes: Uint8Array): Float32Array {

@@ -1,14 +1,16 @@
-/** The nodes of a graph that apply a constant weight: products, convolutions and tables. Adapters can go around each of them. */
+/** The nodes of a graph that apply a constant weight: products, convolutions and tables. Adapters can go around each of them. `bias-nodes.ts` finds others. */
 
 import { sameShape } from "../../graph/shape.js";
 import type { Graph, Initializer, Node, Value } from "../../graph/types.js";
 import { type ModuleName, namesOf } from "./names.js";
 
-export type ModuleKind = "linear" | "convolution" | "table";
+/** "bias": a layer of another kind, such as a normalization, whose bias alone adapters can change. */
+export type ModuleKind = "linear" | "convolution" | "table" | "bias";
 
 export interface WeightedNode {
   readonly kind: ModuleKind;
   readonly node: Node;
+  /** Of kind "bias": the bias. */
   readonly weight: Initializer;
   /** Whether the weight is stored [out, in]; false: [in, out]. Tables are [rows, dim], convolutions [out, in/groups, ...kernel]. */
   readonly outFirst: boolean;
@@ -19,6 +21,8 @@ export interface WeightedNode {
   readonly kernel: readonly number[];
   readonly groups: number;
   readonly names: readonly ModuleName[];
+  /** Of kind "bias": it lies along the second axis of the outputs, which so many follow (null: any number). Absent: along the last. */
+  readonly channels?: { readonly after: number | null };
   /** The layer's own bias, [out]; null if it has none. */
   readonly bias: Bias | null;
   /** Whether a batch normalization may have been folded into the weight: a convolution with a bias and no normalization after it. */
@@ -29,6 +33,8 @@ export interface Bias {
   readonly values: Initializer;
   /** The node that adds it; null if the layer's own node does. */
   readonly add: Node | null;
+  /** The input of `add` that brings it, where something lies between. */
+  readonly input?: number;
 }
 
 const floats: ReadonlySet<string> = new Set(["float32", "float16", "bfloat16"]);

@@ -77,9 +77,14 @@ async function mergedLayer(
     const stored = kind === "linear" && outFirst ? transpose(values, module.inFeatures, outFeatures) : values;
     const axis = kind === "convolution" || (kind === "linear" && outFirst) ? 0 : 1;
     if (own && !bias) throw unmergeable(path, "its head has a bias, and the base has none");
+    const { shift } = folded; // of a normalization that was folded into it
+    const base = own ?? (shift && bias ? await floatsOf(bias.values) : null);
     return {
       weight: { shape: shape.with(axis, outFeatures), data: stored },
-      bias: own && { shape: [outFeatures], data: own },
+      bias: base && {
+        shape: [outFeatures],
+        data: shift ? base.map((value, output) => value + at(shift, output)) : base,
+      },
     };
   }
   const changesWeight = folded.a !== null || folded.gain !== null;
@@ -90,7 +95,10 @@ async function mergedLayer(
   const own = shift && bias && (await floatsOf(bias.values));
   return {
     weight: values && { shape, data: values },
-    bias: own && { shape: [own.length], data: own.map((value, output) => value + at(shift, output)) },
+    bias: own && {
+      shape: bias.values.value.shape.map(Number),
+      data: own.map((value, output) => value + at(shift, output)),
+    },
   };
 }
 

@@ -11,6 +11,7 @@ import { AdapterWorker } from "../../../src/adapter/worker/worker.js";
 import { LorikeetError } from "../../../src/base/errors.js";
 import { type TaskTarget, taskTargetsOf } from "../../../src/model/task/adapter-targets.js";
 import { openTaskModel } from "../../../src/model/task/open.js";
+import { SafetensorsFile } from "../../../src/tensor/safetensors.js";
 import { taskModels, taskRoot } from "../../support/task-models.js";
 import {
   type Edit,
@@ -200,6 +201,19 @@ test("trained biases and lora_bias are read, with the scale in the latter", asyn
   assert.equal(loaded.modules.get(query)?.addedBias?.[31], 6); // alpha 16, rank 8
   const { summary } = await describeAdapter(added, { targets });
   assert.notEqual(summary.weightsDigest, (await describeAdapter(source, { targets })).summary.weightsDigest);
+});
+
+test("a bias that equals the checkpoint's changes nothing where the ONNX file lacks its layer", async () => {
+  const source = adapterOf("bert-embeddings", "attn-r8");
+  const targets = targetsOf("bert-embeddings");
+  await using checkpoint = await SafetensorsFile.open(join(taskRoot, "bert-embeddings", "model.safetensors"));
+  const name = "pooler.dense.bias";
+  const bias = { ...zeros(name, [32]), data: await checkpoint.read(name) };
+  const folder = await edited({ source, config: { bias: "all" }, tensors: put(bias) });
+  const own = await loadTaskAdapter(source, targets);
+  const { modules, digest } = await loadTaskAdapter(folder, targets);
+  assert.deepEqual([...modules.keys()], [...own.modules.keys()]);
+  assert.notEqual(digest, own.digest);
 });
 
 test("modules that the config names and the file lacks are a warning, in the base's names", async () => {
@@ -409,10 +423,28 @@ const hostile: readonly (readonly [string, string, string, Edit, RegExp])[] = [
     /LayerNorm\.weight" matches no target module of the base/,
   ],
   [
-    "a trained bias of a normalization",
+    "a trained bias of a layer that neither file nor checkpoint has",
     ...([seq, "attn-r8"] as const),
-    { config: { bias: "all" }, tensors: put(zeros("bert.embeddings.LayerNorm.bias", [32])) },
-    /LayerNorm\.bias" is the trained bias of a module that is neither a linear layer nor a convolution/,
+    { config: { bias: "all" }, tensors: put(zeros("bert.embeddings.norm2.bias", [32])) },
+    /norm2\.bias" is the trained bias of a layer that cannot be found in the base; put the model\.safetensors/,
+  ],
+  [
+    "a trained bias of a layer that only the checkpoint has",
+    ...([emb, "attn-r8"] as const),
+    { config: { bias: "all" }, tensors: put(zeros("pooler.dense.bias", [32], 2)) },
+    /differs from the base's, and module pooler\.dense cannot be found in the ONNX file.*; train with bias "lora_only"/,
+  ],
+  [
+    "a trained bias of another length than the normalization's",
+    ...([seq, "attn-r8"] as const),
+    { config: { bias: "all" }, tensors: put(zeros("bert.embeddings.LayerNorm.bias", [31])) },
+    /LayerNorm\.bias" has shape \[31\]; \[32\] is allowed/,
+  ],
+  [
+    "LoRA on a normalization",
+    ...([seq, "attn-r8"] as const),
+    { tensors: put(zeros("bert.embeddings.LayerNorm.lora_A.weight", [8, 32])) },
+    /LayerNorm\.lora_A\.weight" matches no linear layer or convolution/,
   ],
   [
     "a trained bias over a folded normalization",

@@ -121,6 +121,57 @@ test("without the checkpoint, names come from the export, and a norm that may be
   }
 });
 
+test("a folded normalization's bias belongs to the convolution that its numbers tell, and to none without a checkpoint", async () => {
+  for (const model of ["resnet", "efficientnet"]) {
+    for (const path of onnxFilesOf(model)) {
+      const { modules } = await openTaskModel(path);
+      const biases = modules.filter(({ kind }) => kind === "bias");
+      const isFolded = !path.endsWith("model_bn.onnx");
+      assert.ok(biases.length > 10);
+      for (const { path: norm, foldedInto, uses } of biases) {
+        const names: readonly RegExp[] = [/normalization$|bn(\d)$/, /convolution$|conv\w*$/];
+        const [parent, other] = [norm, foldedInto ?? norm.replace(/normalization$/, "convolution")].map((name, i) =>
+          name.replace(names[i] as RegExp, ""),
+        );
+        assert.deepEqual([parent, foldedInto !== null, uses.length], [other, isFolded, isFolded ? 0 : 1], norm);
+      }
+    }
+  }
+  const { modules } = await openTaskModel(join(temporary, "resnet", "model.onnx"));
+  assert.equal(modules.filter(({ kind }) => kind === "bias").length, 0);
+});
+
+const norm = (name: string, bias: string, x: string, y: string) => {
+  return { op: "LayerNormalization", name, inputs: [x, "scale", bias], outputs: [y] };
+};
+
+test("normalizations that share a constant are told apart by their own names, or not at all", async () => {
+  const path = join(temporary, "norms.onnx");
+  const initializers = ["scale", "first.bias"].map((name) => floatTensor(name, [2], [1, 0]));
+  const rest = { inputs: { x: ["rows", 2] }, outputs: { y: ["rows", 2] }, initializers, opset: 17 };
+  const pathsOf = async (first: string, second: string): Promise<string[]> => {
+    const nodes = [norm(first, "first.bias", "x", "z"), norm(second, "first.bias", "z", "y")];
+    writeFileSync(path, onnxFile({ ...rest, nodes }));
+    const { modules } = await openTaskModel(path);
+    return modules.map((module) => `${module.path} ${module.uses.length}`);
+  };
+  assert.deepEqual(await pathsOf("/first/LayerNormalization", "/other/LayerNormalization"), ["first 1", "other 1"]);
+  assert.deepEqual(await pathsOf("/first/LayerNormalization", "/first_1/LayerNormalization"), ["first 2"]);
+  assert.deepEqual(await pathsOf("n1", "n2"), []);
+});
+
+test("a constant that is added is a bias only if it is named as one", async () => {
+  const path = join(temporary, "sum.onnx");
+  const rest = { inputs: { x: ["rows", 2, 4, 4] }, outputs: { y: ["rows", 2, 4, 4] }, opset: 17 };
+  const pathsOf = async (name: string): Promise<string[]> => {
+    const initializers = [floatTensor(name, [2, 1, 1], [1, 2])];
+    const nodes = [{ op: "Add", name: "/norm/Add", inputs: ["x", name], outputs: ["y"] }];
+    writeFileSync(path, onnxFile({ ...rest, nodes, initializers }));
+    return (await openTaskModel(path)).modules.map((module) => module.path);
+  };
+  assert.deepEqual([await pathsOf("norm.bias"), await pathsOf("onnx::Add_7")], [["norm"], []]);
+});
+
 test("an encoder-decoder without its checkpoint still keeps encoder and decoder apart", async () => {
   const folder = join(temporary, "translation");
   cpSync(join(taskRoot, "marian", "onnx"), folder, { recursive: true });
