@@ -84,42 +84,8 @@ export async function openSeq2SeqStack(
     );
     isStarted = true;
     closers.push(() => started.engine.close());
-    const { vocabSize } = graphs.probes;
-    const { own, cache, mixtures } = adapters ?? noAdapters();
-    const gateway = createGateway({
-      engine: started.engine,
-      tokenizer,
-      model: {
-        names: [name],
-        vocabSize,
-        stopIds: rules.endIds,
-        bosId: null,
-        fingerprint: await fingerprintOf(model, options),
-        generationDefaults: rules.defaults,
-        source: {
-          task: model.task,
-          maxTokens: Math.min(rules.maxTokens ?? limits.maxGenerated, limits.maxGenerated),
-          settings: rules,
-          startIds: rules.firstId === null ? [rules.startId] : [rules.startId, rules.firstId],
-        },
-      },
-      rows: {
-        engine: new SequenceEngine({
-          engine: started.engine,
-          vocabSize: graphs.probes.sourceVocabSize ?? vocabSize,
-          maxTokens: Math.min(rules.maxTokens ?? limits.maxGenerated, limits.maxGenerated),
-          ...{ stopIds: rules.endIds, padId: rules.padId },
-        }),
-        version: readVersion(),
-        head: await readTextHead(model.folder, []),
-        // Texts are answered with text, by other routes.
-        ...{ tokenizer: null, preprocessor: null, task: model.task },
-      },
-      ...{ store: own, cache, mixtures },
-      options: options.gateway,
-      ...(options.uploads && { uploads: options.uploads }),
-      logger: options.logger,
-    });
+    const parts = { name, model, rules, tokenizer, adapters, started, limits, probes: graphs.probes };
+    const gateway = await gatewayOver(options, parts);
     const opened = { name, model, rules, tokenizer, adapters, threads, started, gateway };
     return { ...opened, device: cpu, deviceFacts: describeDevice(choice), [Symbol.asyncDispose]: close };
   } catch (error) {
@@ -130,6 +96,46 @@ export async function openSeq2SeqStack(
     }
     throw error;
   }
+}
+
+interface GatewayParts extends Pick<Seq2SeqStack, "name" | "model" | "rules" | "tokenizer" | "adapters" | "started"> {
+  readonly limits: ReturnType<typeof limitsOf>;
+  readonly probes: OpenedGraphs["probes"];
+}
+
+async function gatewayOver(options: TaskStackOptions, parts: GatewayParts): Promise<Gateway> {
+  const { name, model, rules, tokenizer, adapters, started, limits, probes } = parts;
+  const { vocabSize } = probes;
+  const maxTokens = Math.min(rules.maxTokens ?? limits.maxGenerated, limits.maxGenerated);
+  const { own, cache, mixtures } = adapters ?? noAdapters();
+  return createGateway({
+    engine: started.engine,
+    tokenizer,
+    model: {
+      ...{ names: [name], vocabSize, stopIds: rules.endIds, bosId: null },
+      fingerprint: await fingerprintOf(model, options),
+      generationDefaults: rules.defaults,
+      source: {
+        ...{ task: model.task, maxTokens, settings: rules },
+        startIds: rules.firstId === null ? [rules.startId] : [rules.startId, rules.firstId],
+      },
+    },
+    rows: {
+      engine: new SequenceEngine({
+        engine: started.engine,
+        vocabSize: probes.sourceVocabSize ?? vocabSize,
+        ...{ maxTokens, stopIds: rules.endIds, padId: rules.padId },
+      }),
+      version: readVersion(),
+      head: await readTextHead(model.folder, []),
+      // Texts are answered with text, by other routes.
+      ...{ tokenizer: null, preprocessor: null, task: model.task },
+    },
+    ...{ store: own, cache, mixtures },
+    options: options.gateway,
+    ...(options.uploads && { uploads: options.uploads }),
+    logger: options.logger,
+  });
 }
 
 const templateOf = ({ settings: { chatTemplate }, maxTemplateSteps }: TaskStackOptions) => ({

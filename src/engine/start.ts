@@ -136,8 +136,7 @@ class OpenedParts implements AsyncDisposable {
 }
 
 async function start(options: StartOptions, opened: OpenedParts): Promise<StartedEngine> {
-  const { checkpoint, dtype, device = cpu, logger = silent } = options;
-  const { cacheType = device.capabilities.wideAttention ? "float32" : "float16" } = options;
+  const { checkpoint, device = cpu, logger = silent } = options;
   const { config } = checkpoint;
   const plan = await planServing(checkpoint, options);
   const prepared = await prepareWeights(checkpoint, plan, {
@@ -146,34 +145,13 @@ async function start(options: StartOptions, opened: OpenedParts): Promise<Starte
     ...(options.progress === undefined ? {} : { progress: options.progress }),
   });
   opened.prepared = prepared;
-  const isFloat = dtype === "fp32" || dtype === "fp16";
-  const exact = options.exact || isFloat;
-  // Kernels over blocks treat a single row, and the last of an odd number, in their own way.
-  const evenRows = exact && (!isFloat || options.headDtype === "int8");
-  const { slots, capacity } = kvLayout(options.maxBatch, options.maxContext);
-  const type = activationTypeOf(options);
-  const { accuracyLevel = 4 } = options;
-  const arithmetic: Arithmetic = { cacheType, activationType: type, accuracyLevel };
-  const shape = { ...cacheShape(config, arithmetic), slots, capacity };
+  const form = formOf(options);
+  const { type, shape, evenRows } = form;
+  const { slots, capacity } = shape;
   assertFits(device, { weights: prepared.bytes, cache: cacheBytes(shape), adapters: options.activeAdapterBytes });
-  const maxChunk = await rightChunk(device, config, options.maxChunk ?? 512, cacheType);
-  options.progress?.("building sessions", 0, 1);
-  const runner = await Runner.create({
-    config,
-    weights: prepared.weights,
-    capacity,
-    maxRows: slots,
-    session: {
-      threads: options.threads,
-      spinning: options.spinning ?? true,
-    },
-    exact,
-    evenRows,
-    device,
-    arithmetic,
-  });
+  const maxChunk = await rightChunk(device, config, options.maxChunk ?? 512, form.cacheType);
+  const runner = await openRunner(options, form, prepared);
   opened.runner = runner;
-  options.progress?.("building sessions", 1, 1);
   const cache = await device.turn(async () => new KvCache(shape, device));
   opened.cache = cache;
   const bank = openPool({
@@ -212,12 +190,7 @@ async function start(options: StartOptions, opened: OpenedParts): Promise<Starte
     vocabSize: config.vocabSize,
     evenRows,
     rereadLength: rereadLength(config),
-    limits: {
-      maxBatch: options.maxBatch,
-      maxContext: options.maxContext,
-      maxQueue: options.maxQueue,
-      maxAdapterQueue: options.maxAdapterQueue ?? Math.ceil((options.maxQueue * 7) / 8),
-    },
+    limits: limitsOf(options),
     maxStallMs: options.maxStallMs,
     maxChunk,
     prefillRate: tested.prefillRate,
@@ -235,6 +208,44 @@ async function start(options: StartOptions, opened: OpenedParts): Promise<Starte
     kvBytes: cacheBytes(shape),
   };
 }
+
+/** How the engine computes and what its cache holds, as the options and the device have it. */
+function formOf(options: StartOptions) {
+  const { checkpoint, dtype, device = cpu, accuracyLevel = 4 } = options;
+  const { cacheType = device.capabilities.wideAttention ? "float32" : "float16" } = options;
+  const isFloat = dtype === "fp32" || dtype === "fp16";
+  const exact = options.exact || isFloat;
+  const type = activationTypeOf(options);
+  const arithmetic: Arithmetic = { cacheType, activationType: type, accuracyLevel };
+  const layout = kvLayout(options.maxBatch, options.maxContext);
+  return {
+    ...{ type, cacheType, arithmetic, exact },
+    shape: { ...cacheShape(checkpoint.config, arithmetic), ...layout },
+    // Kernels over blocks treat a single row, and the last of an odd number, in their own way.
+    evenRows: exact && (!isFloat || options.headDtype === "int8"),
+  };
+}
+
+async function openRunner(
+  { checkpoint: { config }, threads, device = cpu, ...options }: StartOptions,
+  { shape, exact, evenRows, arithmetic }: ReturnType<typeof formOf>,
+  { weights }: PreparedWeights,
+): Promise<Runner> {
+  options.progress?.("building sessions", 0, 1);
+  const runner = await Runner.create({
+    ...{ config, weights, exact, evenRows, device, arithmetic },
+    capacity: shape.capacity,
+    maxRows: shape.slots,
+    session: { threads, spinning: options.spinning ?? true },
+  });
+  options.progress?.("building sessions", 1, 1);
+  return runner;
+}
+
+const limitsOf = ({ maxBatch, maxContext, maxQueue, maxAdapterQueue }: StartOptions) => ({
+  ...{ maxBatch, maxContext, maxQueue },
+  maxAdapterQueue: maxAdapterQueue ?? Math.ceil((maxQueue * 7) / 8),
+});
 
 /** The longest chunk that this device computes right. Throws `device_unavailable` if none is. */
 async function rightChunk(device: Device, config: DecoderConfig, limit: number, type: CacheType): Promise<number> {
