@@ -15,14 +15,20 @@ import type { RunRow, TaskRunner } from "./runner.js";
 import type { Stacks } from "./stacks.js";
 import type { TaskEngine, TaskJob, TaskPort, TaskRequest, TaskSignature, TaskTensor } from "./types.js";
 
+/** How many values an output has along one of its axes, which may count from the end. */
+export interface OutputWidth {
+  readonly axis: number;
+  readonly width: number;
+}
+
 export interface TaskEngineParts {
   readonly runner: TaskRunner;
   readonly bank: TaskBank;
   readonly adapters: AdapterSource<HostTaskAdapter> | null;
   readonly signature: TaskSignature;
   readonly limits: Omit<EngineLimits, "maxContext">;
-  /** Outputs that whole layers of other sizes change: the last axis of these is cut to the adapter's own size. */
-  readonly widthsOf: (adapter: HostTaskAdapter | null) => ReadonlyMap<string, number>;
+  /** Outputs that whole layers of other sizes change: these are cut to the adapter's own size. */
+  readonly widthsOf: (adapter: HostTaskAdapter | null) => ReadonlyMap<string, OutputWidth>;
   readonly observer?: EngineObserver;
   readonly logger?: Logger;
   readonly now?: () => number;
@@ -71,8 +77,8 @@ export class BatchingEngine implements TaskEngine {
     try {
       const widths = widthsOf(lease.adapter);
       return outputs.map((port) => {
-        const width = widths.get(port.name);
-        return width === undefined || !port.shape ? port : { ...port, shape: [...port.shape.slice(0, -1), width] };
+        const own = widths.get(port.name);
+        return own === undefined || !port.shape ? port : { ...port, shape: port.shape.with(own.axis, own.width) };
       });
     } finally {
       lease.release();
@@ -310,23 +316,24 @@ export class BatchingEngine implements TaskEngine {
   }
 }
 
-/** Outputs whose last axis is cut to a row's own number of values. */
+/** Outputs of which an axis is cut to a row's own number of values. */
 function cut(
   outputs: ReadonlyMap<string, TaskTensor>,
-  widths: ReadonlyMap<string, number>,
+  widths: ReadonlyMap<string, OutputWidth>,
 ): ReadonlyMap<string, TaskTensor> {
   return new Map(
     [...outputs].map(([name, tensor]) => {
-      const width = widths.get(name);
-      const [last] = tensor.shape.slice(-1);
-      if (width === undefined || last === undefined || width >= last) return [name, tensor] as const;
-      const data = tensor.data.filter((_: number | bigint, i: number) => i % last < width);
-      return [name, { ...tensor, shape: [...tensor.shape.slice(0, -1), width], data }] as const;
+      const { axis, width } = widths.get(name) ?? { axis: -1, width: Number.POSITIVE_INFINITY };
+      const size = tensor.shape.at(axis);
+      if (size === undefined || width >= size) return [name, tensor] as const;
+      const inner = tensor.shape.slice(axis).reduce((product, length) => product * length, 1) / size;
+      const data = tensor.data.filter((_: number | bigint, i: number) => Math.floor(i / inner) % size < width);
+      return [name, { ...tensor, shape: tensor.shape.with(axis, width), data }] as const;
     }),
   );
 }
 
-const noWidths: ReadonlyMap<string, number> = new Map();
+const noWidths: ReadonlyMap<string, OutputWidth> = new Map();
 
 /** Inputs of the right names, types and sizes that the graph still cannot compute, such as a text that is longer than its positions. */
 function refusedInputs(cause: LorikeetError): LorikeetError {

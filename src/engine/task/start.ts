@@ -16,7 +16,7 @@ import type { EngineObserver } from "../types.js";
 import { TaskBank } from "./bank.js";
 import { probeBlocks } from "./block-probe.js";
 import { openOnCard } from "./card-check.js";
-import { BatchingEngine } from "./engine.js";
+import { BatchingEngine, type OutputWidth } from "./engine.js";
 import { type ProbeOptions, probeRows, type RowProbe } from "./row-probe.js";
 import { adaptedRowsIndependent, rowsIndependent } from "./row-test.js";
 import { TaskRunner } from "./runner.js";
@@ -163,22 +163,22 @@ function ableModules({ modules }: TaskModel, probe: RowProbe): TaskModule[] {
 /** The largest power of two up to a number: graphs with adapted convolutions exist for these numbers of rows. */
 const floorPower = (limit: number): number => 2 ** Math.floor(Math.log2(limit));
 
-interface Head {
-  readonly width: number;
+interface Head extends OutputWidth {
   readonly outputs: readonly string[];
 }
 
-function headOf(reader: HeadReader, { uses, outFeatures }: TaskModule): Head {
-  return { width: outFeatures, outputs: uses.flatMap(({ target }) => reader.outputsOf(target.node).names) };
+function headOf(reader: HeadReader, { kind, uses, outFeatures }: TaskModule): Head {
+  const outputs = uses.flatMap(({ target }) => reader.outputsOf(target.node).names);
+  return { axis: kind === "convolution" ? 1 : -1, width: outFeatures, outputs };
 }
 
 /** The number of values of each output that a head decides: the adapter's own, or the base's. */
-function widthsOf(heads: ReadonlyMap<string, Head>, adapter: HostTaskAdapter | null): Map<string, number> {
-  const widths = new Map<string, number>();
+function widthsOf(heads: ReadonlyMap<string, Head>, adapter: HostTaskAdapter | null): Map<string, OutputWidth> {
+  const widths = new Map<string, OutputWidth>();
   if (adapter === null) return widths;
-  for (const [path, { width, outputs }] of heads) {
+  for (const [path, { axis, width, outputs }] of heads) {
     const own = adapter.modules.get(path)?.whole?.outFeatures ?? width;
-    for (const output of outputs) widths.set(output, own);
+    for (const output of outputs) widths.set(output, { axis, width: own });
   }
   return widths;
 }
