@@ -24,14 +24,15 @@ export async function checkCopies(
   faults: Faults,
 ): Promise<void> {
   for (const copy of copies) {
-    const difference = await differenceOf(file, copy);
+    const what = copy.name.endsWith(".bias") ? "bias" : "weight";
+    const difference = await differenceOf(file, copy, what);
     if (difference === null) continue;
     if (copy.ifDifferent !== undefined) faults.unsupported(copy.ifDifferent);
     else if (copy.as === "bias") features.note("fixed_bias", copy.name);
     else if (copy.as === "weight") features.note("modules_to_save", copy.name);
     else {
       faults.invalid(
-        `tensor ${quote(copy.name)} is a copy of the weight of the base that was trained on, but ${difference}, so it was another base`,
+        `tensor ${quote(copy.name)} is a copy of the ${what} of the base that was trained on, but ${difference}, so it was another base`,
       );
     }
   }
@@ -53,11 +54,15 @@ export async function checkRepeats(
 }
 
 /** A clause that says how a copy differs; null if it is equal, within the rounding of its dtype. */
-async function differenceOf(file: SafetensorsFile, { name, dtype, shape, of }: CopyPlan): Promise<string | null> {
+async function differenceOf(
+  file: SafetensorsFile,
+  { name, dtype, shape, of }: CopyPlan,
+  what: "weight" | "bias",
+): Promise<string | null> {
   if (!sameShape(shape, of.shape)) {
-    return `has shape ${formatShape(shape)} and the weight of this base ${formatShape(of.shape)}`;
+    return `has shape ${formatShape(shape)} and the ${what} of this base ${formatShape(of.shape)}`;
   }
-  if (!isMatrixDtype(of.dtype)) return `the weight of this base is ${of.dtype}`;
+  if (!isMatrixDtype(of.dtype)) return `the ${what} of this base is ${of.dtype}`;
   const count = elementCount(shape);
   await using handle = await open(of.file);
   for (let first = 0; first < count; first += bandElements) {
@@ -65,7 +70,7 @@ async function differenceOf(file: SafetensorsFile, { name, dtype, shape, of }: C
     const size = dtypeSizes[dtype];
     const own = elementsOf(dtype, await file.read(name, { begin: first * size, end: end * size }));
     const base = await readBase(handle, of, of.dtype, first, end);
-    if (!areEqual({ dtype, own }, { dtype: of.dtype, base })) return "differs from the weight of this base";
+    if (!areEqual({ dtype, own }, { dtype: of.dtype, base })) return `differs from the ${what} of this base`;
   }
   return null;
 }

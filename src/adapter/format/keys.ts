@@ -17,6 +17,8 @@ export type ParsedKey =
   | SavedKey
   /** A bias that PEFT saves with `bias="all"` and does not use: of the layer that a module saved whole replaces. */
   | { readonly kind: "unused" }
+  /** The bias of a layer, though the config says that none was trained. */
+  | { readonly kind: "untrained" }
   | Exclude<TensorMeaning, { readonly kind: "matrix" }>;
 
 /** A module's own tensor, saved with the adapter. */
@@ -88,7 +90,7 @@ function parsePlain(all: readonly string[], context: KeyContext): ParsedKey {
     return { ...saved, part: last, ...(isWhole ? whole : { as: "bias", feature: null }), isRepeat: isMarked };
   }
   const isAny = isWhole || isCopy || isHead(path, context);
-  if (!isAny) return unknown;
+  if (!isAny) return last === "bias" ? { kind: "untrained" } : unknown;
   if (last !== "weight" && last !== "bias") return feature("modules_to_save");
   return { ...saved, part: last, ...whole, ...(isCopy && { as: "copy" }), isRepeat: false };
 }

@@ -12,7 +12,7 @@ import type { Role } from "./methods/method.js";
 import type { AdapterPlan, CopyPlan, MatrixDtype, ModulePlan, StoredArray } from "./module-plan.js";
 import { checkPair, type Draft, type DraftTensor, type Pair, readTensor } from "./pairs.js";
 import { PatternBudget, PatternTable } from "./patterns.js";
-import { SavedModules } from "./saved.js";
+import { SavedModules, untrainedBias } from "./saved.js";
 import { findTies } from "./ties.js";
 
 export interface PlanContext {
@@ -37,8 +37,9 @@ export function planModules(tensors: ReadonlyMap<string, StoredTensor>, context:
   for (const [name, tensor] of tensors) {
     const key = parseKey(name, { ...config, tableNames: targetModules.tableNames });
     if (key.kind === "unknown") faults.invalid(`tensor ${quote(name)} is neither lora_A nor lora_B of a module`);
+    if (key.kind === "untrained") faults.invalid(untrainedBias(name));
     if (key.kind === "feature") context.features.note(key.feature, name);
-    if (key.kind === "unknown" || key.kind === "feature" || key.kind === "unused") continue;
+    if (!isUsed(key)) continue;
     const feature = featureOf(key, tensor);
     const isHead = key.kind === "saved" && key.as === "whole" && targetModules.isOutput(key.path);
     if (feature === "embedding" && config.tiesWeights) context.features.note("tied_embedding", name);
@@ -116,7 +117,9 @@ const foreign: Partial<Readonly<Record<Feature, { readonly verb: string; readonl
   modules_to_save: { verb: "replaces", noun: "module" },
 };
 
-type UsedKey = Exclude<ParsedKey, { readonly kind: "unknown" | "feature" | "unused" }>;
+type UsedKey = Extract<ParsedKey, { readonly kind: "matrix" | "saved" }>;
+
+const isUsed = (key: ParsedKey): key is UsedKey => key.kind === "matrix" || key.kind === "saved";
 
 /** What a tensor uses besides LoRA on linear layers. */
 function featureOf(key: UsedKey, { shape }: StoredTensor): Feature | null {

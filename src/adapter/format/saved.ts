@@ -34,6 +34,10 @@ export class SavedModules {
   /** `isFixed`: whether it is a bias that can only be the base's. */
   add(name: string, { shape }: StoredTensor, dtype: MatrixDtype, key: SavedKey, isFixed: boolean): void {
     const { path, part, as, isRepeat } = key;
+    if (as === "copy" && part === "bias") {
+      this.#faults.invalid(untrainedBias(name));
+      return;
+    }
     if (as === "copy") {
       this.#faults.unsupported(
         `tensor ${quote(name)} is a copy of the base's own weight, and this base has no such weight to compare it with; put the model.safetensors of the export next to the base's config.json, or save the adapter with save_embedding_layers=False`,
@@ -101,6 +105,10 @@ export class SavedModules {
     return [{ path, kind, outFeatures, weight: weight ?? null, bias: bias ?? null, isFixed }];
   }
 }
+
+/** The fault of a layer's bias in a file whose config says that none was trained. */
+export const untrainedBias = (name: string): string =>
+  `tensor ${quote(name)} is the bias of a layer, but bias in the config is "none" or missing; set it to "lora_only" or "all" if the bias was trained, or else leave the tensor out`;
 
 function checkFit(module: ModuleSpec, weight: StoredArray | null, bias: StoredArray | null, faults: Faults): void {
   const { path, kind, inFeatures, outFeatures, kernel, groups, hasBias, isOutput, hasFoldedNorm, knowsBias } = module;

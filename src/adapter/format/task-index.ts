@@ -94,7 +94,7 @@ export class TaskIndex implements ModuleIndex {
   }
 
   storedOf(path: string, part: "weight" | "bias"): StoredWeight | null {
-    if (part === "bias") return null;
+    if (part === "bias") return this.#biasAt(path)?.storedBias ?? null;
     const [target, ...others] = this.#find(path, null);
     return others.length === 0 ? (target?.stored ?? null) : null;
   }

@@ -441,6 +441,24 @@ const hostile: readonly (readonly [string, string, string, Edit, RegExp])[] = [
     /LayerNorm\.bias" has shape \[31\]; \[32\] is allowed/,
   ],
   [
+    "a layer's bias that the config does not announce",
+    ...([seq, "attn-r8"] as const),
+    { tensors: put(zeros("bert.pooler.dense.bias", [32])) },
+    /pooler\.dense\.bias" is the bias of a layer, but bias in the config is "none" or missing; set it to "lora_only" or "all"/,
+  ],
+  [
+    "a target's bias that the config does not announce and the checkpoint lacks",
+    ...([res, "convs-r8"] as const),
+    { tensors: put(zeros("resnet.embedder.embedder.convolution.base_layer.bias", [12])) },
+    /base_layer\.bias" is the bias of a layer, but bias in the config is "none" or missing/,
+  ],
+  [
+    "a target's bias that the config does not announce and the base has otherwise",
+    ...([seq, "attn-r8"] as const),
+    { tensors: put(zeros(`${query}.base_layer.bias`, [32], 9)) },
+    /base_layer\.bias" is a copy of the bias of the base that was trained on, but differs from the bias of this base/,
+  ],
+  [
     "LoRA on a normalization",
     ...([seq, "attn-r8"] as const),
     { tensors: put(zeros("bert.embeddings.LayerNorm.lora_A.weight", [8, 32])) },
