@@ -179,6 +179,11 @@ export class Jobs implements AsyncDisposable {
     return this.#parts.bases.find(({ names }) => names.includes(model))?.names[0] ?? model;
   }
 
+  /** What jobs train for a base of this name, the usual task first; empty: nothing. */
+  tasksOf(name: string): readonly string[] {
+    return this.#parts.bases.find(({ names }) => names.includes(name))?.tasks ?? [];
+  }
+
   stats(): JobStats {
     const byStatus = { validating_files: 0, queued: 0, running: 0, paused: 0, succeeded: 0, failed: 0, cancelled: 0 };
     for (const { status } of this.#parts.jobs.list()) byStatus[status]++;

@@ -206,6 +206,8 @@ export interface TrainingProcess {
 export interface TrainableBase {
   /** What a job's `model` may say; the first is its name in the names of products. */
   readonly names: readonly [string, ...string[]];
+  /** What its jobs train, by Hugging Face's names; the first is the usual one. */
+  readonly tasks: readonly [string, ...string[]];
   readonly methods: readonly JobRequest["method"][];
   /** Starts a process, or one that continues what an earlier one left in the run's folder. */
   start(run: TrainingRun, report: (report: TrainingReport) => void): TrainingProcess;

@@ -65,7 +65,7 @@ test("a program gets JSON, and every link in it works", async () => {
     assert.deepEqual(facts.permissions, { adapters: true, fine_tuning: false });
     assert.deepEqual(
       [facts.name, facts.bases],
-      ["lorikeet", [{ name: "base", text: true, task: null, tasks: ["text-generation"] }]],
+      ["lorikeet", [{ name: "base", text: true, task: null, tasks: ["text-generation"], trains: [] }]],
     );
     instances.add(facts.instance);
     for (const path of Object.values(facts.links)) assert.equal((await fetch(rig.url + path)).status, 200, path);

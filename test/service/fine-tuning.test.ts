@@ -152,6 +152,11 @@ test("a job trains a classifier of texts for the labels of its rows, and its ada
   );
   await using service = await openService({ ...flags, model: [bert ?? "", resnet ?? ""] });
   const client = new OpenAI({ baseURL: `${service.url}/v1`, apiKey: "none", maxRetries: 0 });
+  const facts = Object(await (await fetch(service.url, { headers: { accept: "application/json" } })).json());
+  assert.deepEqual(
+    facts.bases.map(({ trains }: { trains: string[] }) => trains),
+    [["text-classification"], []],
+  );
   const words = { "up, well": ["fine", "warm", "honest"], down: ["dull", "weak", "badly"] };
   const lines = Array.from({ length: 32 }, (_, i) => {
     const label = i % 2 === 0 ? "up, well" : "down";

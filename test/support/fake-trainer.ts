@@ -37,6 +37,7 @@ export function fakeTrainer(names: TrainableBase["names"] = ["base"]): FakeTrain
   const processes: FakeProcess[] = [];
   const trainer: FakeTrainer = {
     names,
+    tasks: ["text-generation"],
     methods: ["supervised", "dpo"],
     processes,
     published: [],

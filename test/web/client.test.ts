@@ -69,7 +69,7 @@ test("the client lists, uploads, shows, pins and removes adapters", async () => 
   const client = clientOf(rig);
   assert.equal(await client.readiness(), "ready");
   assert.deepEqual((await client.server()).bases, [
-    { name: "base", text: true, task: null, tasks: ["text-generation"] },
+    { name: "base", text: true, task: null, tasks: ["text-generation"], trains: [] },
   ]);
   const stored = await client.upload("org/plays", tarOf("one"), { replace: false });
   assert.deepEqual([stored.outcome, stored.name], ["created", "org/plays"]);

@@ -2,15 +2,21 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { forms as serverForms } from "../../src/train/data/rows.js";
+import { textClassification } from "../../src/train/tasks/setups/classification.js";
+import { featureExtraction } from "../../src/train/tasks/setups/embeddings.js";
+import { policy } from "../../src/train/tasks/setups/policy.js";
+import type { SetupParts } from "../../src/train/tasks/setups/setup.js";
+import { tokenClassification } from "../../src/train/tasks/setups/tagging.js";
 import { errorOf, noAnswer } from "../../web/client/errors.js";
 import { FineTuningClient, type Job, type JobEvent } from "../../web/client/fine-tuning.js";
 import { countScale, roundScale } from "../../web/parts/scale.js";
 import { coloursOf } from "../../web/training/colours.js";
-import { forms, readRows, suffixOf } from "../../web/training/rows.js";
+import { forms, isTrainable, readRows, suffixOf } from "../../web/training/rows.js";
 import { samplesOf } from "../../web/training/sample-answers.js";
 
 const request = {
   model: "base",
+  task: null,
   suffix: "",
   description: "",
   method: "supervised",
@@ -79,8 +85,14 @@ test("a suffix has the characters that jobs accept", () => {
   assert.equal(suffixOf(`${"a".repeat(80)}.jsonl`), "a".repeat(64));
 });
 
-const faultsOf = async (lines: readonly string[]) =>
-  (await readRows(new Blob([lines.join("\n")]))).rows.flatMap(({ line, fault }) =>
+/** The kind of a task's rows in counts. */
+const tasks: Readonly<Record<string, string>> = {
+  ...{ label: "text-classification", tagged: "token-classification" },
+  ...{ pair: "feature-extraction", transition: "reinforcement-learning" },
+};
+
+const faultsOf = async (lines: readonly string[], task: string | null = null) =>
+  (await readRows(new Blob([lines.join("\n")]), task)).rows.flatMap(({ line, fault }) =>
     fault === null ? [] : [[line, fault]],
   );
 
@@ -101,6 +113,36 @@ test("lines that cannot be trained on are found before they are sent, by the ser
   assert.deepEqual(await faultsOf([text, pair]), [[2, "is a preference pair, and the first row is none"]]);
   assert.deepEqual(await faultsOf([pair, text]), [[2, "is not a preference pair, as the first row is"]]);
   assert.equal((await readRows(new Blob([pair]))).isPreferences, true);
+});
+
+test("rows of a task are checked against its forms, and their labels are told", async () => {
+  const parts = { tokenizer: {}, graph: { inputs: [], outputs: [{ name: "logits", shape: [1, 2] }] }, head: {} };
+  const own = { tokenClassification, featureExtraction, textClassification, policy };
+  for (const open of Object.values(own)) {
+    const { reader } = open(parts as unknown as SetupParts);
+    const task = tasks[reader.kind] ?? "";
+    for (const { example } of reader.forms) assert.deepEqual(await faultsOf([JSON.stringify(example)], task), []);
+  }
+  for (const [task, row, fault] of [
+    [
+      "text-classification",
+      { text: "a" },
+      "has the fields text, not text and label, or text and labels, or text and score",
+    ],
+    ["text-classification", { text: "", label: "b" }, "has no text as text"],
+    ["token-classification", { tokens: ["a"], tags: ["O", "O"] }, "has 1 tokens and 2 tags"],
+    ["feature-extraction", { anchor: "a", positive: 3 }, "has no text as positive"],
+    ["translation", { source: "a" }, "has the fields source, not source and target"],
+    [
+      "reinforcement-learning",
+      { observation: ["x"], action: 1 },
+      "has an observation that does not consist of numbers",
+    ],
+  ] as const) {
+    assert.deepEqual(await faultsOf([JSON.stringify(row)], task), [[1, fault]]);
+  }
+  const one = await readRows(new Blob(['{"text":"a","label":"b"}']), "text-classification");
+  assert.deepEqual([one.labels, isTrainable(one)], [["b"], false]);
 });
 
 test("of a long file whole rows of the beginning are read", async () => {

@@ -90,8 +90,8 @@ export async function startFake() {
       instance: "fake",
       permissions: { adapters: true, fine_tuning: false },
       bases: [
-        { name: "base", text: true, task: null, tasks: tasksOf("base") },
-        { name: "digits", text: false, task: "image-classification", tasks: tasksOf("digits") },
+        { name: "base", text: true, task: null, tasks: tasksOf("base"), trains: [] },
+        { name: "digits", text: false, task: "image-classification", tasks: tasksOf("digits"), trains: [] },
       ],
     }),
   );
@@ -99,7 +99,7 @@ export async function startFake() {
   app.get("/metrics", (_req, res) => res.send(`lorikeet_batch_rows_sum ${Date.now()}\nvllm:num_requests_running 1\n`));
   app.get("/v1/models", (_req, res) => {
     const modelOf = ({ name, base, tasks }) => ({ id: name, root: name, parent: base, max_model_len: 8192, tasks });
-    res.json({ data: [{ name: "base", base: null, tasks: tasksOf("base") }, ...adapters].map(modelOf) });
+    res.json({ data: [{ name: "base", base: null, tasks: tasksOf("base"), trains: [] }, ...adapters].map(modelOf) });
   });
   app.get("/v1/adapters", (_req, res) => res.json({ data: adapters }));
   app.get(["/v1/models/:name/card", "/v1/adapters/:name/card"], (req, res) => res.json(cardOf(req.params.name)));

@@ -68,6 +68,10 @@ export class ApiClient {
     return (await this.#json<List<AdapterInfo>>("v1/adapters")).data;
   }
 
+  adapter(name: string): Promise<AdapterInfo> {
+    return this.#json(adapterPath(name));
+  }
+
   card(name: string): Promise<AdapterCard> {
     return this.#json(`${adapterPath(name)}/card`);
   }

@@ -37,6 +37,8 @@ export interface JobEvent {
 
 export interface JobRequest {
   readonly model: string;
+  /** What it is trained for, by Hugging Face's name; null: what is usual for the base. */
+  readonly task: string | null;
   readonly suffix: string;
   /** What the adapter is for. */
   readonly description: string;
@@ -92,7 +94,7 @@ export class FineTuningClient {
   /** Uploads the rows and starts a job on them. If the job is refused, the server does not keep the rows. */
   async start(
     rows: File,
-    { model, suffix, description, method, epochs, learningRateMultiplier }: JobRequest,
+    { model, task, suffix, description, method, epochs, learningRateMultiplier }: JobRequest,
   ): Promise<Job> {
     const form = new FormData();
     form.set("purpose", "fine-tune");
@@ -105,6 +107,7 @@ export class FineTuningClient {
     const body = {
       model,
       training_file: file.id,
+      ...(task === null ? {} : { task }),
       ...(suffix === "" ? {} : { suffix }),
       ...(description === "" ? {} : { metadata: { description } }),
       method: { type: method, [method]: { hyperparameters } },

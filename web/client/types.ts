@@ -17,6 +17,8 @@ export interface BaseInfo {
   readonly task: string | null;
   /** What it is for, by Hugging Face's names; its adapters may do other things. */
   readonly tasks: readonly string[];
+  /** What fine-tuning jobs train for it, the usual task first; empty: nothing. */
+  readonly trains: readonly string[];
 }
 
 export interface ModelInfo {

@@ -1,7 +1,7 @@
 /** One job: its state, how far it is, and what can be done with it. */
-import { useRef, useState } from "preact/hooks";
-import { compareHref } from "../adapters/compare-link.js";
-import { useTryLink } from "../adapters/try-link.js";
+import { useEffect, useRef, useState } from "preact/hooks";
+import { compareHref, type TryLink } from "../adapters/compare-link.js";
+import { exampleLinkOf } from "../adapters/try-link.js";
 import type { Job } from "../client/fine-tuning.js";
 import { generation } from "../client/tasks.js";
 import { Confirmation } from "../parts/confirmation.js";
@@ -104,7 +104,7 @@ export function JobCard({ job, colour, onToggle, onChanged, onStarted }: JobCard
               <a class="button" href={hrefOf("adapters", new URLSearchParams({ name: adapterOf(job) }))}>
                 Its card
               </a>
-              <CompareLink product={product} base={model} />
+              <ProductLink job={job} product={product} />
             </>
           )}
         </div>
@@ -113,12 +113,25 @@ export function JobCard({ job, colour, onToggle, onChanged, onStarted }: JobCard
   );
 }
 
-/** With the base, on an example of the job's own rows if its card has one. */
-function CompareLink({ product, base }: { readonly product: string; readonly base: string }) {
-  const link = useTryLink({ name: product, base, tasks: [generation] });
+/** On an example of the job's own rows if its card has one: beside the base, or in the form of its task. */
+function ProductLink({ job, product }: { readonly job: Job; readonly product: string }) {
+  const [link, setLink] = useState<TryLink | null>(null);
+  const name = adapterOf(job);
+  useEffect(() => {
+    let isWanted = true;
+    const read = async (): Promise<void> => {
+      const [adapter, card] = await Promise.all([client.adapter(name), client.card(name)]);
+      const asked = { ...adapter, name: adapter.tasks.includes(generation) ? product : name };
+      if (isWanted) setLink(exampleLinkOf(asked, card));
+    };
+    read().catch(() => {}); // it may be gone: the comparison says so
+    return () => {
+      isWanted = false;
+    };
+  }, [name]);
   return (
-    <a class="button primary" href={link?.href ?? compareHref(product, base)}>
-      Compare
+    <a class="button primary" href={link?.href ?? compareHref(product, job.model)}>
+      {link?.isComparison === false ? "Try it" : "Compare"}
     </a>
   );
 }

@@ -1,17 +1,25 @@
 /** The rows of a file, as many as one asks for, and the lines that cannot be trained on. */
 import { useState } from "preact/hooks";
 import { formatBytes, formatCount } from "../parts/format.js";
-import { indented, type RowsPreview } from "./rows.js";
+import { hasOneLabel, indented, type RowsPreview } from "./rows.js";
 
 const shownAtOnce = 10;
 const mostFaults = 5;
+
+const mostLabels = 8;
+
+function labelText(labels: readonly string[]): string {
+  const more = labels.length > mostLabels ? `, and ${formatCount(labels.length - mostLabels)} more` : "";
+  return `${labels.length === 1 ? "label" : "labels"} ${labels.slice(0, mostLabels).join(", ")}${more}`;
+}
 
 interface RowsViewProps {
   readonly file: File;
   readonly preview: RowsPreview;
 }
 
-export function RowsView({ file, preview: { rows, isWhole, isPreferences } }: RowsViewProps) {
+export function RowsView({ file, preview }: RowsViewProps) {
+  const { rows, isWhole, isPreferences, labels } = preview;
   const [shown, setShown] = useState(shownAtOnce);
   const faulty = rows.filter(({ fault }) => fault !== null);
   const more = faulty.length - mostFaults;
@@ -21,7 +29,13 @@ export function RowsView({ file, preview: { rows, isWhole, isPreferences } }: Ro
         <b>{file.name}</b>: {isWhole ? "" : "more than "}
         {formatCount(rows.length)} {rows.length === 1 ? "row" : "rows"}, {formatBytes(file.size)}
         {isPreferences ? ", preference pairs" : ""}
+        {labels.length > 0 ? `, ${labelText(labels)}` : ""}
       </p>
+      {faulty.length === 0 && hasOneLabel(preview) ? (
+        <p class="fault" role="alert">
+          All rows have the label {labels[0]}. A classifier is trained for two labels or more.
+        </p>
+      ) : null}
       {faulty.length > 0 || rows.length === 0 ? (
         <div class="fault" role="alert">
           <p>{rows.length === 0 ? "The file has no rows." : "These lines cannot be trained on:"}</p>

@@ -1,4 +1,5 @@
 /** A look at a file of rows before it is sent: how many it has, what they say, and those that no job could train on. */
+import { type TaskRows, taskFaultOf, taskRowsOf } from "./task-rows.js";
 
 /** Fields of a row, by which the server knows its form; rows may have other fields too. */
 export const forms: readonly { readonly required: readonly string[]; readonly optional?: readonly string[] }[] = [
@@ -27,19 +28,24 @@ export interface RowsPreview {
   readonly isWhole: boolean;
   /** Whether the first row is a pair of preferences. */
   readonly isPreferences: boolean;
+  /** Of a task's rows, in order. */
+  readonly labels: readonly string[];
 }
 
 const mostBytes = 2 ** 23;
 const mostFields = 6;
 export const mostSuffixLength = 64;
 
-export async function readRows(file: Blob): Promise<RowsPreview> {
+/** `task`: what the rows teach, by Hugging Face's name; null: a language model. */
+export async function readRows(file: Blob, task: string | null = null): Promise<RowsPreview> {
+  const wanted = task === null ? null : taskRowsOf(task);
   const lines = (await file.slice(0, mostBytes).text()).split("\n");
   const isWhole = file.size <= mostBytes;
   // The last line may be a part of a row.
   if (!isWhole) lines.pop();
   const rows = lines.flatMap((text, index) => (text.trim() === "" ? [] : [{ line: index + 1, text }]));
-  const read = rows.map((row) => ({ ...row, ...kindOf(row.text) }));
+  const read = rows.map((row) => ({ ...row, ...kindOf(row.text, wanted) }));
+  const labels = [...new Set(read.flatMap((row) => row.labels))].sort();
   const isPreferences = read.find(({ fault }) => fault === null)?.isPair ?? false;
   return {
     rows: read.map(({ line, text, fault, isPair }) => ({
@@ -48,19 +54,29 @@ export async function readRows(file: Blob): Promise<RowsPreview> {
     })),
     isWhole,
     isPreferences,
+    labels,
   };
 }
 
 /** Whether nothing speaks against a job on the rows. */
-export const isTrainable = ({ rows }: RowsPreview): boolean =>
-  rows.length > 0 && rows.every(({ fault }) => fault === null);
+export const isTrainable = (preview: RowsPreview): boolean =>
+  preview.rows.length > 0 && preview.rows.every(({ fault }) => fault === null) && !hasOneLabel(preview);
+
+/** A classifier learns to tell labels apart. */
+export const hasOneLabel = ({ labels, isWhole }: RowsPreview): boolean => isWhole && labels.length === 1;
 
 const mixed = (isPair: boolean): string =>
   isPair ? "is a preference pair, and the first row is none" : "is not a preference pair, as the first row is";
 
+interface Kind {
+  readonly fault: string | null;
+  readonly isPair: boolean;
+  readonly labels: readonly string[];
+}
+
 /** What is wrong with a row alone, and whether it is a pair of preferences. */
-function kindOf(text: string): { readonly fault: string | null; readonly isPair: boolean } {
-  const fault = (reason: string) => ({ fault: reason, isPair: false });
+function kindOf(text: string, wanted: TaskRows | null): Kind {
+  const fault = (reason: string | null): Kind => ({ fault: reason, isPair: false, labels: [] });
   let row: unknown;
   try {
     row = JSON.parse(text);
@@ -69,13 +85,17 @@ function kindOf(text: string): { readonly fault: string | null; readonly isPair:
   }
   if (typeof row !== "object" || row === null || Array.isArray(row)) return fault("is not a JSON object");
   const fields = Object.entries(row).flatMap(([name, value]) => (value === null ? [] : [name]));
+  const named = fields.slice(0, mostFields).join(", ") + (fields.length > mostFields ? ", ..." : "");
+  if (wanted) {
+    const own = { ...row };
+    return { ...fault(taskFaultOf(wanted, own, fields, named)), labels: wanted.labelsOf?.(own) ?? [] };
+  }
   const known = fields.filter((name) => forms.some((form) => namesOf(form).includes(name)));
   const form = forms.find(
     (each) =>
       each.required.every((name) => known.includes(name)) && known.every((name) => namesOf(each).includes(name)),
   );
-  if (form) return { fault: null, isPair: form.required.some((name) => /^rejected|^non_preferred/.test(name)) };
-  const named = fields.slice(0, mostFields).join(", ") + (fields.length > mostFields ? ", ..." : "");
+  if (form) return { ...fault(null), isPair: form.required.some((name) => /^rejected|^non_preferred/.test(name)) };
   return fault(fields.length === 0 ? "has no fields" : `has the fields ${named}, which fit none of the forms`);
 }
 

@@ -8,6 +8,7 @@ import { client, noteFailure, server } from "../session.js";
 import { adapterNameOf } from "./adapter-name.js";
 import { isTrainable, mostSuffixLength, type RowsPreview, readRows, suffixOf } from "./rows.js";
 import { RowsView } from "./rows-view.js";
+import { type TaskRows, taskRowsOf } from "./task-rows.js";
 
 /** Of a text in a job's metadata. */
 const mostDescriptionLength = 512;
@@ -19,10 +20,14 @@ export interface StartDialogProps {
 }
 
 export function StartDialog({ file: dropped, onStarted, onClose }: StartDialogProps) {
-  const bases = (server.value?.bases ?? []).filter(({ text, task }) => text && task === null);
+  const bases = (server.value?.bases ?? []).filter(({ trains }) => trains.length > 0);
   const [file, setFile] = useState(dropped);
   const [rows, setRows] = useState<RowsPreview | null>(null);
   const [model, setModel] = useState(bases[0]?.name ?? "");
+  const [asked, setAsked] = useState<string | null>(null);
+  const trains = bases.find(({ name }) => name === model)?.trains ?? [];
+  const task = trains.find((each) => each === asked) ?? trains[0] ?? "";
+  const wanted = taskRowsOf(task);
   const [suffix, setSuffix] = useState(suffixOf(dropped?.name ?? ""));
   const [description, setDescription] = useState("");
   const [epochs, setEpochs] = useState<number | null>(null);
@@ -41,14 +46,14 @@ export function StartDialog({ file: dropped, onStarted, onClose }: StartDialogPr
   useEffect(() => {
     if (!file) return;
     let isCurrent = true;
-    readRows(file).then(
+    readRows(file, task).then(
       (read) => isCurrent && setRows(read),
       () => isCurrent && setFault(`${file.name} cannot be read.`),
     );
     return () => {
       isCurrent = false;
     };
-  }, [file]);
+  }, [file, task]);
   const start = async (event: Event): Promise<void> => {
     event.preventDefault();
     if (!file || !rows) return;
@@ -57,7 +62,15 @@ export function StartDialog({ file: dropped, onStarted, onClose }: StartDialogPr
     try {
       const method = rows.isPreferences ? "dpo" : "supervised";
       onStarted(
-        await client.fineTuning.start(file, { model, suffix, description, method, epochs, learningRateMultiplier }),
+        await client.fineTuning.start(file, {
+          model,
+          task: task === trains[0] ? null : task,
+          suffix,
+          description,
+          method,
+          epochs,
+          learningRateMultiplier,
+        }),
       );
     } catch (error) {
       setFault(noteFailure(error));
@@ -68,11 +81,6 @@ export function StartDialog({ file: dropped, onStarted, onClose }: StartDialogPr
     <Dialog title="Start a job" onClose={onClose}>
       <form class="upload" onSubmit={start}>
         <Chooser isChosen={file !== null} onTake={take} />
-        <p class="muted">
-          A row is a chat (<code>messages</code>), a <code>prompt</code> with its <code>completion</code>, or a
-          preference pair (<code>input</code>, <code>preferred_output</code>, <code>non_preferred_output</code>).
-        </p>
-        {file && rows ? <RowsView file={file} preview={rows} /> : null}
         {bases.length > 1 ? (
           <label>
             Base
@@ -87,6 +95,20 @@ export function StartDialog({ file: dropped, onStarted, onClose }: StartDialogPr
             The adapter is trained for the base <b>{model}</b>.
           </p>
         )}
+        {trains.length > 1 ? (
+          <label>
+            What it learns
+            <select value={task} onChange={({ currentTarget }) => setAsked(currentTarget.value)}>
+              {trains.map((each) => (
+                <option key={each} value={each}>
+                  {taskRowsOf(each)?.aim ?? "answers and continues texts"}
+                </option>
+              ))}
+            </select>
+          </label>
+        ) : null}
+        <AboutRows wanted={wanted} />
+        {file && rows ? <RowsView file={file} preview={rows} /> : null}
         <label>
           Name of the adapter
           <input
@@ -138,6 +160,24 @@ export function StartDialog({ file: dropped, onStarted, onClose }: StartDialogPr
         </button>
       </form>
     </Dialog>
+  );
+}
+
+/** What a row of the chosen task is. */
+function AboutRows({ wanted }: { readonly wanted: TaskRows | null }) {
+  if (wanted === null) {
+    return (
+      <p class="muted">
+        A row is a chat (<code>messages</code>), a <code>prompt</code> with its <code>completion</code>, or a preference
+        pair (<code>input</code>, <code>preferred_output</code>, <code>non_preferred_output</code>).
+      </p>
+    );
+  }
+  return (
+    <div>
+      <p class="muted">{wanted.about} For example:</p>
+      <pre class="rows">{JSON.stringify(wanted.sample)}</pre>
+    </div>
   );
 }
 

@@ -110,8 +110,8 @@ function Jobs() {
         <div class="drop">
           <Icon name="upload" />
           <p>
-            No jobs yet. Drop a file of JSON lines here to train an adapter on it: chats, prompts with completions, or
-            preference pairs.
+            No jobs yet. Drop a file of JSON lines here to train an adapter on it: chats, prompts with completions,
+            preference pairs, or rows of a base's task.
           </p>
         </div>
       ) : null}

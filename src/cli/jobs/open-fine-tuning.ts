@@ -93,6 +93,7 @@ function decoderBaseOf(
   const own = { kind: "decoder", folder: checkpoint.directory, dtype, chatTemplate, cacheDir } as const;
   return {
     ...baseOf(stack, own, bases, settings),
+    tasks: ["text-generation"],
     methods: ["supervised", "dpo"],
     memoryFault: () => memoryFaultOf(checkpoint.parameterCount * bytesPerWeight[dtype]),
   };
@@ -104,6 +105,7 @@ function taskBaseOf(stack: TaskStack, bases: Bases, settings: ServeSettings): Tr
   const own = { kind: "task", folder: model.path, dtype: "fp32", chatTemplate: null, cacheDir: null } as const;
   return {
     ...baseOf(stack, own, bases, settings),
+    tasks: [model.task],
     methods: ["supervised"],
     memoryFault: () => memoryFaultOf(taskWeightBytes(model, null)),
   };

@@ -119,6 +119,11 @@ export class FineTuning {
     };
   }
 
+  /** What jobs train for a base of this name, the usual task first; empty: nothing. */
+  tasksOf(base: string): readonly string[] {
+    return this.#parts.jobs.tasksOf(base);
+  }
+
   stats(): FineTuningStats {
     return { ...this.#parts.jobs.stats(), files: this.#parts.files.stats() };
   }

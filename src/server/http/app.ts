@@ -99,7 +99,7 @@ function createBare(
   }
   app.use(keyMiddleware(parts.access));
   addMetrics(app, parts);
-  route(app, "/", { get: [factsHandler(parts.instance, bases, fineTuning !== null)], ...root });
+  route(app, "/", { get: [factsHandler(parts.instance, bases, fineTuning)], ...root });
   return app;
 }
 

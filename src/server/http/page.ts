@@ -5,6 +5,7 @@
 import type { NextFunction, Request, Response } from "express";
 import { LorikeetError } from "../../base/errors.js";
 import type { Base, Bases } from "../../gateway/bases.js";
+import type { FineTuning } from "../../gateway/fine-tuning/fine-tuning.js";
 import { encodings, type PageFile, type PageFiles } from "./page-files.js";
 
 const links = {
@@ -33,11 +34,11 @@ const aYear = 365 * 24 * 60 * 60;
 
 /**
  * `GET /` for programs. `instance` identifies the process: it changes with each start. `bases` is null while they load. `permissions`: what a
- * key of this server may do besides asking models, so that a client need not offer what would be refused.
+ * key of this server may do besides asking models, so that a client need not offer what would be refused; `trains` of a base: the tasks of its jobs.
  */
-export function factsHandler(instance: string, bases: Bases | null, trains: boolean) {
-  const served = bases?.all.map(factsOf) ?? null;
-  const permissions = { adapters: bases?.adapters.takesUploads ?? false, fine_tuning: trains };
+export function factsHandler(instance: string, bases: Bases | null, fineTuning: FineTuning | null) {
+  const served = bases?.all.map((base) => ({ ...factsOf(base), trains: fineTuning?.tasksOf(base.name) ?? [] })) ?? null;
+  const permissions = { adapters: bases?.adapters.takesUploads ?? false, fine_tuning: fineTuning !== null };
   return (_req: Request, res: Response): void => {
     res.vary("Accept");
     res.json({
