@@ -69,7 +69,8 @@ async function mergedLayer(
 ): Promise<Pick<LayerChange, "weight" | "bias">> {
   const { path, groups } = module;
   if (groups > 1 && folded.a) {
-    throw unmergeable(path, "its adapter's A reads all channels, so their product fits no convolution with groups");
+    const clause = `its adapter's A reads all channels, so their product fits no convolution with ${groups} groups, which PEFT does not merge either; leave it out of --target-modules to train an adapter that can be merged`;
+    throw unmergeable(path, clause);
   }
   const shape = weight.value.shape.map(Number);
   if (folded.whole) {

@@ -50,8 +50,10 @@ export function chooseTargets(options: ChooseOptions): TrainedTarget[] {
   const whole = saved === null ? (savesHeads ? heads : []) : selected(reached, saved, "--modules-to-save");
   const rest = reached.filter((each) => !whole.includes(each));
   const isDefault = names.length === 1 && names[0] === allLinear;
+  // An adapter of a convolution with groups could not be merged, by PEFT neither.
+  const isUsual = ({ kind, groups }: TaskModule): boolean => kind !== "table" && groups === 1;
   const adapted = isDefault
-    ? rest.filter((each) => each.module.kind !== "table" && !heads.includes(each) && refusalOf(each, options) === null)
+    ? rest.filter((each) => isUsual(each.module) && !heads.includes(each) && refusalOf(each, options) === null)
     : selected(rest, names, "--target-modules");
   for (const each of isDefault ? [] : adapted) requireTrainable(each, options);
   const scale = methodOf({ peft_type: "LORA", use_rslora: shape.rslora }).scaleOf(shape.alpha, shape.rank);
