@@ -120,6 +120,7 @@ export function createGateway(parts: GatewayParts): Gateway {
     ...{ tokenizer, languages },
     formats: chatFormatsOf(tokenizer, options),
     maxPromptCharacters: options.maxPromptCharacters ?? 16 * maxContext,
+    maxTruncatedCharacters: options.maxPromptCharacters ?? Number.POSITIVE_INFINITY,
     maxSequences: options.maxSequences,
     maxContext,
     bosId: model.bosId,

@@ -15,6 +15,8 @@ export interface PromptContext {
   readonly tokenizer: Tokenizer | null;
   readonly formats: ChatFormats;
   readonly maxPromptCharacters: number;
+  /** The same for a prompt that is truncated: no fewer. Default: as many. */
+  readonly maxTruncatedCharacters?: number;
   readonly maxSequences: number;
   /** Tokens of prompt and answer together, or of the prompt alone where an encoder reads it. */
   readonly maxContext: number;
@@ -38,7 +40,9 @@ export interface RenderedPrompts {
  * Renders a chat, and checks what can be checked before tokenizing.
  * Throws LorikeetError `chat_template_missing`, `tokenizer_missing`, `prompt_too_long` or `invalid_value`.
  */
-export function renderPrompts(request: GenerationRequest, context: PromptContext): RenderedPrompts {
+export function renderPrompts(request: GenerationRequest, of: PromptContext): RenderedPrompts {
+  const { maxTruncatedCharacters = of.maxPromptCharacters } = of;
+  const context = request.truncation === null ? of : { ...of, maxPromptCharacters: maxTruncatedCharacters };
   const param = paramsOf(request).prompt;
   const prompts = request.kind === "chat" ? [renderChat(request, context, param)] : request.prompts;
   const sequences = prompts.length * request.choices;

@@ -185,6 +185,13 @@ describe("the prompt", () => {
     const long = { prompt: "word ".repeat(300) };
     assert.equal((await complete(long)).error?.code, "context_length_exceeded");
     assert.equal(only(await complete({ ...long, truncate_prompt_tokens: -1 })).prompt_token_ids?.length, 128 - 12);
+    const longer = { prompt: `${long.prompt}${long.prompt}five` };
+    assert.equal((await complete(longer)).error?.code, "prompt_too_long");
+    const last = only(await complete({ ...longer, truncate_prompt_tokens: 2 })).prompt_token_ids;
+    assert.deepEqual(
+      last,
+      only(await complete({ prompt: "word word five", truncate_prompt_tokens: 2 })).prompt_token_ids,
+    );
     const echo = await kept({ truncate_prompt_tokens: 1, echo: true, max_tokens: 1 });
     assert.ok(!echo.said.includes("one") && echo.said.includes("five"));
     const cut = await chat({ truncate_prompt_tokens: 4 });

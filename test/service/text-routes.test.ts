@@ -168,7 +168,7 @@ describe("text-embeddings-inference", () => {
   });
 
   test("faults have its statuses and its types", async () => {
-    const long = "the ".repeat(60);
+    const [long, longest] = ["the ".repeat(60), "the ".repeat(200)];
     const cases: [
       service: RunningService,
       path: string,
@@ -180,7 +180,9 @@ describe("text-embeddings-inference", () => {
       [vectors, "/embed", {}, 422, "Validation", /`inputs` is required/],
       [vectors, "/embed", { inputs: "a", prompt_name: "query" }, 422, "Validation", /`prompt_name` is not supported/],
       [vectors, "/embed", { inputs: "a", truncation_direction: "Left" }, 422, "Validation", /only right is accepted/],
-      [vectors, "/embed", { inputs: long }, 413, "Validation", /tokens/],
+      [vectors, "/embed", { inputs: long }, 413, "Validation", /tokens.*`truncate: true` shortens it/],
+      [vectors, "/embed", { inputs: longest }, 413, "Validation", /800 characters.*`truncate: true` shortens it/],
+      [vectors, "/tokenize", { inputs: longest }, 413, "Validation", /800 characters; at most 768 are allowed\.$/],
       [vectors, "/embed", { inputs: "a", model: "nobody" }, 404, "Validation", /does not exist/],
       [vectors, "/embed_sparse", { inputs: "a" }, 424, "Backend", /does not predict masked tokens/],
       [vectors, "/predict", { inputs: "a" }, 424, "Backend", /has no output logits/],
@@ -198,9 +200,33 @@ describe("text-embeddings-inference", () => {
       assert.equal(error_type, type, `${path}: ${error}`);
       assert.match(error, message);
     }
-    await ask(vectors, "/embed", { inputs: long, truncate: true });
     const openAi = await ask<{ error: { code: string } }>(vectors, "/tokenize", { prompt: 7 }, 400);
     assert.equal(openAi.error.code, "invalid_value");
+  });
+
+  test("texts of any length are cut to their first tokens if that is asked for", async () => {
+    const [text, longest] = ["b a ".repeat(48), `${"b a ".repeat(48)}${"c ".repeat(500)}`];
+    const cut = { truncate: true };
+    for (const path of ["/embed", "/embed_all"])
+      assert.deepEqual(
+        await ask(vectors, path, { inputs: longest, ...cut }),
+        await ask(vectors, path, { inputs: text, ...cut }),
+      );
+    const [whole, pair] = [{ inputs: [["b", text]] }, { inputs: [["b", longest]] }];
+    assert.deepEqual(
+      await ask(labels, "/predict", { ...pair, ...cut }),
+      await ask(labels, "/predict", { ...whole, ...cut }),
+    );
+    const embed = (input: string) => ask<object>(vectors, "/v1/embeddings", { input, truncate_prompt_tokens: -1 });
+    assert.deepEqual(await embed(longest), await embed(text));
+    const asked = { query: longest, documents: [longest, "b"] };
+    const { error } = await ask<{ error: { message: string } }>(vectors, "/rerank", asked, 400);
+    assert.match(error.message, /1192 characters; at most 768 are allowed\. `truncate_prompt_tokens: -1` shortens it/);
+    await ask(vectors, "/rerank", { ...asked, truncate_prompt_tokens: -1 });
+    const parameters = { truncation: true };
+    await ask(labels, `/models/${classifier}`, { inputs: longest, parameters });
+    const refused = await ask<{ error: string }>(labels, `/models/${classifier}`, { inputs: longest }, 400);
+    assert.match(refused.error, /`truncation: true` in `parameters` shortens it/);
   });
 
   test("a predictor of masked tokens embeds texts in its vocabulary", async () => {

@@ -6,9 +6,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
 import type { Json } from "../../src/base/json.js";
+import { beginningOf, marginOf, sureTokens } from "../../src/text/tokenizer/beginning.js";
+import { define } from "../../src/text/tokenizer/definition.js";
 import { loadRowTokenizer, type RowTokenizer } from "../../src/text/tokenizer/row-tokenizer.js";
 import { padRows } from "../../src/text/tokenizer/rows.js";
+import { createSpanEncoder } from "../../src/text/tokenizer/span-encoder.js";
 import { loadTokenizer } from "../../src/text/tokenizer/tokenizer.js";
+import { isLong } from "../support/long.js";
 
 interface Row {
   readonly text: string;
@@ -90,6 +94,29 @@ describe("rows have the tokens, types, places and words that the Rust library gi
       }
     });
   }
+});
+
+test("a text's beginning gives the first tokens of the whole, wherever it is cut", () => {
+  const texts = fixture.cases.flatMap(({ rows }) => rows.flatMap(({ text, pair }) => [text, pair ?? ""]));
+  const spaces = " ".repeat(900);
+  const text = `${texts.join(" ").slice(0, 9000)}${spaces}[MASK]${spaces}${"1".repeat(900)} a`;
+  const cases = fixture.cases.filter((_, index) => isLong || index % 8 === 0);
+  let cut = 0;
+  for (const entry of cases) {
+    const definition = define(fileOf(entry), {});
+    const encode = createSpanEncoder(definition);
+    const whole = encode(text);
+    for (const size of isLong ? [1500, 4000 + cut, 9500, 10_100, 11_400] : [4000, 10_100]) {
+      const beginning = beginningOf(text, size);
+      const sure = sureTokens(encode(beginning), beginning, marginOf(definition.added), 0);
+      if (!sure) continue;
+      cut++;
+      for (const name of ["ids", "begins", "ends", "words"] as const)
+        assert.deepEqual(sure[name], whole[name].slice(0, sure.ids.length), JSON.stringify([entry.parts, size]));
+      assert.notEqual(whole.words[sure.ids.length], sure.words.at(-1));
+    }
+  }
+  assert.ok(cut > 3, String(cut));
 });
 
 describe("the length of a row", () => {

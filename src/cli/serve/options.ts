@@ -191,7 +191,7 @@ const serviceOptions = {
   maxPromptCharacters: open("Limits", "16 per token of --max-context", {
     placeholder: "n",
     parse: integer(1),
-    help: "characters of a prompt, counted before tokenization",
+    help: "characters of a prompt, counted before tokenization. The default does not bound texts that the request asks to truncate",
   }),
   maxTemplateSteps: given("Limits", defaultRenderLimits.maxSteps, {
     placeholder: "n",

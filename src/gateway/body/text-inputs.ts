@@ -7,20 +7,20 @@ import { describe, Found } from "./parse.js";
 export interface TextBounds {
   /** Texts of one request. */
   readonly maxSequences: number;
-  /** Characters of one text. */
+  /** Characters of one text that is not truncated. */
   readonly maxCharacters: number;
 }
 
-/** `takesIds`: whether a text may be a list of token ids. */
-export function textInputsField({ maxSequences, maxCharacters }: TextBounds, takesIds: boolean) {
+/** `takesIds`: whether a text may be a list of token ids. Long texts pass: whether they are too long depends on truncation. */
+export function textInputsField({ maxSequences }: Pick<TextBounds, "maxSequences">, takesIds: boolean) {
   const kinds = takesIds ? "texts or lists of token ids" : "texts";
-  const rule = `must be one or a list of 1 to ${maxSequences} ${kinds}, each of 1 to ${maxCharacters} characters`;
+  const rule = `must be one or a list of 1 to ${maxSequences} ${kinds}, none of them empty`;
   return v.pipe(
     v.unknown(),
     v.rawTransform<unknown, TextInput[]>(({ dataset, addIssue, NEVER }) => {
       const found = textsOf(dataset.value, takesIds);
       if (Array.isArray(found) && found.length >= 1 && found.length <= maxSequences) {
-        const wrong = found.find((text) => text.length < 1 || text.length > maxCharacters);
+        const wrong = found.find((text) => text.length === 0);
         if (wrong === undefined) return found;
         addIssue({ message: rule, input: new Found(describe(wrong)) });
         return NEVER;

@@ -70,8 +70,8 @@ function rowOfPair(value: unknown): TextRow | Found {
   return isText(pair) ? { text, pair } : new Found(describe(value));
 }
 
-export function textRowsField({ maxSequences, maxCharacters }: TextBounds, form: RowsForm) {
-  const rule = `must be ${form.rule}; at most ${maxSequences} rows, each text of 1 to ${maxCharacters} characters`;
+export function textRowsField({ maxSequences }: Pick<TextBounds, "maxSequences">, form: RowsForm) {
+  const rule = `must be ${form.rule}; at most ${maxSequences} rows, no text empty`;
   return v.pipe(
     v.unknown(),
     v.rawTransform<unknown, TextRows>(({ dataset, addIssue, NEVER }) => {
@@ -86,7 +86,7 @@ export function textRowsField({ maxSequences, maxCharacters }: TextBounds, form:
   function faultOf({ rows }: TextRows): Found | null {
     if (rows.length > maxSequences) return new Found(`${rows.length} rows`);
     const texts = rows.flatMap(({ text, pair }) => (pair === undefined ? [text] : [text, pair]));
-    const wrong = texts.find((text) => text.length < 1 || text.length > maxCharacters);
+    const wrong = texts.find((text) => text.length === 0);
     return wrong === undefined ? null : new Found(describe(wrong));
   }
 }

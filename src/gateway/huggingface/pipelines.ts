@@ -58,6 +58,8 @@ export function choosePipeline(tasks: readonly string[], asked: string | null): 
   );
 }
 
+const truncatedBy = "`truncation: true` in `parameters`";
+
 /** A single label excludes no other, whatever the base's labels do. */
 const usual = ({ isExclusive }: TextHead, logits: TaskTensor | undefined): Activation =>
   isExclusive && logits?.shape.at(-1) !== 1 ? "softmax" : "sigmoid";
@@ -69,7 +71,7 @@ async function textClassification(
 ) {
   const asked = parseRowsBody(body, textBounds);
   const { top_k: count, function_to_apply: activation, truncation: truncate } = textLabelParameters(asked.parameters);
-  const request = await texts.request({ model, texts: asked.rows, truncate, connection }, signal);
+  const request = await texts.request({ model, texts: asked.rows, truncate, truncatedBy, connection }, signal);
   return {
     ...request,
     answer: ({ rows, labels }) =>
@@ -88,7 +90,7 @@ async function tokenClassification(
   const asked = parseTextBody(body, textBounds);
   const parameters = tagParameters(asked.parameters);
   const truncate = parameters.truncation;
-  const request = await texts.request({ model, texts: asked.texts, truncate, connection }, signal);
+  const request = await texts.request({ model, texts: asked.texts, truncate, truncatedBy, connection }, signal);
   const rules = { aggregation: parameters.aggregation_strategy, ignored: parameters.ignore_labels };
   return {
     ...request,
@@ -105,7 +107,10 @@ async function featureExtraction(
   signal: AbortSignal,
 ) {
   const asked = parseVectorBody(body, textBounds);
-  const request = await texts.request({ model, texts: asked.texts, truncate: asked.truncates, connection }, signal);
+  const request = await texts.request(
+    { model, texts: asked.texts, truncate: asked.truncates, truncatedBy, connection },
+    signal,
+  );
   return {
     ...request,
     answer(found) {
@@ -123,7 +128,10 @@ async function sentenceSimilarity(
   signal: AbortSignal,
 ) {
   const { pairs, truncates } = parseSimilarityBody(body, textBounds);
-  const request = await texts.compare({ model, pairs, truncate: truncates, connection }, signal);
+  const request = await texts.compare(
+    { model, pairs, truncate: truncates, truncatedBy: "`truncate: true` in `parameters`", connection },
+    signal,
+  );
   return { ...request, answer: (found) => scoresOf(texts, pairs, found, request) } satisfies AnsweredRequest<object>;
 }
 

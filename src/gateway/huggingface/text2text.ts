@@ -48,7 +48,7 @@ export interface Text2TextCall extends Text2TextPipeline {
   readonly model: string;
 }
 
-type SourceGateway = Pick<Gateway, "bounds" | "maxPromptCharacters" | "sources">;
+type SourceGateway = Pick<Gateway, "bounds" | "sources">;
 
 /** Reads and answers one call. A list of texts gives a list of as many answers, as one text gives a list of one. */
 export function text2textProtocol(gateway: SourceGateway, call: Text2TextCall): Protocol<CompletionRequest> {
@@ -103,11 +103,11 @@ function parametersFormat(bounds: RequestBounds) {
 function readBody(
   body: unknown,
   { model, task }: Text2TextCall,
-  { bounds, maxPromptCharacters: maxCharacters, sources }: SourceGateway,
+  { bounds, sources }: SourceGateway,
 ): CompletionRequest {
   const schema = v.object(
     {
-      inputs: textInputsField({ maxSequences: bounds.maxSequences, maxCharacters }, false),
+      inputs: textInputsField(bounds, false),
       parameters: v.optional(objectField("must be an object")),
       options: v.optional(objectField("must be an object")),
       stream: v.optional(flag, false),

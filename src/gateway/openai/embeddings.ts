@@ -33,6 +33,7 @@ export interface EmbeddingsRequest {
   readonly model: string | null;
   readonly texts: readonly TextInput[];
   readonly truncate: boolean;
+  readonly truncatedBy: string;
   readonly isBase64: boolean;
   readonly dimensions: number | null;
 }
@@ -44,6 +45,7 @@ export function parseEmbeddings(body: unknown, bounds: TextBounds): EmbeddingsRe
     model: fields.model ?? null,
     texts: fields.input,
     truncate: fields.truncate_prompt_tokens === -1,
+    truncatedBy: "`truncate_prompt_tokens: -1`",
     isBase64: fields.encoding_format === "base64",
     dimensions: fields.dimensions ?? null,
   };

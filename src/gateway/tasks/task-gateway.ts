@@ -122,16 +122,19 @@ export function taskUseCases(
     times: options,
     bounds: { maxRows: options.maxSequences, maxLength: maxContext },
   });
+  const textBounds = {
+    maxSequences: options.maxSequences,
+    maxCharacters: options.maxPromptCharacters ?? 16 * (maxContext ?? 4096),
+  };
   const signatures = new Signatures({ engine, catalog, times: options });
   const inputs = {
     texts: new TextTasks({
       ...{ tokenizer, head, encoding, signature: engine.signature },
+      maxCharacters: textBounds.maxCharacters,
+      maxTruncatedCharacters: options.maxPromptCharacters ?? Number.POSITIVE_INFINITY,
       signatureOf: (model, signal) => signatures.of(model, signal),
     }),
-    textBounds: {
-      maxSequences: options.maxSequences,
-      maxCharacters: options.maxPromptCharacters ?? 16 * (maxContext ?? 4096),
-    },
+    textBounds,
   };
   return {
     infer: (reading, client, ended) => inference.infer(reading, client, ended),

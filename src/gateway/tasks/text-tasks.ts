@@ -29,6 +29,10 @@ export interface TextTaskParts {
   readonly signature: TaskSignature;
   /** Characters that wait to be tokenized. */
   readonly encoding: EncodeBudget;
+  /** Characters of one text. */
+  readonly maxCharacters: number;
+  /** Characters of one text that is truncated: no fewer. */
+  readonly maxTruncatedCharacters: number;
   /** The signature of a model by its name, an adapter's own head included; null is the base. */
   signatureOf(model: string | null, signal: AbortSignal): Promise<TaskSignature>;
 }
@@ -48,6 +52,8 @@ export interface TextRequest {
   readonly model: string | null;
   readonly texts: readonly TextToRead[];
   readonly truncate: boolean;
+  /** What a client sets to have texts truncated, for faults. Absent where nothing does. */
+  readonly truncatedBy?: string;
   /** Default true. */
   readonly addsSpecialTokens?: boolean;
   readonly connection: object;
@@ -124,6 +130,7 @@ export class TextTasks {
 
   /** Tokens of each text, in turn with those of other connections. Throws `tokenizer_missing` or `context_length_exceeded`. */
   async rows(asked: TextRequest, signal: AbortSignal): Promise<TokenRow[]> {
+    for (const text of asked.texts) this.#boundCharacters(text, asked);
     const evicted = new AbortController();
     const characters = asked.texts.reduce((sum, text) => sum + sizeOf(text), 0);
     const release = this.#parts.encoding.reserve(asked.connection, characters, (fault) => evicted.abort(fault));
@@ -131,10 +138,23 @@ export class TextTasks {
     try {
       return await Promise.all(asked.texts.map((text) => this.#encode(text, asked, either)));
     } catch (error) {
-      throw evicted.signal.aborted ? evicted.signal.reason : error;
+      throw evicted.signal.aborted ? evicted.signal.reason : withAdvice(error, asked);
     } finally {
       release();
     }
+  }
+
+  /** Before any work. Throws `prompt_too_long`. */
+  #boundCharacters(text: TextInput | TextRow, asked: TextRequest): void {
+    if (typeof text !== "string" && !("text" in text)) return;
+    const { maxCharacters, maxTruncatedCharacters, tokenizer } = this.#parts;
+    const isCut = asked.truncate && tokenizer?.maxLength !== null;
+    const allowed = isCut ? maxTruncatedCharacters : maxCharacters;
+    const found = typeof text === "string" ? text.length : Math.max(text.text.length, text.pair?.length ?? 0);
+    if (found <= allowed) return;
+    const message = `A text has ${found} characters; at most ${allowed} are allowed.`;
+    const fault = new LorikeetError("prompt_too_long", message, { param: "input", found, allowed });
+    throw tokenizer?.maxLength == null ? fault : withAdvice(fault, asked);
   }
 
   async #encode(
@@ -260,6 +280,14 @@ export class TextTasks {
       return sparseVector(logits, inputs[row]?.get("attention_mask"));
     });
   }
+}
+
+/** A fault of a text that is too long, with what shortens it. */
+function withAdvice(error: unknown, { truncate, truncatedBy }: TextRequest): unknown {
+  if (!(error instanceof LorikeetError) || truncate || truncatedBy === undefined) return error;
+  if (error.code !== "context_length_exceeded" && error.code !== "prompt_too_long") return error;
+  const { code, message, param = "input", found, allowed } = error;
+  return new LorikeetError(code, `${message} ${truncatedBy} shortens it.`, { param, found, allowed });
 }
 
 function hiddenOf(outputs: ReadonlyMap<string, TaskTensor>): TaskTensor {

@@ -18,11 +18,13 @@ function read<E extends v.ObjectEntries>(entries: E, body: unknown) {
 }
 
 const common = { model: modelField, truncate: v.optional(flag, false) };
+const truncatedBy = "`truncate: true`";
 const maxDimensions = 65_536;
 
 interface Asked {
   readonly model: string | null;
   readonly truncate: boolean;
+  readonly truncatedBy: string;
 }
 
 export interface EmbedRequest extends Asked {
@@ -40,7 +42,7 @@ export function parseEmbed(body: unknown, bounds: TextBounds): EmbedRequest {
     dimensions: v.optional(integer(1, maxDimensions)),
   };
   const { model = null, truncate, inputs, normalize, dimensions = null } = read(entries, body);
-  return { model, truncate, texts: inputs, normalizes: normalize, dimensions };
+  return { model, truncate, truncatedBy, texts: inputs, normalizes: normalize, dimensions };
 }
 
 export interface EmbedTokensRequest extends Asked {
@@ -50,7 +52,7 @@ export interface EmbedTokensRequest extends Asked {
 /** `/embed_all` and `/embed_sparse`. */
 export function parseEmbedTokens(body: unknown, bounds: TextBounds): EmbedTokensRequest {
   const { model = null, truncate, inputs } = read({ ...common, inputs: textInputsField(bounds, true) }, body);
-  return { model, truncate, texts: inputs };
+  return { model, truncate, truncatedBy, texts: inputs };
 }
 
 export interface PredictRequest extends Asked {
@@ -62,7 +64,7 @@ export interface PredictRequest extends Asked {
 export function parsePredict(body: unknown, bounds: TextBounds): PredictRequest {
   const entries = { ...common, inputs: textRowsField(bounds, listedRows), raw_scores: v.optional(flag, false) };
   const { model = null, truncate, inputs, raw_scores: raw } = read(entries, body);
-  return { model, truncate, texts: inputs.rows, isSingle: inputs.isSingle, activates: !raw };
+  return { model, truncate, truncatedBy, texts: inputs.rows, isSingle: inputs.isSingle, activates: !raw };
 }
 
 export interface RankRequest extends Asked {
@@ -81,7 +83,7 @@ export function parseRank(body: unknown, bounds: TextBounds): RankRequest {
   };
   const { model = null, truncate, query, texts, raw_scores: raw, return_text: withTexts } = read(entries, body);
   const pairs = texts.map((pair): TextPair => ({ text: String(query[0]), pair: String(pair) }));
-  return { model, truncate, pairs, activates: !raw, withTexts };
+  return { model, truncate, truncatedBy, pairs, activates: !raw, withTexts };
 }
 
 export interface SimilarityRequest extends Asked {
@@ -92,7 +94,7 @@ export function parseSimilarity(body: unknown, bounds: TextBounds): SimilarityRe
   const settings = v.strictObject({ truncate: v.optional(flag, false) }, "must be an object with truncate");
   const entries = { model: modelField, inputs: sentencesField(bounds), parameters: v.optional(settings, {}) };
   const { model = null, inputs: pairs, parameters } = read(entries, body);
-  return { model, ...parameters, pairs };
+  return { model, ...parameters, truncatedBy: "`truncate: true` in `parameters`", pairs };
 }
 
 export interface TokenizeRequest {

@@ -8,6 +8,7 @@ import { parse } from "../body/parse.js";
 import { type TextBounds, textInputsField } from "../body/text-inputs.js";
 import { ranked } from "../tasks/scores.js";
 import type { TextInput, TextPair } from "../tasks/text-tasks.js";
+import { truncatedBy } from "./texts.js";
 
 const truncation = v.optional(v.literal(-1, "must be -1, which shortens a text to the longest that the model takes"));
 
@@ -15,6 +16,7 @@ export interface ScoreRequest {
   readonly model: string | null;
   readonly pairs: readonly TextPair[];
   readonly truncate: boolean;
+  readonly truncatedBy: string;
 }
 
 export interface RerankRequest extends ScoreRequest {
@@ -35,7 +37,7 @@ export function parseScore(body: unknown, bounds: TextBounds): ScoreRequest {
     throw new LorikeetError("invalid_value", message, { param: "text_1", found: first.length, allowed: second.length });
   }
   const pairs = second.map((pair, index): TextPair => ({ text: first[first.length === 1 ? 0 : index] ?? "", pair }));
-  return { model: fields.model ?? null, pairs, truncate: fields.truncate_prompt_tokens === -1 };
+  return { model: fields.model ?? null, pairs, truncate: fields.truncate_prompt_tokens === -1, truncatedBy };
 }
 
 /** Throws one LorikeetError that names every fault. */
@@ -50,7 +52,7 @@ export function parseRerank(body: unknown, bounds: TextBounds): RerankRequest {
   const fields = parse({ schema: v.object(entries, "is required"), known: Object.keys(entries), ignored: {} }, body);
   const pairs = pairsOf(fields.query, fields.documents);
   const truncate = fields.truncate_prompt_tokens === -1;
-  return { model: fields.model ?? null, pairs, truncate, count: fields.top_n ?? pairs.length };
+  return { model: fields.model ?? null, pairs, truncate, truncatedBy, count: fields.top_n ?? pairs.length };
 }
 
 const pairsOf = ([query = ""]: readonly TextInput[], documents: readonly TextInput[]): TextPair[] =>

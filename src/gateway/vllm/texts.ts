@@ -7,6 +7,9 @@ import type { TextInput } from "../tasks/text-tasks.js";
 
 const truncation = v.literal(-1, "must be -1, which shortens a text to the longest that the model takes");
 
+/** What a client sets to have texts truncated. */
+export const truncatedBy = "`truncate_prompt_tokens: -1`";
+
 export const textEntries = (bounds: TextBounds) => ({
   model: modelField,
   input: textInputsField(bounds, true),
@@ -18,6 +21,7 @@ export interface TextsRequest {
   readonly model: string | null;
   readonly texts: readonly TextInput[];
   readonly truncate: boolean;
+  readonly truncatedBy: string;
   readonly activates: boolean;
 }
 
@@ -28,6 +32,7 @@ export function textsRequest(fields: TextFields): TextsRequest {
     model: fields.model ?? null,
     texts: fields.input,
     truncate: fields.truncate_prompt_tokens === -1,
+    truncatedBy,
     activates: fields.use_activation,
   };
 }

@@ -3,6 +3,7 @@
 import { LorikeetError } from "../../base/errors.js";
 import { isObject, type Json } from "../../base/json.js";
 import { asRecord, asString, parseRecord, readIfThere } from "../json.js";
+import { beginningOf, marginOf, sureTokens } from "./beginning.js";
 import { createDecoder, type Decoder } from "./decoder.js";
 import type { Definition } from "./definition.js";
 import { parseFiles } from "./encoder.js";
@@ -57,6 +58,8 @@ export interface TokenizerParts {
   readonly postProcessor: string;
 }
 
+/** Most texts have fewer characters for each token. */
+const charactersOfToken = 8;
 /** Longer texts are encoded in a worker thread: this length takes a few milliseconds. */
 const offloadCharacters = 2048;
 
@@ -141,6 +144,7 @@ class FolderRowTokenizer implements RowTokenizer {
   readonly marksSubwords: boolean;
   readonly parts: TokenizerParts;
   readonly #definition: Definition;
+  #margin: number | null = null;
   #encode: EncodeSpans | null;
   readonly #decoder: Decoder;
   readonly #postProcessor: PostProcessor;
@@ -171,15 +175,31 @@ class FolderRowTokenizer implements RowTokenizer {
 
   async encodeRow({ text, pair }: TextRow, options: RowOptions = {}): Promise<EncodedRow> {
     const parts = partsOf(this.#postProcessor, pair !== undefined);
+    const maxLength = leastOf(this.maxLength, options.maxLength ?? null);
+    const isCut = options.truncate === true && maxLength !== null;
     const texts = await Promise.all(
-      [text, pair].filter((each) => each !== undefined).map((each) => this.#spans(each, options)),
+      [text, pair]
+        .filter((each) => each !== undefined)
+        .map((each) => (isCut ? this.#firstSpans(each, maxLength, options) : this.#spans(each, options))),
     );
     return joinRow(texts, parts, {
-      maxLength: leastOf(this.maxLength, options.maxLength ?? null),
+      maxLength,
       truncate: options.truncate ?? false,
       addSpecialTokens: options.addSpecialTokens ?? true,
       param: options.param ?? "input",
     });
+  }
+
+  /** The tokens of a text of which no more than `needed` are kept: those of its beginning, if the text has more. */
+  async #firstSpans(text: string, needed: number, options: RowOptions): Promise<SpanTokens> {
+    const { added } = this.#definition;
+    this.#margin ??= marginOf(added);
+    for (let size = 2 * this.#margin + charactersOfToken * needed; size < text.length / 2; size *= 4) {
+      const beginning = beginningOf(text, size);
+      const sure = sureTokens(await this.#spans(beginning, options), beginning, this.#margin, needed);
+      if (sure) return sure;
+    }
+    return await this.#spans(text, options);
   }
 
   async #spans(text: string, { signal, connection }: RowOptions): Promise<SpanTokens> {
