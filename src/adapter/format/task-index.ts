@@ -150,7 +150,7 @@ const isMeant = (target: TaskTarget, path: string): boolean =>
 /** A clause; null if the module takes adapters. */
 function refusalOf({ foldedNorm, refusal }: TaskTarget): string | null {
   if (foldedNorm !== "unknown") return refusal;
-  return "may hold a folded batch normalization whose factor is unknown, so an adapter on it could be wrong; put the model.safetensors of the export next to the base's config.json";
+  return "may hold a folded batch normalization whose factor is unknown, so an adapter on it could be wrong; put the model.safetensors of the export next to the base's config.json, or set foldedNorms to false in lorikeet.json if the model has no such normalization";
 }
 
 const wordOf = (isTable: boolean | null): string =>

@@ -73,6 +73,11 @@ export class CheckpointContent implements AsyncDisposable {
     return new CheckpointContent(files);
   }
 
+  /** Whether any tensor is the statistics of a batch normalization. */
+  get hasBatchNorms(): boolean {
+    return this.#files.some(({ tensors }) => [...tensors.keys()].some((name) => /var(iance)?$/.test(name)));
+  }
+
   /** Every tensor that equals the node's weight. */
   async match(target: WeightedNode): Promise<ContentMatch[]> {
     const values = await floatsOf(target.weight);

@@ -7,6 +7,7 @@ import type { CheckpointContent, ContentMatch } from "./content.js";
 import { type FileRole, type Manifest, manifestName } from "./manifest.js";
 import { type ModuleName, presentSpelling } from "./names.js";
 import { ownNamesOf } from "./shared-tables.js";
+import { hasSameValues } from "./weight-values.js";
 import { findWeightedNodes, type ModuleKind, type WeightedNode } from "./weighted-nodes.js";
 
 /** A graph of a model: a file's, or one branch of a merged file's. */
@@ -59,17 +60,33 @@ export async function findTaskModules(
   const unused = new Set(rules.rename?.keys());
   for (const graph of graphs) {
     for (const target of findWeightedNodes(graph.graph)) {
-      const module = await readModule(graph, target, content, rules);
+      const read = await readModule(graph, target, content, rules);
       for (const name of ownNames(target)) unused.delete(name);
-      const key = JSON.stringify([module.path, module.kind, module.inFeatures, module.outFeatures, module.kernel]);
-      const known = modules.get(key);
-      modules.set(key, known ? joined(known, module) : module);
+      const module = (await callOf(modules, read)) ?? read;
+      const known = modules.get(keyOf(module));
+      modules.set(keyOf(module), known ? joined(known, module) : module);
     }
   }
   const [missing] = unused;
   if (missing === undefined) return withOwnPaths([...modules.values()]);
   const message = `\`rename\` of ${manifestName} names ${JSON.stringify(missing)}, which is not a target module of the model.`;
   throw new LorikeetError("model_invalid", message, { param: "rename" });
+}
+
+const keyOf = ({ path, kind, inFeatures, outFeatures, kernel }: TaskModule): string =>
+  JSON.stringify([path, kind, inFeatures, outFeatures, kernel]);
+
+/**
+ * PyTorch's TorchScript exporter numbers the calls of a module after the first (`query_1`), and stores a copy of its weight for each. A module
+ * that is such a call of a known one gets its name. null: it is not.
+ */
+async function callOf(modules: ReadonlyMap<string, TaskModule>, module: TaskModule): Promise<TaskModule | null> {
+  const path = module.names[0]?.by === "node" ? /^(.+)_[1-9]\d*$/.exec(module.path)?.[1] : undefined;
+  if (path === undefined) return null;
+  const first = modules.get(keyOf({ ...module, path }))?.uses[0];
+  const [use] = module.uses;
+  if (!first || !use || first.graph !== use.graph || first.target.outFirst !== use.target.outFirst) return null;
+  return (await hasSameValues(first.target.weight, use.target.weight)) ? { ...module, path, names: [] } : null;
 }
 
 /** A table that is the head too is two modules, and adapters know each by its path. */
@@ -105,7 +122,8 @@ async function readModule(
   const path = names[0]?.path ?? target.node.name;
   const { kind, inFeatures, outFeatures, kernel, groups } = target;
   const measured = foldedNormOf(target, matches);
-  const foldedNorm: FoldedNorm = measured.kind === "unknown" && foldedNorms === false ? { kind: "none" } : measured;
+  const hasNone = foldedNorms === false || content?.hasBatchNorms === false;
+  const foldedNorm: FoldedNorm = measured.kind === "unknown" && hasNone ? { kind: "none" } : measured;
   const stored = matches[0]?.stored ?? null;
   const biases = content ? await content.biases() : null;
   const storedBias = biases?.get(matches[0]?.path ?? path)?.stored ?? null;

@@ -2,6 +2,7 @@
 
 import { open } from "node:fs/promises";
 import { assert, LorikeetError } from "../../base/errors.js";
+import { sameShape } from "../../graph/shape.js";
 import type { Initializer } from "../../graph/types.js";
 import { type DtypeArray, viewAs } from "../../tensor/dtype.js";
 import { bfloat16ToFloat32, float16ToFloat32 } from "../../tensor/half.js";
@@ -22,6 +23,14 @@ export async function floatsOf({ value, data }: Initializer): Promise<Float32Arr
     return widened(dtype, isAligned ? data.bytes : Uint8Array.from(data.bytes));
   }
   return widened(dtype, await readBytes(data, () => shortened(value.name)));
+}
+
+/** Whether two weights are the same numbers in the same order, wherever they are stored. Throws what `floatsOf` throws. */
+export async function hasSameValues(a: Initializer, b: Initializer): Promise<boolean> {
+  if (a === b) return true;
+  if (a.value.type !== b.value.type || !sameShape(a.value.shape, b.value.shape)) return false;
+  const [own, other] = [await floatsOf(a), await floatsOf(b)];
+  return own.every((value, i) => value === other[i]);
 }
 
 /** The elements of a checkpoint's float tensor. Throws `model_invalid` if its file has become shorter. */

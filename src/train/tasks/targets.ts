@@ -90,7 +90,7 @@ function refusalOf(
 ): string | null {
   if (target.refusal !== null) return target.refusal;
   if (module.foldedNorm.kind === "unknown") {
-    return "may hold a folded batch normalization whose factor is unknown; put the model.safetensors of the export next to config.json";
+    return "may hold a folded batch normalization whose factor is unknown; put the model.safetensors of the export next to config.json, or set foldedNorms to false in lorikeet.json if the model has no such normalization";
   }
   if (shape.rank % module.groups !== 0) {
     return `has ${module.groups} groups, which do not divide the rank ${shape.rank}`;

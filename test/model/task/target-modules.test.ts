@@ -104,6 +104,25 @@ test("a folded batch normalization is measured: gamma / sqrt(variance + epsilon)
 const temporary = mkdtempSync(join(tmpdir(), "lorikeet-task-"));
 after(() => rmSync(temporary, { recursive: true }));
 
+test("where the checkpoint has no batch normalization, none was folded, even into a weight that it stores in parts", async () => {
+  const folder = join(temporary, "parts");
+  mkdirSync(folder, { recursive: true });
+  const initializers = [floatTensor("w", [2, 3, 1, 1], [1, 2, 3, 4, 5, 6]), floatTensor("b", [2], [1, 2])];
+  const conv = { op: "Conv", name: "/pos_conv/conv/Conv", inputs: ["x", "w", "b"], outputs: ["y"] };
+  const graph = { inputs: { x: [1, 3, 4, 4] }, outputs: { y: [1, 2, 4, 4] }, initializers, nodes: [conv] };
+  writeFileSync(join(folder, "model.onnx"), onnxFile(graph));
+  const kinds = async (name: string) => {
+    const shape = { dtype: "F32", shape: [2], data_offsets: [0, 8] };
+    const header = Buffer.from(JSON.stringify({ [name]: shape }));
+    const length = Buffer.alloc(8);
+    length.writeBigUInt64LE(BigInt(header.length));
+    writeFileSync(join(folder, "model.safetensors"), Buffer.concat([length, header, Buffer.alloc(8)]));
+    return (await openTaskModel(folder)).modules.map(({ foldedNorm }) => foldedNorm.kind);
+  };
+  assert.deepEqual(await kinds("pos_conv.conv.parametrizations.weight.original0"), ["none"]);
+  assert.deepEqual(await kinds("norm.running_var"), ["unknown"]);
+});
+
 test("without the checkpoint, names come from the export, and a norm that may be folded counts as unknown", async () => {
   for (const model of taskModels.filter((name) => name !== "marian")) {
     for (const path of onnxFilesOf(model)) {
@@ -217,6 +236,35 @@ test("a convolution whose bias is a node of its own may hold a folded normalizat
     assert.deepEqual(
       modulesAt(modules, "p2o.Conv.0").map((module) => module.foldedNorm.kind),
       [kind],
+    );
+  }
+});
+
+test("numbered calls of a layer with copies of its weight are one module, and a layer of other numbers is not", async () => {
+  const path = join(temporary, "calls.onnx");
+  for (const [second, expected] of [
+    [[1, 2, 3, 4], [["layer.query", 2]]],
+    [
+      [1, 2, 3, 5],
+      [
+        ["layer.query", 1],
+        ["layer.query_1", 1],
+      ],
+    ],
+  ] as const) {
+    const initializers = [
+      floatTensor("onnx::MatMul_7", [2, 2], [1, 2, 3, 4]),
+      floatTensor("onnx::MatMul_9", [2, 2], second),
+    ];
+    const nodes = [
+      { op: "MatMul", name: "/layer/query/MatMul", inputs: ["x", "onnx::MatMul_7"], outputs: ["h"] },
+      { op: "MatMul", name: "/layer/query_1/MatMul", inputs: ["h", "onnx::MatMul_9"], outputs: ["y"] },
+    ];
+    writeFileSync(path, onnxFile({ inputs: { x: [1, 2] }, outputs: { y: [1, 2] }, initializers, nodes }));
+    const { modules } = await openTaskModel(path);
+    assert.deepEqual(
+      modules.map((module) => [module.path, module.uses.length]),
+      expected,
     );
   }
 });
