@@ -80,7 +80,17 @@ export class JobRun {
       const showsRows = rows === undefined ? this.#parts.sharesRows : rows === "show";
       const origin = { job: job.id, createdAt: job.createdAt, files: job.files ?? [], showsRows };
       this.#process = base.start(
-        { data, output: product, name, description: description.trim() || null, origin, method, hyperparameters, seed },
+        {
+          data,
+          output: product,
+          name,
+          description: description.trim() || null,
+          origin,
+          task: job.task ?? base.tasks[0],
+          method,
+          hyperparameters,
+          seed,
+        },
         (report) => this.#take(report),
       );
       if (isSuspended() && this.reason === null) this.#process.suspend();

@@ -18,6 +18,8 @@ export interface JobsParts {
   readonly jobs: JobStore;
   readonly files: FileStore;
   readonly bases: readonly TrainableBase[];
+  /** Names of the bases that jobs do not train. */
+  readonly others?: readonly string[];
   readonly bounds?: Partial<JobBounds>;
   /** Sequences that run or wait in the server. */
   readonly load: PausingOptions["load"];
@@ -204,17 +206,29 @@ export class Jobs implements AsyncDisposable {
     await this.#queue[Symbol.asyncDispose]();
   }
 
-  #requireBase({ model, method }: JobRequest): void {
+  #requireBase({ model, method, task = null }: JobRequest): void {
     const { bases } = this.#parts;
     const base = bases.find(({ names }) => names.includes(model));
+    if (base && task !== null && !base.tasks.includes(task)) {
+      const message = `\`task\` is "${task}"; jobs train the base \`${model}\` for ${base.tasks.join(" or ")}.`;
+      throw new LorikeetError("invalid_value", message, { param: "task", found: task, allowed: base.tasks });
+    }
+    if (base && method === "dpo" && (task ?? base.tasks[0]) !== "text-generation" && base.methods.includes(method)) {
+      const message =
+        '`method.type` is "dpo", which trains text-generation; other tasks are trained with "supervised".';
+      throw new LorikeetError("invalid_value", message, { param: "method.type", found: method });
+    }
     if (base?.methods.includes(method)) return;
     if (base) {
       const message = `\`method.type\` is "${method}"; the base \`${model}\` is trained with ${base.methods.map((each) => `"${each}"`).join(" or ")}.`;
       throw new LorikeetError("invalid_value", message, { param: "method.type", found: method, allowed: base.methods });
     }
     const names = bases.map((each) => `\`${each.names[0]}\``).join(", ");
+    const hint = this.#parts.others?.includes(model)
+      ? ` Jobs do not train \`${model}\`; \`lorikeet train\` does, where its task can be trained.`
+      : "";
     const others = names === "" ? "this server has none" : `available: ${names}`;
-    throw new LorikeetError("model_not_found", `\`model\` is not a base that can be fine-tuned; ${others}.`, {
+    throw new LorikeetError("model_not_found", `\`model\` is not a base that can be fine-tuned; ${others}.${hint}`, {
       param: "model",
     });
   }

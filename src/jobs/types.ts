@@ -32,6 +32,8 @@ export interface Hyperparameters {
 export interface JobRequest {
   /** As the client wrote it: one of a base's names. */
   readonly model: string;
+  /** By Hugging Face's name; null, or absent from jobs of earlier servers: what is usual for the base. */
+  readonly task?: string | null;
   readonly method: "supervised" | "dpo";
   /** null: chosen by the number of rows. */
   readonly hyperparameters: { readonly [Name in keyof Hyperparameters]: Hyperparameters[Name] | null };
@@ -154,6 +156,8 @@ export interface TrainingRun {
   /** What it is for, in the words of the job's owner; null: its card says only how it was trained. */
   readonly description: string | null;
   readonly origin: RunOrigin;
+  /** By Hugging Face's name. */
+  readonly task: string;
   readonly method: JobRequest["method"];
   readonly hyperparameters: Hyperparameters;
   readonly seed: number;

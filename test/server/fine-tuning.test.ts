@@ -236,6 +236,8 @@ describe("jobs", () => {
       [{ ...asked, training_file: "../x" }, 400, /`training_file` must be the id of an uploaded file/],
       [{ ...asked, training_file: "file-0" }, 404, /no file with this id/],
       [{ ...asked, model: "nope" }, 404, /`model` is not a base that can be fine-tuned; available: `base`/],
+      [{ ...asked, task: "image-classification" }, 400, /jobs train the base `base` for text-generation/],
+      [{ ...asked, task: 3 }, 400, /`task` must be the name of a task/],
       [{ ...asked, suffix: "a b" }, 400, /`suffix` must be/],
       [{ ...asked, seed: -1 }, 400, /`seed` must be/],
       [{ ...asked, hyperparameters: { n_epochs: 51 } }, 400, /n_epochs` must be "auto" or an integer from 1 to 50/],

@@ -10,6 +10,7 @@ import { after, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import OpenAI, { toFile } from "openai";
+import { onlyWhenLong } from "../support/long.js";
 import { until } from "../support/rig.js";
 import { adaptersFolder, openService } from "../support/service.js";
 import { taskRoot } from "../support/task-models.js";
@@ -168,7 +169,8 @@ test("a job trains a classifier of texts for the labels of its rows, and its ada
   const asked = { model: "bert-sequence-classification", training_file, seed: 1 };
   await assert.rejects(client.fineTuning.jobs.create({ ...asked, model: "resnet" }), {
     status: 404,
-    message: /`model` is not a base that can be fine-tuned; available: `bert-sequence-classification`/,
+    message:
+      /`model` is not a base that can be fine-tuned; available: `bert-sequence-classification`\. Jobs do not train `resnet`; `lorikeet train` does/,
   });
   await assert.rejects(client.fineTuning.jobs.create({ ...asked, method: { type: "dpo" } }), {
     status: 400,
@@ -248,3 +250,47 @@ test("the process of a job ends with a server that is killed, even while it is s
   server.kill("SIGKILL");
   await until(() => ["gone", "Z", "X"].includes(stateOf()), "the end of the process");
 });
+
+/** Runs a job on rows to its end. */
+async function trained(client: OpenAI, rows: readonly object[], asked: Readonly<Record<string, unknown>>) {
+  const text = rows.map((each) => JSON.stringify(each)).join("\n");
+  const file = await client.files.create({ file: await toFile(Buffer.from(text), "a.jsonl"), purpose: "fine-tune" });
+  const body = { seed: 1, ...asked, training_file: file.id } as Parameters<typeof client.fineTuning.jobs.create>[0];
+  const { id } = await client.fineTuning.jobs.create(body);
+  return (await reaches(client, id, "succeeded")).fine_tuned_model ?? "";
+}
+
+test(
+  "jobs train a head over a decoder, a translator and a policy, which answer on their routes",
+  onlyWhenLong,
+  async () => {
+    await using store = await adaptersFolder({});
+    const flags = await flagsFor(store.path, await newFolder());
+    const [marian, policy] = ["marian", "policy-mlp"].map((name) => join(taskRoot, name));
+    await using service = await openService({ ...flags, model: [String(flags.model), marian ?? "", policy ?? ""] });
+    const client = new OpenAI({ baseURL: `${service.url}/v1`, apiKey: "none", maxRetries: 0 });
+    const post = async (path: string, body: object) => {
+      const headers = { "content-type": "application/json" };
+      const response = await fetch(`${service.url}${path}`, { method: "POST", headers, body: JSON.stringify(body) });
+      assert.equal(response.status, 200, await response.clone().text());
+      return Object(await response.json());
+    };
+    const hyperparameters = { n_epochs: 1, batch_size: 4 };
+    const labelled = Array.from({ length: 12 }, (_, i) => ({ text: `row ${i}`, label: i % 2 === 0 ? "even" : "odd" }));
+    const score = await trained(client, labelled, { model: "tiny", task: "text-classification", hyperparameters });
+    const { data } = await post("/classify", { model: score, input: "row 3" });
+    assert.match(data[0].label, /^(even|odd)$/);
+    const phrases = Array.from({ length: 8 }, (_, i) => ({ source: `${i} days ago`, target: `il y a ${i} jours` }));
+    const translator = await trained(client, phrases, { model: "marian", hyperparameters });
+    await post(`/models/${translator}/pipeline/translation`, { inputs: "3 days ago" });
+    const moves = Array.from({ length: 16 }, (_, i) => ({ observation: [0, 0, 0, i % 2].slice(0, 4), action: i % 2 }));
+    const name = await trained(client, moves, { model: "policy-mlp", hyperparameters });
+    const { inputs } = Object(await (await fetch(`${service.url}/v2/models/${name}`)).json());
+    const [{ name: input, datatype, shape }] = inputs;
+    const data4 = { name: input, datatype, shape: [1, ...shape.slice(1)], data: [0, 0, 0, 1] };
+    assert.equal((await post(`/v2/models/${name}/infer`, { inputs: [data4] })).outputs[0].shape[0], 1);
+    await assert.rejects(trained(client, moves, { model: "policy-mlp", task: "object-detection" }), {
+      message: /`task` is "object-detection"; jobs train the base `policy-mlp` for reinforcement-learning/,
+    });
+  },
+);

@@ -21,7 +21,11 @@ export interface Job {
   readonly metadata: Readonly<Record<string, string>> | null;
   readonly method: Readonly<Record<string, unknown>>;
   /** Which step's weights were published; null until they are. */
-  readonly lorikeet?: { readonly kept: { step: number; total_steps: number; best_step: number | null } | null };
+  readonly lorikeet?: {
+    /** What it is trained for, by Hugging Face's name. */
+    readonly task: string | null;
+    readonly kept: { step: number; total_steps: number; best_step: number | null } | null;
+  };
   readonly error: { readonly code: string; readonly message: string } | null;
 }
 
@@ -124,7 +128,8 @@ export class FineTuningClient {
   /** A job on the same rows with the same settings. Throws ApiError `file_not_found` where the server no longer keeps the rows. */
   startAgain(job: Job): Promise<Job> {
     const { model, training_file, validation_file, user_provided_suffix: suffix, seed, metadata, method } = job;
-    const given = Object.entries({ validation_file, suffix, metadata }).filter(([, value]) => value !== null);
+    const task = job.lorikeet?.task ?? null;
+    const given = Object.entries({ validation_file, suffix, metadata, task }).filter(([, value]) => value !== null);
     return this.#create({ model, training_file, seed, method, ...Object.fromEntries(given) });
   }
 

@@ -1,6 +1,5 @@
 /** A job's run over a decoder, with as many rows at once as memory allows. */
 
-import { LorikeetError } from "../../base/errors.js";
 import type { SampleAnswer, TrainingRun } from "../../jobs/types.js";
 import { openCheckpoint } from "../../model/checkpoint/open.js";
 import type { CardFacts } from "../../train/card/facts.js";
@@ -16,7 +15,7 @@ import { openJob, type TrainJob } from "../train/job.js";
 import { examplePrompts, pairSamples, short, takeAnswers } from "../train/samples.js";
 import type { TrainingBase } from "./messages.js";
 import {
-  equalParts,
+  firstThatFits,
   flagsFrom,
   type OpenedRun,
   type RunRequest,
@@ -26,8 +25,6 @@ import {
 } from "./opened-run.js";
 import { decoderTexts, isShortExample, readRowAt } from "./shown-rows.js";
 
-/** Rows in one forward and backward pass, at most: a step of more rows accumulates gradients. */
-const maxRowsAtOnce = 8;
 /** The weights of an engine, and what it packs of them. */
 const servedCopies = 2;
 
@@ -129,23 +126,9 @@ async function openFitting(
   if (begun !== null) return openJob(base.folder, flagsFrom(begun), silentTerminal, folder);
   const { config } = await openCheckpoint(base.folder);
   const rate = run.hyperparameters.learningRateMultiplier * defaultRate(run.method === "dpo" ? "dpo" : "sft", config);
-  const choices = fittings(run.hyperparameters.batchSize);
-  for (const [i, choice] of choices.entries()) {
-    try {
-      return await openJob(base.folder, flagsFrom({ ...optionsOf(base, run, rate), ...choice }), silentTerminal);
-    } catch (error) {
-      const isTooLarge = error instanceof LorikeetError && error.code === "out_of_memory";
-      if (!isTooLarge || i === choices.length - 1) throw error;
-    }
-  }
-  throw new LorikeetError("internal", "There is no way to split a step.");
-}
-
-/** Ways to compute a step of so many rows: the fastest first, the one with the least memory last. */
-function fittings(rows: number): Readonly<Record<string, unknown>>[] {
-  const parts = equalParts(rows, maxRowsAtOnce).reverse();
-  const split = parts.map((part) => ({ "batch-size": part, "gradient-accumulation-steps": rows / part }));
-  return [...split, { ...split.at(-1), "gradient-checkpointing": true }];
+  return await firstThatFits(run.hyperparameters.batchSize, (choice) =>
+    openJob(base.folder, flagsFrom({ ...optionsOf(base, run, rate), ...choice }), silentTerminal),
+  );
 }
 
 /** Options of `train`, as a config file has them. */

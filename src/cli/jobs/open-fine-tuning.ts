@@ -15,13 +15,15 @@ import { processBytes } from "../../train/memory.js";
 import { freeMemory, usableMemory } from "../machine.js";
 import { requireNoFile } from "../options/paths.js";
 import { formatBytes } from "../options/units.js";
+import type { Seq2SeqStack } from "../seq2seq-stack.js";
 import { fileBoundsOf, jobBoundsOf, uploadLimitsOf } from "../serve/mapping.js";
-import { isDecoderStack, isTaskStack, type OpenedBases } from "../serve/opened-bases.js";
+import { isDecoderStack, type OpenedBases } from "../serve/opened-bases.js";
 import type { BaseSettings, ServeSettings } from "../serve/options.js";
 import { privateFoldersOf } from "../serve/private-folders.js";
 import type { Stack } from "../stack.js";
 import type { TaskStack } from "../task-stack.js";
-import { isJobTask } from "./job-tasks.js";
+import { scoreTask } from "../train/score-job.js";
+import { jobTaskOf } from "./job-tasks.js";
 import type { TrainingBase } from "./messages.js";
 import { startTraining } from "./training-process.js";
 
@@ -52,12 +54,14 @@ export function openFineTuning(
   const privateFolders = privateFoldersOf(settings, ofBases);
   const trainable = stacks.flatMap((stack, index) => {
     if (isDecoderStack(stack)) return [decoderBaseOf(stack, bases, ofBases[index] ?? settings, settings)];
-    return isTaskStack(stack) && isJobTask(stack.model.task) ? [taskBaseOf(stack, bases, settings)] : [];
+    const task = jobTaskOf(stack.model.task);
+    return task === null ? [] : [taskBaseOf(stack, task, bases, settings)];
   });
   const jobs = new Jobs({
     jobs: folder.jobs,
     files: folder.files,
     bases: trainable,
+    others: stacks.map(({ name }) => name).filter((name) => trainable.every(({ names }) => !names.includes(name))),
     bounds: jobBoundsOf(settings),
     load: () => stacks.reduce((sum, { gateway }) => sum + loadOf(gateway.stats().engine), 0),
     publicText: (text) => hidePaths(text, privateFolders),
@@ -93,26 +97,33 @@ function decoderBaseOf(
   const own = { kind: "decoder", folder: checkpoint.directory, dtype, chatTemplate, cacheDir } as const;
   return {
     ...baseOf(stack, own, bases, settings),
-    tasks: ["text-generation"],
-    methods: ["supervised", "dpo"],
+    // A classifier has no head that writes.
+    ...(checkpoint.config.classifier
+      ? { tasks: [scoreTask], methods: ["supervised"] }
+      : { tasks: ["text-generation", scoreTask], methods: ["supervised", "dpo"] }),
     memoryFault: () => memoryFaultOf(checkpoint.parameterCount * bytesPerWeight[dtype]),
   };
 }
 
 /** A task model that a server runs, as jobs train it: in float32. */
-function taskBaseOf(stack: TaskStack, bases: Bases, settings: ServeSettings): TrainableBase {
+function taskBaseOf(
+  stack: TaskStack | Seq2SeqStack,
+  task: string,
+  bases: Bases,
+  settings: ServeSettings,
+): TrainableBase {
   const { model } = stack;
   const own = { kind: "task", folder: model.path, dtype: "fp32", chatTemplate: null, cacheDir: null } as const;
   return {
     ...baseOf(stack, own, bases, settings),
-    tasks: [model.task],
+    tasks: [task],
     methods: ["supervised"],
     memoryFault: () => memoryFaultOf(taskWeightBytes(model, null)),
   };
 }
 
 function baseOf(
-  { name, adapters, threads }: Pick<Stack | TaskStack, "name" | "adapters" | "threads">,
+  { name, adapters, threads }: Pick<Stack | TaskStack | Seq2SeqStack, "name" | "adapters" | "threads">,
   own: Pick<TrainingBase, "kind" | "folder" | "dtype" | "chatTemplate" | "cacheDir">,
   { adapters: published, all }: Bases,
   settings: ServeSettings,

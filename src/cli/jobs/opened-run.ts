@@ -1,5 +1,6 @@
 /** What runs of jobs share, whatever kind of base they train. */
 
+import { LorikeetError } from "../../base/errors.js";
 import type { TrainingReport, TrainingRun } from "../../jobs/types.js";
 import type { CardFacts } from "../../train/card/facts.js";
 import type { Fields } from "../../train/data/rows.js";
@@ -55,6 +56,27 @@ export function samplingInterval({
 /** The numbers of rows, up to `most`, that divide a step of `rows`; ascending. */
 export const equalParts = (rows: number, most: number): number[] =>
   Array.from({ length: Math.min(most, rows) }, (_, i) => i + 1).filter((part) => rows % part === 0);
+
+/** Rows of a decoder in one forward and backward pass, at most: a step of more rows accumulates gradients. */
+const maxRowsAtOnce = 8;
+
+/** Opens a decoder's run with as many rows at once as memory allows: the fastest way to compute a step of `rows` first, the one with the least memory last. */
+export async function firstThatFits<Opened>(
+  rows: number,
+  open: (choice: Readonly<Record<string, unknown>>) => Promise<Opened>,
+): Promise<Opened> {
+  const parts = equalParts(rows, maxRowsAtOnce).reverse();
+  const split = parts.map((part) => ({ "batch-size": part, "gradient-accumulation-steps": rows / part }));
+  const least = { ...split.at(-1), "gradient-checkpointing": true };
+  for (const choice of split) {
+    try {
+      return await open(choice);
+    } catch (error) {
+      if (!(error instanceof LorikeetError) || error.code !== "out_of_memory") throw error;
+    }
+  }
+  return await open(least);
+}
 
 /** Options of `train`, as a config file has them. */
 export function sharedOptions(base: TrainingBase, run: TrainingRun): Readonly<Record<string, unknown>> {

@@ -85,12 +85,15 @@ function lastTurns(messages: readonly { readonly role: string; readonly content:
   return isOne ? { input: user.content, output: assistant.content } : null;
 }
 
-/** Of a task's row. null: it holds no texts. */
+/** Of a task's row. null: it is asked with more than one text. */
 export function taskTexts(fields: Fields): ShownRow | null {
   const { text, text_pair: pair, label, labels, score, tokens, tags, anchor, positive, source, target } = fields;
   if (isList(tokens) && isList(tags)) return { input: tokens.join(" "), output: tags.join(" ") };
   if (typeof anchor === "string") return { input: anchor, output: shownText(positive) };
   if (typeof source === "string") return { input: source, output: shownText(target) };
+  if (fields.observation !== undefined) {
+    return { input: JSON.stringify(fields.observation), output: JSON.stringify(fields.action) };
+  }
   // A pair cannot be asked for with one text.
   if (typeof text !== "string" || (pair !== undefined && pair !== null)) return null;
   return { input: text, output: shownText(label ?? labels ?? score) };

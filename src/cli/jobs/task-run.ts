@@ -1,16 +1,19 @@
-/** A job's run over a task model. */
+/** A job's run over rows of a task: those of a task model, or of a decoder with a classification head. */
 
 import { writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { textIn } from "../../base/durable.js";
-import type { SampleAnswer, TrainingReport, TrainingRun } from "../../jobs/types.js";
+import type { SampleAnswer, TrainingReport } from "../../jobs/types.js";
 import type { RunEvents } from "../../train/run.js";
 import type { RunSession } from "../../train/run-session.js";
 import type { TaskBatch } from "../../train/tasks/trainable.js";
 import type { Sample } from "../../train/trainable.js";
+import type { Job } from "../train/run-job.js";
+import { openScoreJob } from "../train/score-job.js";
 import { openTaskJob } from "../train/task-job.js";
 import {
   equalParts,
+  firstThatFits,
   flagsFrom,
   type OpenedRun,
   type RunRequest,
@@ -31,15 +34,17 @@ export async function openTaskRun({
   report,
   signal,
 }: RunRequest): Promise<OpenedRun<TaskBatch>> {
-  const flags = flagsFrom(begun ?? { ...sharedOptions(base, run), ...ownOptions(run) });
-  const rateFactor = run.hyperparameters.learningRateMultiplier;
   const resumed = begun === null ? null : folder;
-  const own = { rateFactor, makesLabels: true };
-  const job = await openTaskJob(base.folder, flags, silentTerminal, signal, resumed, own);
+  const own = { rateFactor: run.hyperparameters.learningRateMultiplier, makesLabels: true };
+  const openJob = base.kind === "task" ? openTaskJob : openScoreJob;
+  const open = (options: Readonly<Record<string, unknown>>): Promise<Job<TaskBatch>> =>
+    openJob(base.folder, flagsFrom(options), silentTerminal, signal, resumed, own);
+  const job = await openNewOr(begun, { base, run }, open);
   return {
-    ...{ flags, settings: job.settings, session: job.session, record: job.record, warnings: job.warnings },
+    ...{ flags: job.flags, settings: job.settings, session: job.session, record: job.record, warnings: job.warnings },
     textsOf: taskTexts,
-    examples: async (rows) => rows.map(({ input: text }) => ({ text })),
+    // A policy is asked with numbers.
+    examples: async (rows) => (run.task === "reinforcement-learning" ? [] : rows.map(({ input: text }) => ({ text }))),
     // Every key may read the adapter's files, but the rows belong to the key of the job.
     own: { comparison: job.comparison({ progress: () => {}, print: () => {} }, signal), keepsSamples: false },
     events: await sampleEvents(job.session, join(dirname(run.output), "first-answers.json"), report),
@@ -47,9 +52,21 @@ export async function openTaskRun({
   };
 }
 
-function ownOptions({ hyperparameters: { batchSize } }: TrainingRun): Readonly<Record<string, unknown>> {
+/** Opens the run that was begun with its own options, or a new one with those of the job. */
+async function openNewOr(
+  begun: RunRequest["begun"],
+  { base, run }: Pick<RunRequest, "base" | "run">,
+  open: (options: Readonly<Record<string, unknown>>) => Promise<Job<TaskBatch>>,
+): Promise<Job<TaskBatch>> {
+  if (begun !== null) return await open(begun);
+  const { batchSize } = run.hyperparameters;
+  const shared = { ...sharedOptions(base, run), task: run.task };
+  if (base.kind === "decoder") {
+    const own = { ...shared, dtype: base.dtype, ...(base.cacheDir === null ? {} : { "cache-dir": base.cacheDir }) };
+    return await firstThatFits(batchSize, (choice) => open({ ...own, ...choice }));
+  }
   const rows = equalParts(batchSize, maxRowsAtOnce).at(-1) ?? 1;
-  return { "batch-size": rows, "gradient-accumulation-steps": batchSize / rows };
+  return await open({ ...shared, "batch-size": rows, "gradient-accumulation-steps": batchSize / rows });
 }
 
 /**

@@ -17,6 +17,7 @@ import { RunFolder } from "../../train/files/run-folder.js";
 import { type RunEvents, runTraining } from "../../train/run.js";
 import { storedOptions } from "../train/resume.js";
 import { givenFacts } from "../train/run-job.js";
+import { scoreTask } from "../train/score-job.js";
 import { UsageError } from "../usage.js";
 import { openDecoderRun } from "./decoder-run.js";
 import type { TrainingBase } from "./messages.js";
@@ -87,7 +88,7 @@ async function trainIn(
     return results;
   };
   const request = { base, run, begun, folder, report, signal };
-  if (base.kind === "task") {
+  if (base.kind === "task" || run.task === scoreTask) {
     await using opened = await openTaskRun(request);
     return await trainOpened(opened);
   }

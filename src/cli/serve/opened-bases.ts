@@ -11,7 +11,7 @@ import { isTaskModel } from "../../model/task/folder.js";
 import { taskWeightBytes } from "../../model/task/weight-bytes.js";
 import type { DeviceChoice } from "../../runtime/device/choose.js";
 import type { Metrics } from "../../server/metrics/metrics.js";
-import { isJobTask, shownJobTasks } from "../jobs/job-tasks.js";
+import { jobTaskOf, shownJobTasks } from "../jobs/job-tasks.js";
 import { usableMemory } from "../machine.js";
 import { requireFolder } from "../options/paths.js";
 import { openSeq2SeqStack, type Seq2SeqStack } from "../seq2seq-stack.js";
@@ -97,7 +97,7 @@ export async function planBases(parts: OpeningParts): Promise<() => Promise<Open
   checkPooling(settings, surveyed);
   checkTraining(
     settings,
-    surveyed.some((each) => each.kind === "decoder" || isJobTask(each.plan.model.task)),
+    surveyed.some((each) => each.kind === "decoder" || jobTaskOf(each.plan.model.task) !== null),
   );
   const takesAdapters = folder !== null && surveyed.some(({ kind }) => kind === "task");
   const memory = memoryOf(surveyed, settings, takesAdapters ? await probeBlocks(1) : null);
@@ -122,7 +122,7 @@ export async function planBases(parts: OpeningParts): Promise<() => Promise<Open
 async function planOnly(base: BaseSettings, folder: AdapterFolder | null, parts: OpeningParts): Promise<Opener> {
   if (await isTaskModel(base.model)) {
     const plan = await planTaskStack({ settings: base, pooling: base.pooling });
-    checkTraining(parts.settings, isJobTask(plan.model.task));
+    checkTraining(parts.settings, jobTaskOf(plan.model.task) !== null);
     return (own, shared) => openTask(own, plan, shared, parts);
   }
   const plan = await planStack(stackOptionsOf(base, folder, parts));
@@ -202,7 +202,7 @@ function checkPooling({ pooling }: ServeSettings, surveyed: readonly Surveyed[])
 function checkTraining({ fineTuning }: ServeSettings, isTrainable: boolean): void {
   if (fineTuning === null || isTrainable) return;
   throw new UsageError([
-    `--fine-tuning is for decoders and for task models for ${shownJobTasks}; no other model can be trained by jobs.`,
+    `--fine-tuning is for decoders and for task models for ${shownJobTasks}; \`lorikeet train\` trains the others.`,
   ]);
 }
 

@@ -129,7 +129,8 @@ export class FineTuning {
   }
 
   #object(job: JobRecord) {
-    return jobObject(job, this.#parts.jobs.baseNameOf(job));
+    const { jobs } = this.#parts;
+    return jobObject(job, jobs.baseNameOf(job), jobs.tasksOf(job.model)[0] ?? null);
   }
 }
 

@@ -44,9 +44,12 @@ const modelRule = "must be the name of a base model, a string of 1 to 512 charac
 const suffixRule =
   "must be a string of 1 to 64 letters, digits, underscores and hyphens that starts with a letter or a digit";
 
+const taskRule = "must be the name of a task, a string of 1 to 64 characters";
+
 const schema = v.object(
   {
     model: v.pipe(v.string(modelRule), v.minLength(1, modelRule), v.maxLength(512, modelRule)),
+    task: v.optional(v.pipe(v.string(taskRule), v.minLength(1, taskRule), v.maxLength(64, taskRule))),
     training_file: fileId,
     validation_file: v.optional(fileId),
     suffix: v.optional(v.pipe(v.string(suffixRule), v.regex(/^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$/, suffixRule))),
@@ -64,7 +67,9 @@ const ignored: IgnoredTable = {
 
 const jobFormat: BodyFormat<typeof schema> = {
   schema,
-  known: [...["model", "training_file", "validation_file", "suffix", "seed", "metadata", "hyperparameters", "method"]],
+  known: [
+    ...["model", "task", "training_file", "validation_file", "suffix", "seed", "metadata", "hyperparameters", "method"],
+  ],
   ignored,
   cross: methodFaults,
 };
@@ -95,6 +100,7 @@ export function parseJob(body: unknown): JobRequest {
   const numberOf = (value: number | "auto" | undefined): number | null => (typeof value === "number" ? value : null);
   return {
     model: fields.model,
+    task: fields.task ?? null,
     method: type,
     hyperparameters: {
       epochs: numberOf(numbers?.n_epochs),

@@ -28,8 +28,8 @@ function hyperparametersOf({ epochs, batchSize, learningRateMultiplier, beta }: 
   };
 }
 
-/** `baseName` is the base's name in `ft:` names. */
-export function jobObject(job: JobRecord, baseName: string) {
+/** `baseName` is the base's name in `ft:` names; `usualTask` what its jobs train unless they say otherwise. */
+export function jobObject(job: JobRecord, baseName: string, usualTask: string | null) {
   const { beta: _, ...shared } = hyperparametersOf(job.hyperparameters);
   const named = { base: baseName, suffix: job.suffix, id: shortId(job.id), step: null };
   return {
@@ -42,7 +42,7 @@ export function jobObject(job: JobRecord, baseName: string) {
     finished_at: secondsOrNull(job.finishedAt),
     hyperparameters: shared,
     integrations: [],
-    lorikeet: { kept: keptOf(job) },
+    lorikeet: { task: job.task ?? usualTask, kept: keptOf(job) },
     metadata: job.metadata,
     method: { type: job.method, [job.method]: { hyperparameters: hyperparametersOf(job.hyperparameters) } },
     model: job.model,
