@@ -42,7 +42,7 @@ export async function readContent(
     else {
       const { values, elements } = await readAdapted(reader, module);
       if (checkValues(module, values, faults)) notes.add(module, values);
-      if (visit && faults.count === 0 && elements) visit.adapted(module, elements);
+      if (visit && faults.count === 0 && elements && !module.isIdle) visit.adapted(module, elements);
     }
   }
   return saved.length > 0 ? notes.largeWarnings() : notes.warnings();

@@ -19,6 +19,7 @@ import { AdapterDigest } from "./digest.js";
 import { Faults, quote } from "./faults.js";
 import { type Feature, FeatureLog } from "./features.js";
 import { configFile, surveyFolder } from "./files.js";
+import { idleModules, idleWarning } from "./idle.js";
 import { readLabels, unnamedLabels } from "./labels.js";
 import { hostDtype } from "./layout.js";
 import type { AdapterPlan, ModulePlan, SavedPlan } from "./module-plan.js";
@@ -98,14 +99,17 @@ export async function examine(
     if (!config || !file) throw refusal(faults, features, takes, label);
     const bases = { named: config.baseName, own: options.baseNames?.[0] };
     const { maxRank, maxPatternSize } = limits;
-    const context = { config, targetModules, faults, features, warnings };
+    const idle = isTaskBase(base) ? await idleModules(file, config, targetModules) : new Set<string>();
+    warnings.push(...idleWarning(idle));
+    const context = { config, targetModules, faults, features, warnings, idle };
     const alphas = options.alphas ?? null;
     const plan = planModules(file.tensors, { ...context, maxRank, maxPatternSize, alphas });
+    const used = { ...plan, modules: plan.modules.filter(({ isIdle }) => !isIdle) };
     if (!trusted) await checkCopies(file, plan.copies, features, faults);
     if (!trusted) await checkTies(file, plan.ties, faults);
     if (!trusted) await checkRepeats(file, plan.repeats, faults);
     features.report(faults, takes);
-    requireChange(plan, faults);
+    requireChange(used, faults);
     const outputs = headOutputs(plan, targetModules);
     const labels = isTaskBase(base) || outputs !== null ? await readLabels(folder, outputs, faults) : null;
     if (outputs !== null && labels === null && outputs !== ownOutputs(base)) warnings.push(...unnamedLabels(outputs));
@@ -115,15 +119,17 @@ export async function examine(
     }
     const digest = new AdapterDigest(config.canonical);
     if (labels) digest.labels(labels);
-    const notes = await readContent(file, plan, { faults, digest, visit: startVisit?.(plan) ?? null });
+    const notes = await readContent(file, plan, { faults, digest, visit: startVisit?.(used) ?? null });
     faults.throwIfAny(label);
     const found = digest.finish();
     checkDigest(found, options.expectedDigest, label);
     warnings.push(...notes, ...baseWarning(config, options.baseNames ?? []));
     const { ignored } = survey;
     const own = isTaskBase(base) || outputs === null ? {} : { labels: outputs };
-    const summary = summarize(plan, config.method.hasGains, base, { digest: found, ...own, warnings, ignored });
-    return { summary, config: config.canonical, ...plan, labels };
+    const alphasOf = plan.modules.map(({ alpha }) => alpha);
+    const rest = { digest: found, ...own, warnings, ignored };
+    const summary = summarize(used, alphasOf, config.method.hasGains, base, rest);
+    return { summary, config: config.canonical, ...used, labels };
   } finally {
     await file?.close();
   }
@@ -202,13 +208,13 @@ function lastSegment(name: string): string {
 
 function summarize(
   { modules, saved }: Pick<AdapterPlan, "modules" | "saved">,
+  alphas: readonly number[],
   hasGains: boolean,
   base: AdapterBase | null,
   rest: Pick<AdapterSummary, "digest" | "labels" | "warnings" | "ignored">,
 ): Omit<AdapterSummary, "weightsDigest"> {
   const rank = modules.reduce((most, module) => Math.max(most, module.rank), 0);
   const scales = modules.map(({ scale }) => scale);
-  const alphas = modules.map(({ alpha }) => alpha);
   const isOfDecoder = base !== null && !isTaskBase(base);
   const hasBiases = modules.some(({ addedBias }) => addedBias) || saved.some(({ weight }) => !weight);
   const isOfTask = !isOfDecoder && (base !== null || saved.length > 0 || modules.some(({ kind }) => kind !== "linear"));

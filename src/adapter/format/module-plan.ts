@@ -50,6 +50,8 @@ export interface ModulePlan extends ScaledModule {
   readonly extra: StoredExtra | null;
   /** `lora_bias`: lora_B's own bias, which the scale multiplies. */
   readonly addedBias: StoredArray | null;
+  /** Whether the base lacks it and it changes nothing: it belongs to the digest alone. */
+  readonly isIdle: boolean;
 }
 
 /** A module's own tensors: all of them if it is saved whole, or a trained bias alone. */

@@ -25,6 +25,8 @@ export interface PlanContext {
   readonly faults: Faults;
   readonly features: FeatureLog;
   readonly warnings: string[];
+  /** Paths of modules that the base lacks and that change nothing. */
+  readonly idle: ReadonlySet<string>;
 }
 
 /** In the base's order. Only modules without a structural fault, whose sizes match the base. */
@@ -72,7 +74,8 @@ export function planModules(tensors: ReadonlyMap<string, StoredTensor>, context:
   const saved = savedModules.finish(new Set(drafts.keys()));
   const ties = config.tiesWeights ? findTies(modules, targetModules, faults) : [];
   if (config.targets) {
-    const sources = new Map([...drafts].map(([path, { source }]) => [path, source]));
+    const known = [...drafts].filter(([path]) => !context.idle.has(path));
+    const sources = new Map(known.map(([path, { source }]) => [path, source]));
     const wholes = new Set(saved.flatMap(({ path, weight }) => (weight ? [path] : [])));
     compareModules(sources, { ...context, targets: config.targets, budget, wholes, copied, ties });
   }
@@ -148,8 +151,10 @@ function addMatrix(
   key: Extract<UsedKey, { readonly kind: "matrix" }>,
   context: PlanContext,
 ): void {
-  const { targetModules, faults } = context;
-  const resolved = targetModules.resolve({ path: key.path, tensor: name, isTable: key.isTable }, faults);
+  const { targetModules, faults, idle } = context;
+  const resolved = idle.has(key.path)
+    ? { path: key.path, module: null }
+    : targetModules.resolve({ path: key.path, tensor: name, isTable: key.isTable }, faults);
   if (!resolved) return;
   const draft = drafts.get(resolved.path) ?? newDraft(resolved, key, tensor);
   drafts.set(resolved.path, draft);
@@ -198,7 +203,7 @@ function finish(
     const { scale, alpha } = config.scaling(pair.rank, alphas[alphas.length === 1 ? 0 : i]);
     if (!Number.isFinite(Math.fround(scale)))
       faults.invalid(`module ${pair.path} has scale ${scale}; a finite float32 is allowed`);
-    return { ...pair, alpha, scale };
+    return { ...pair, alpha, scale, isIdle: context.idle.has(pair.path) };
   });
   if (modules.length > 0 && modules.every(({ scale }) => scale === 0) && !config.method.hasGains) {
     warnings.push("The adapter changes nothing: every scale is 0.");

@@ -24,7 +24,7 @@ export interface Draft {
 
 export type DraftTensor = Pick<Draft, "a"> | Pick<Draft, "b"> | Pick<Draft, "extra"> | Pick<Draft, "addedBias">;
 
-export interface Pair extends Omit<ModulePlan, "alpha" | "scale"> {
+export interface Pair extends Omit<ModulePlan, "alpha" | "scale" | "isIdle"> {
   readonly source: string;
 }
 

@@ -554,6 +554,27 @@ test("a convolution whose folded normalization is unknown refuses its adapters b
   );
 });
 
+test("a module that the ONNX file lacks is only warned of if its lora_B is zero, as PEFT leaves what no output depends on", async () => {
+  const path = "bert.contact_head.regression";
+  const targets = targetsOf("bert-sequence-classification");
+  const adapted = (value: number) =>
+    edited({
+      source: adapterOf("bert-sequence-classification", "attn-r8"),
+      tensors: put(zeros(`${path}.lora_A.weight`, [8, 12], 1), zeros(`${path}.lora_B.weight`, [1, 8], value)),
+    });
+  const folder = await adapted(0);
+  const { summary } = await describeAdapter(folder, { targets });
+  const { summary: plain } = await describeAdapter(adapterOf("bert-sequence-classification", "attn-r8"), { targets });
+  assert.equal(summary.modules, plain.modules);
+  assert.equal(summary.bytes, plain.bytes);
+  assert.notEqual(summary.weightsDigest, plain.weightsDigest);
+  assert.match(summary.warnings.join(" "), /lacks the module "bert\.contact_head\.regression", whose lora_B is zero/);
+  const { modules } = await loadTaskAdapter(folder, targets, { expectedDigest: summary.weightsDigest });
+  assert.deepEqual([modules.size, modules.has(path)], [plain.modules, false]);
+  const refused = await refusalOf(checkAdapter(await adapted(1), { targets }));
+  assert.match(refused.faults.join(" "), /regression\.lora_A\.weight" matches no linear layer or convolution/);
+});
+
 test("an adapter of another task model is one sentence with its first differences", async () => {
   const refused = await refusalOf(checkAdapter(adapterOf(res, "convs-r8"), { targets: targetsOf(eff) }));
   assert.match(refused.message, /^The adapter does not fit this base \(its config names "resnet"\): /);
