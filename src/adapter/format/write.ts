@@ -27,6 +27,8 @@ export interface ConfigToWrite {
   readonly fanInFanOut?: boolean;
   /** Modules that are saved whole. Default: none. */
   readonly modulesToSave?: readonly string[];
+  /** Whose biases are trained. Default: none. */
+  readonly bias?: "none" | "lora_only" | "all";
   /** Default: CAUSAL_LM. null: PEFT's class for any model. */
   readonly taskType?: string | null;
 }
@@ -114,7 +116,7 @@ function encodeConfig(config: ConfigToWrite): string {
   const keys = {
     alpha_pattern: config.alphaPattern ?? {},
     base_model_name_or_path: config.baseModelName,
-    bias: "none",
+    bias: config.bias ?? "none",
     fan_in_fan_out: config.fanInFanOut ?? false,
     inference_mode: true,
     init_lora_weights: true,

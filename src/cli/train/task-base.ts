@@ -60,7 +60,7 @@ export async function openTaskBase(path: string, options: TaskBaseOptions): Prom
     await preprocessor?.close();
   };
   try {
-    const all = (joined?.modules ?? model.modules).filter(({ kind }) => kind !== "bias");
+    const all = joined?.modules ?? model.modules;
     const targets = taskTargetsOf(all, probe ? refusalsOf(all, probe) : new Map());
     const modules = all.flatMap((module, i): BaseModuleFacts[] => {
       const target = targets[i];
@@ -110,7 +110,8 @@ function countParameters({ initializers }: Graph): number {
 function commonWidth(modules: readonly BaseModuleFacts[]): number {
   const counts = new Map<number, number>();
   for (const { module } of modules) {
-    if (module.kind !== "table") counts.set(module.inFeatures, (counts.get(module.inFeatures) ?? 0) + 1);
+    if (module.kind !== "table" && module.kind !== "bias")
+      counts.set(module.inFeatures, (counts.get(module.inFeatures) ?? 0) + 1);
   }
   const [width = 64] = [...counts].sort(([a, many], [b, more]) => more - many || b - a)[0] ?? [];
   return width;

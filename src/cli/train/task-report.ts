@@ -104,15 +104,22 @@ function formatTaskHeader(
 export function methodText({ adapter, targets, trainableParameters }: TaskSession): string {
   if (adapter === null) return `full: ${formatCount(trainableParameters)} trained`;
   const adapted = targets.filter(({ form }) => form.kind === "lora").length;
-  return adapterText({ ...adapter, adapted, whole: targets.length - adapted }, trainableParameters);
+  const biases = targets.filter(({ form }) => form.kind === "bias").length;
+  return adapterText({ ...adapter, adapted, whole: targets.length - adapted - biases, biases }, trainableParameters);
 }
 
-/** `adapted`, `whole`: numbers of modules. */
+/** `adapted`, `whole`, `biases`: numbers of modules. */
 export function adapterText(
-  { shape, dora, adapted, whole }: { shape: LoraShape; dora: boolean; adapted: number; whole: number },
+  {
+    shape,
+    dora,
+    adapted,
+    whole,
+    biases = 0,
+  }: { shape: LoraShape; dora: boolean; adapted: number; whole: number; biases?: number },
   parameters: number,
 ): string {
-  const heads = whole === 0 ? "" : `, ${whole} saved whole`;
+  const heads = `${biases === 0 ? "" : `, ${biases} biases`}${whole === 0 ? "" : `, ${whole} saved whole`}`;
   return `${dora ? "DoRA" : "LoRA"} rank ${shape.rank}, alpha ${shape.alpha}${shape.rslora ? " (rsLoRA)" : ""} on ${adapted} modules${heads}: ${formatCount(parameters)} trained`;
 }
 

@@ -45,7 +45,7 @@ export function joinGraphs(model: TaskModel): JoinedGraph {
       const part = parts.find(({ graph: own }) => own === used.graph);
       return part ? [{ graph: joined, target: part.weighted(node) }] : [];
     });
-    return uses.length > 0 ? [{ ...module, uses }] : [];
+    return uses.length > 0 || module.uses.length === 0 ? [{ ...module, uses }] : [];
   });
   return { graph, modules };
 }
@@ -107,7 +107,7 @@ class Renamed {
       ...target,
       node: this.#node(node),
       weight: this.#initializer(weight),
-      bias: bias && { values: this.#initializer(bias.values), add: bias.add && this.#node(bias.add) },
+      bias: bias && { ...bias, values: this.#initializer(bias.values), add: bias.add && this.#node(bias.add) },
     };
   }
 

@@ -1,7 +1,7 @@
 /** What training changes in a task model, and the tensors that it trains, in PEFT's names and shapes. */
 
 import type { TaskModule } from "./target-modules.js";
-import type { ModuleKind } from "./weighted-nodes.js";
+import type { ModuleKind, WeightedNode } from "./weighted-nodes.js";
 
 /** A low-rank product beside a module. */
 export interface LoraForm {
@@ -24,9 +24,20 @@ export interface WholeForm {
   readonly isFresh: boolean;
 }
 
+/** The module's bias, in the base's place. */
+export interface BiasForm {
+  readonly kind: "bias";
+  /** Whether the module also has a low-rank product, so that PEFT keeps its bias below an adapter. */
+  readonly isAdapted: boolean;
+  /** The layers that add it: those of the module, or the convolution that its normalization was folded into. */
+  readonly layers: readonly WeightedNode[];
+  /** What the layers add besides; null: nothing. */
+  readonly offset: Float32Array | null;
+}
+
 export interface TrainedTarget {
   readonly module: TaskModule;
-  readonly form: LoraForm | WholeForm;
+  readonly form: LoraForm | WholeForm | BiasForm;
 }
 
 export interface TrainedTensor {
@@ -43,13 +54,18 @@ export function tensorNames({ path, kind }: Pick<TaskModule, "path" | "kind">) {
     magnitude: `${path}.lora_magnitude_vector`,
     weight: `${path}.weight`,
     bias: `${path}.bias`,
+    adaptedBias: `${path}.base_layer.bias`,
     mask: `dropout.${path}`,
   };
 }
 
+export const biasName = (module: TaskModule, { isAdapted }: BiasForm): string =>
+  tensorNames(module)[isAdapted ? "adaptedBias" : "bias"];
+
 export function trainedTensors({ module, form }: TrainedTarget): TrainedTensor[] {
   const names = tensorNames(module);
   const { kind, inFeatures, outFeatures, kernel, groups } = module;
+  if (form.kind === "bias") return [{ name: biasName(module, form), shape: [outFeatures] }];
   if (form.kind === "whole") {
     const { outFeatures: outputs, hasBias } = form;
     const weight = kind === "table" ? [inFeatures, outputs] : [outputs, inFeatures / groups, ...kernel];

@@ -8,9 +8,17 @@ import { GraphBuilder } from "../../graph/builder.js";
 import type { CustomGradient } from "../../graph/gradient.js";
 import { Ops } from "../../graph/ops.js";
 import type { Graph, Node, Shape, Value } from "../../graph/types.js";
-import type { FoldedNorm } from "./target-modules.js";
-import { type LoraForm, type TrainedTarget, tensorNames, trainedTensors, type WholeForm } from "./trained-modules.js";
-import type { WeightedNode } from "./weighted-nodes.js";
+import type { FoldedNorm, TaskModule } from "./target-modules.js";
+import {
+  type BiasForm,
+  biasName,
+  type LoraForm,
+  type TrainedTarget,
+  tensorNames,
+  trainedTensors,
+  type WholeForm,
+} from "./trained-modules.js";
+import { biasInput, type WeightedNode } from "./weighted-nodes.js";
 
 export interface TrainableGraph {
   readonly builder: GraphBuilder;
@@ -38,8 +46,15 @@ export function buildTrainable(graph: Graph, options: TrainableOptions): Trainab
 
 /** One application of a target module. */
 interface Use {
-  readonly target: TrainedTarget;
+  readonly target: TrainedTarget & { readonly form: LoraForm | WholeForm };
   readonly node: WeightedNode;
+}
+
+/** A trained bias, and the input of a node that it takes. */
+interface BiasUse {
+  readonly input: number;
+  readonly module: TaskModule;
+  readonly form: BiasForm;
 }
 
 const outputName = (node: Node): string => node.outputs[0]?.name ?? "";
@@ -75,16 +90,24 @@ class Trainable {
   build(): TrainableGraph {
     const uses = new Map<string, Use>();
     const skipped = new Set<string>();
-    for (const target of this.#options.targets) {
-      for (const { target: node } of target.module.uses) {
+    const biases = this.#biasUses();
+    for (const { module, form } of this.#options.targets) {
+      if (form.kind === "bias") continue;
+      const target = { module, form };
+      for (const { target: node } of module.uses) {
         uses.set(outputName(node.node), { target, node });
-        if (target.form.kind === "whole" && node.bias?.add) skipped.add(outputName(node.bias.add));
+        if (form.kind === "whole" && node.bias?.add) skipped.add(outputName(node.bias.add));
       }
     }
     for (const node of this.#graph.nodes) {
       if (skipped.has(outputName(node))) continue;
       const use = uses.get(outputName(node));
-      const current = { ...node, inputs: node.inputs.map((value) => value && this.#now(value)) };
+      const trained = biases.get(outputName(node)) ?? [];
+      const inputs = node.inputs.map((value, i): Value | null => {
+        const bias = trained.find(({ input }) => input === i);
+        return value && (bias ? this.#bias(bias, value.shape) : this.#now(value));
+      });
+      const current = { ...node, inputs };
       if (use) this.#builder.scope(`lora.${use.target.module.path}`, () => this.#adapt(use, current));
       else this.#copy(current);
     }
@@ -96,6 +119,30 @@ class Trainable {
       masks: this.#masks,
       custom: this.#custom,
     };
+  }
+
+  /** By the output of the node that adds the bias. */
+  #biasUses(): Map<string, BiasUse[]> {
+    const uses = new Map<string, BiasUse[]>();
+    for (const { module, form } of this.#options.targets) {
+      if (form.kind !== "bias") continue;
+      for (const layer of form.layers) {
+        assert(layer.bias, "a layer whose bias is trained has one");
+        const { node, input } = biasInput(layer, layer.bias);
+        const name = outputName(node);
+        uses.set(name, [...(uses.get(name) ?? []), { input, module, form }]);
+      }
+    }
+    return uses;
+  }
+
+  /** In the shape of the base's. */
+  #bias({ module, form }: BiasUse, shape: Shape): Value {
+    const op = this.#op;
+    const own = this.#trained(biasName(module, form));
+    const { offset } = form;
+    const whole = offset ? op.add(own, op.builder.constant("float32", [offset.length], [...offset])) : own;
+    return shape.length === 1 ? whole : op.reshape(whole, shape);
   }
 
   /** The base may have an initializer of the same name. */

@@ -5,7 +5,7 @@ import type { Graph, Initializer, Node, Value } from "../../graph/types.js";
 import { transpose } from "../../tensor/transpose.js";
 import type { NewWeight } from "./rewritten.js";
 import type { TaskModule } from "./target-modules.js";
-import { type Bias, readsTurned, type WeightedNode } from "./weighted-nodes.js";
+import { biasInput, readsTurned, type WeightedNode } from "./weighted-nodes.js";
 
 /** What a layer's weight and bias become, each in the order of its initializer; null: they stay. */
 export interface LayerChange {
@@ -81,12 +81,7 @@ interface Edit extends Place {
 
 function weightPlace(target: WeightedNode): Place {
   const { node, kind, bias } = target;
-  return kind === "bias" && bias ? biasPlace(target, bias) : { node, input: kind === "table" ? 0 : 1 };
-}
-
-function biasPlace({ node }: WeightedNode, { values, add, input }: Bias): Place {
-  if (!add) return { node, input: 2 };
-  return { node: add, input: input ?? add.inputs.findIndex((value) => value?.name === values.value.name) };
+  return kind === "bias" && bias ? biasInput(target, bias) : { node, input: kind === "table" ? 0 : 1 };
 }
 
 function editsOf({ path, target, weight, bias }: LayerChange): Edit[] {
@@ -97,7 +92,7 @@ function editsOf({ path, target, weight, bias }: LayerChange): Edit[] {
   }
   if (bias && target.bias) {
     const from = target.bias.values;
-    edits.push({ ...biasPlace(target, target.bias), name: `${path}.bias`, from, values: bias, isTurned: false });
+    edits.push({ ...biasInput(target, target.bias), name: `${path}.bias`, from, values: bias, isTurned: false });
   }
   return edits;
 }
@@ -169,7 +164,7 @@ function moved(module: TaskModule, original: Graph, { graph, made, known }: Made
     };
     const weight = own(weightPlace(target));
     const bias = target.bias && {
-      values: own(biasPlace(target, target.bias)) ?? target.bias.values,
+      values: own(biasInput(target, target.bias)) ?? target.bias.values,
       add: target.bias.add && nodeOf(target.bias.add),
       ...(target.bias.input === undefined ? {} : { input: target.bias.input }),
     };

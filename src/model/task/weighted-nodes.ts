@@ -161,6 +161,12 @@ class WeightReader {
 export const readsTurned = ({ kind, node, outFirst }: WeightedNode): boolean =>
   kind === "linear" && outFirst !== (intOf(node, "transB", 0) !== 0);
 
+/** The node and its input that bring a layer's bias. */
+export function biasInput({ node }: WeightedNode, { values, add, input }: Bias) {
+  if (!add) return { node, input: 2 };
+  return { node: add, input: input ?? add.inputs.findIndex((value) => value?.name === values.value.name) };
+}
+
 const plain = { kernel: [], groups: 1, bias: null, mayBeFolded: false } as const;
 
 function intOf({ attributes }: Node, name: string, fallback: number): number {

@@ -30,6 +30,7 @@ export async function startValues(
       if (module.kind === "table") fillNormal(dataOf(names.b), draws);
       else fillUniform(dataOf(names.a), fanIn(module), draws);
       if (form.dora) dataOf(names.magnitude).set(await lengthsOf(module));
+    } else if (form.kind === "bias") {
     } else if (!form.isFresh) {
       dataOf(names.weight).set(await weightOf(module));
       const bias = module.uses[0]?.target.bias;

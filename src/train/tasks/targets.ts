@@ -74,7 +74,9 @@ export function chooseTargets(options: ChooseOptions): TrainedTarget[] {
 function reachedModules({ graph, base, outputs }: ChooseOptions): BaseModuleFacts[] {
   const kept = pruneGraph({ ...graph, outputs: graph.outputs.filter(({ name }) => outputs.includes(name)) });
   const nodes = new Set(kept.nodes);
-  return base.filter(({ module }) => module.uses.some(({ target }) => nodes.has(target.node)));
+  return base.filter(
+    ({ module }) => module.kind !== "bias" && module.uses.some(({ target }) => nodes.has(target.node)),
+  );
 }
 
 /** Whether a layer gives one of the outputs itself. */

@@ -2,9 +2,11 @@
 
 import { type AdapterDtype, checkTaskAdapter, methodOf, writeTensors } from "../../adapter/format.js";
 import { assert, LorikeetError } from "../../base/errors.js";
+import { at } from "../../base/list.js";
 import type { TaskTarget } from "../../model/task/adapter-targets.js";
 import type { TaskModule } from "../../model/task/target-modules.js";
 import { type TrainedTarget, tensorNames } from "../../model/task/trained-modules.js";
+import { floatsOf, storedFloats } from "../../model/task/weight-values.js";
 import { openWeights, writeLabels } from "../files/adapter-files.js";
 import type { LoraShape } from "../lora.js";
 import type { Parameter } from "../step.js";
@@ -41,12 +43,20 @@ export async function saveTaskAdapter(
     baseModelName,
     targetModules: adapted.map(({ path }) => path),
     modulesToSave: whole,
+    bias: biasesOf(targets),
     rankPattern: differing("rank"),
     alphaPattern: differing("alpha"),
     taskType: null,
   };
   await writeTensors(folder, config, parameters, { fsync: true, dtype });
   if (labels) await writeLabels(folder, labels);
+}
+
+/** PEFT's word for the biases that are trained. */
+function biasesOf(targets: readonly TrainedTarget[]): "none" | "lora_only" | "all" {
+  const biases = targets.flatMap(({ form }) => (form.kind === "bias" ? [form] : []));
+  if (biases.length === 0) return "none";
+  return biases.every(({ isAdapted }) => isAdapted) ? "lora_only" : "all";
 }
 
 export interface OpenedTaskAdapter {
@@ -67,8 +77,8 @@ export async function openTaskAdapter(
 ): Promise<OpenedTaskAdapter> {
   const { summary, config, modules: adapted, saved, labels } = await checkTaskAdapter(folder, targetsOfBase);
   if (!methodOf(config).isTrainable) throw notContinued(folder, `is of peft_type ${config.peft_type}; LORA is trained`);
-  if (adapted.some(({ addedBias }) => addedBias !== null) || saved.some(({ weight }) => weight === null)) {
-    throw notContinued(folder, "trains biases, which are not continued");
+  if (adapted.some(({ addedBias }) => addedBias !== null)) {
+    throw notContinued(folder, "has biases on lora_B (lora_bias), which are not trained");
   }
   const moduleAt = (path: string): TaskModule => {
     const module = modules.find((other) => other.path === path);
@@ -76,14 +86,22 @@ export async function openTaskAdapter(
     return module;
   };
   const dora = summary.dora;
+  const products = new Set(adapted.map(({ path }) => path));
+  const biases: TrainedTarget[] = [];
+  for (const { path, weight, isFixed } of saved) {
+    if (weight || isFixed) continue;
+    biases.push(await biasTarget(moduleAt(path), modules, products.has(path), folder));
+  }
   const targets: TrainedTarget[] = [
     ...adapted.map(({ path, rank, alpha, scale }): TrainedTarget => {
       return { module: moduleAt(path), form: { kind: "lora", rank, alpha, scale, dora, dropout: 0 } };
     }),
-    ...saved.map(({ path, outFeatures, bias }): TrainedTarget => {
+    ...biases,
+    ...saved.flatMap(({ path, outFeatures, weight, bias }): TrainedTarget[] => {
+      if (!weight) return [];
       // The file has its values, so there is nothing to start with.
       const form = { kind: "whole", outFeatures, hasBias: bias !== null, isFresh: true } as const;
-      return { module: moduleAt(path), form };
+      return [{ module: moduleAt(path), form }];
     }),
   ];
   const stored = new Map<string, string>();
@@ -95,7 +113,7 @@ export async function openTaskAdapter(
   for (const { path, kind, weight, bias } of saved) {
     const names = tensorNames({ path, kind });
     if (weight) stored.set(names.weight, weight.name);
-    if (bias) stored.set(names.bias, bias.name);
+    if (bias) stored.set(names.bias, bias.name).set(names.adaptedBias, bias.name);
   }
   return {
     digest: summary.weightsDigest,
@@ -112,6 +130,26 @@ export async function openTaskAdapter(
       }
     },
   };
+}
+
+/** A trained bias, and where the graphs add it. */
+async function biasTarget(
+  module: TaskModule,
+  modules: readonly TaskModule[],
+  isAdapted: boolean,
+  folder: string,
+): Promise<TrainedTarget> {
+  const { path, foldedInto, foldedNorm, storedBias } = module;
+  const into = modules.find((other) => other.path === foldedInto);
+  const layers = (into ?? module).uses.map(({ target }) => target);
+  const [first] = layers;
+  if (!first?.bias || layers.some(({ bias }) => bias === null) || foldedNorm.kind !== "none") {
+    throw notContinued(folder, `trains the bias of ${path}, which the ONNX file does not add by itself`);
+  }
+  if (!into || !storedBias) return { module, form: { kind: "bias", isAdapted, layers, offset: null } };
+  const [base, own] = [await floatsOf(first.bias.values), await storedFloats(storedBias)];
+  const offset = base.map((value, i) => value - at(own, i));
+  return { module, form: { kind: "bias", isAdapted, layers, offset } };
 }
 
 function notContinued(folder: string, clause: string): LorikeetError {

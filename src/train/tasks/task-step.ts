@@ -156,10 +156,12 @@ export class TaskStep implements Disposable {
     const known = this.#sized.get(key);
     if (known) return known;
     const { graph, targets, initializers, threads } = this.#options;
-    const uses = targets.flatMap(({ module }) => module.uses);
+    const layers = targets.flatMap(({ module, form }) =>
+      form.kind === "bias" ? form.layers : module.uses.map(({ target }) => target),
+    );
     const sized = await withSizes(graph, {
       inputs: feeds,
-      adapted: new Set(uses.flatMap(({ target }) => target.node.outputs.map(({ name }) => name))),
+      adapted: new Set(layers.flatMap(({ node }) => node.outputs.map(({ name }) => name))),
       trained: new Set(initializers.map(({ name }) => name)),
       threads,
       ...(signal && { signal }),

@@ -9,6 +9,7 @@ import { GraphBuilder } from "../../../src/graph/builder.js";
 import { openOnnx } from "../../../src/graph/open.js";
 import { pruneGraph } from "../../../src/graph/prune.js";
 import { serializeGraph } from "../../../src/graph/serialize.js";
+import { SafetensorsFile } from "../../../src/tensor/safetensors.js";
 import { spansOf } from "../../../src/train/tasks/objectives/tagging.js";
 import { post } from "../../support/client.js";
 import { isLong, onlyWhenLong } from "../../support/long.js";
@@ -117,6 +118,28 @@ test("a decoder with a classification head is trained, uploaded, answers with th
   assert.match(text.err, /has a classification head \(score\).*--task text-classification does/);
   assert.match((await train(decoder, reviews, "none", ...task)).err, /for example --labels down,up/);
   assert.match((await train(decoder, reviews, "none", ...options, "--packing")).err, /--packing does not apply/);
+});
+
+test("trained biases of an adapter are trained further, those of normalizations too", async () => {
+  const rows = Array.from({ length: 8 }, (_, i) => {
+    return { text: `the film is ${words.up[i % 3]} .`, label: ["positive", "negative", "neutral"][i % 3] };
+  });
+  const source = join(bert, "adapters", "biases-all");
+  const trained = await train(bert, rowsFile("moods", rows), "biased", "--init-from", source, "--max-steps", "1");
+  assert.equal(trained.code, 0, trained.err);
+  assert.ok(trained.results.served_check.difference < 1e-5, JSON.stringify(trained.results.served_check));
+  assert.equal(readJson(join(trained.folder, "adapter_config.json")).bias, "all");
+  await using before = await SafetensorsFile.open(join(source, "adapter_model.safetensors"));
+  await using after = await SafetensorsFile.open(join(trained.folder, "adapter_model.safetensors"));
+  // PEFT writes the bias of a module that is saved whole twice.
+  const repeated = /modules_to_save|original_module/;
+  assert.deepEqual(
+    [...after.tensors.keys()].sort(),
+    [...before.tensors.keys()].filter((name) => !repeated.test(name)).sort(),
+  );
+  const norms = [...after.tensors.keys()].filter((name) => name.endsWith("LayerNorm.bias"));
+  assert.equal(norms.length, 5);
+  for (const name of norms) assert.notDeepEqual(await after.readFloat32(name), await before.readFloat32(name), name);
 });
 
 test("a decoder that is a classifier is trained further, or with a fresh layer", onlyWhenLong, async () => {
