@@ -10,7 +10,7 @@ import { type GenerationRules, readGenerationRules } from "../model/task/generat
 import { type OpenedFile, openTaskModel, type TaskModel } from "../model/task/open.js";
 import type { FoldedNorm, TaskModule } from "../model/task/target-modules.js";
 import { chooseForTask, type DeviceFacts, describeDevice, formatDevice } from "./device.js";
-import { locate, onnxFileIn, requireWholeFile } from "./hub/model-folder.js";
+import { locate, onnxFileIn } from "./hub/model-folder.js";
 import { ownAdapterNames } from "./serve/own-adapters.js";
 import { formatFields, formatTable } from "./table.js";
 import { describeInputs, inputFields, type TaskInputs } from "./task-inputs.js";
@@ -28,7 +28,7 @@ export interface ModelChoice {
 
 /**
  * The folder or .onnx file of `--model`, downloaded if it names a model of the hub. With `--onnx-file` it is that file. Throws what `locate`
- * throws, a UsageError for a file that is not a whole model, and `model_invalid` for an unknown one.
+ * throws, and `model_invalid` for an unknown one.
  */
 export async function locateModel(
   model: string,
@@ -42,7 +42,6 @@ export async function locateModel(
   if (model.endsWith(".onnx")) {
     throw new UsageError([`--onnx-file chooses a file of a folder or a repository; ${option} ${model} is a file.`]);
   }
-  requireWholeFile(onnxFile);
   return await onnxFileIn(await locate(model, named, terminal), onnxFile, model);
 }
 

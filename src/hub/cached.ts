@@ -50,17 +50,19 @@ export async function findCached(
   return kind !== "model" && isAdapter ? { kind: "adapter", folder, isWhole: true } : null;
 }
 
-/** The snapshot if it has a servable ONNX file. It is whole with the wanted one. */
+/** The snapshot if it has a servable ONNX file. It is whole with the wanted one, and the others of its model if it is a part. */
 async function findFile(
   cache: RepositoryCache,
   commit: string,
   names: readonly string[],
-  { served, file }: OnnxChoice & { readonly file: string },
+  { served, beside, isPart, file }: OnnxChoice & { readonly file: string },
 ): Promise<Cached | null> {
   const found = served(onnxNames(names));
   if (!names.includes(modelConfig) || found.length === 0) return null;
   const hasTokenizer = names.includes(tokenizerFile) || (await cache.isAbsent(commit, tokenizerFile));
-  const isWhole = wantedAmong(found, file) !== undefined && hasTokenizer;
+  const wanted = wantedAmong(found, file);
+  const isModel = wanted !== undefined && (!isPart(wanted) || beside(found, wanted).length > 1);
+  const isWhole = isModel && hasTokenizer;
   return { kind: "model", folder: cache.snapshot(commit), isWhole };
 }
 

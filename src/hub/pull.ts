@@ -143,7 +143,8 @@ class Pull {
   async #onnx(listing: Listing, fetched: Set<string>): Promise<readonly string[]> {
     const { onnx } = this.#options;
     const names = onnxNames(listing.files.map(({ name }) => name));
-    if (onnx.file !== null) return [wantedFile(onnx.served(names), onnx.file, shownName(this.#repository))];
+    if (onnx.file !== null)
+      return onnx.beside(names, wantedFile(onnx.served(names), onnx.file, shownName(this.#repository)));
     const chosen = onnx.choose(names);
     if (chosen.length === 0 || !hasCheckpoint(listing)) return chosen;
     const config = listing.files.filter(({ name }) => name === modelConfig);

@@ -30,6 +30,10 @@ export interface OnnxChoice {
   served(names: readonly string[]): readonly string[];
   /** Whether a model with this config.json is read from its safetensors. */
   readsSafetensors(config: unknown): boolean;
+  /** The files of the model that a file belongs to, itself among them. */
+  beside(names: readonly string[], file: string): readonly string[];
+  /** Whether a file is a part of a model by its name. */
+  isPart(name: string): boolean;
   /** The files that make one model; empty if the names do not say which. */
   choose(names: readonly string[]): readonly string[];
 }

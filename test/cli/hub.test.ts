@@ -209,8 +209,6 @@ test("--onnx-file chooses one of a repository's ONNX files, also from the cache,
   const absent = await runQuietly([...serve, "--onnx-file", "onnx/model.onnx"], away);
   assert.equal(absent.code, 3, absent.err);
   assert.match(absent.err, /: org\/policy has no ONNX file "onnx\/model\.onnx": it has onnx\/model_dynamo\.onnx\.\n$/);
-  const part = await runQuietly([...serve, "--onnx-file", "encoder_model_q4.onnx"], away);
-  assert.match(part.err, /encoder_model_q4\.onnx is a part of an encoder-decoder/);
   const two = await runQuietly([...serve, "--model", "org/tiny", ...chosen], away);
   assert.match(two.err, /--onnx-file is for one base/);
   const snapshot = JSON.parse((await runQuietly(["inspect", "org/policy", ...chosen, "--json"], away)).out) as {

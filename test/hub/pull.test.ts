@@ -54,6 +54,8 @@ const repository = (
 const onnx: OnnxChoice = {
   file: null,
   served: (names) => names,
+  beside: (_, file) => [file],
+  isPart: () => false,
   readsSafetensors: (json) => isObject(json) && json.model_type === "llama",
   choose: (names) => names.filter((name) => name === "onnx/model.onnx"),
 };

@@ -1,7 +1,7 @@
 /** Finds the model or adapter that the command line names: a folder, a snapshot in the Hugging Face cache, or a download. */
 
 import { stat } from "node:fs/promises";
-import { basename, join } from "node:path";
+import { join } from "node:path";
 import { LorikeetError } from "../../base/errors.js";
 import { nearest } from "../../base/nearest.js";
 import { cachedNames } from "../../hub/cache.js";
@@ -11,7 +11,7 @@ import { type Pulled, pullRepository } from "../../hub/pull.js";
 import { type Kind, parseRepository, type Repository, shownName } from "../../hub/repository.js";
 import { type RetryLimits, retryDefaults } from "../../hub/retry.js";
 import { type OnnxChoice, wantedFile } from "../../hub/selection.js";
-import { filesAmong, isDecoderConfig, onnxFilesOf } from "../../model/task/folder.js";
+import { filesAmong, filesBeside, isDecoderConfig, isPart, onnxFilesOf } from "../../model/task/folder.js";
 import { tryLockFile } from "../../runtime/file-lock.js";
 import { hintAtPath, hintAtSiblings } from "../options/nearby.js";
 import { requireFolder } from "../options/paths.js";
@@ -36,6 +36,8 @@ const onnxChoice = (file: string | null): OnnxChoice => ({
   file,
   served: (names) => names.filter(isServedPath),
   readsSafetensors: isDecoderConfig,
+  beside: (names, file) => filesBeside(names.filter(isServedPath), file).map(({ label }) => label),
+  isPart,
   choose: (names) => filesAmong(names.filter(isServedPath)).map(({ label }) => label),
 });
 
@@ -48,14 +50,6 @@ export const isHubAddress = (text: string): boolean => text.startsWith(prefix);
 /** The path of a folder's ONNX file. Throws `model_invalid` with those that exist; `model`: what the user calls the folder. */
 export async function onnxFileIn(folder: string, wanted: string, model: string): Promise<string> {
   return join(folder, wantedFile(await onnxFilesOf(folder), wanted, model));
-}
-
-/** Throws a UsageError for a part of an encoder-decoder: alone it is not a model. */
-export function requireWholeFile(file: string): void {
-  if (!/^(encoder|decoder)_/.test(basename(file))) return;
-  throw new UsageError([
-    `--onnx-file must name a file that is a whole model; ${file} is a part of an encoder-decoder, whose files are chosen without the option.`,
-  ]);
 }
 
 /**

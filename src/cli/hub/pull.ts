@@ -6,7 +6,7 @@ import { cancelledLine, listenForShutdown, signalExitCode } from "../serve/shutd
 import { formatFields, formatTable } from "../table.js";
 import { printJson, printLine, type Terminal } from "../terminal.js";
 import { Quit } from "../usage.js";
-import { isHubAddress, pull, requireWholeFile } from "./model-folder.js";
+import { isHubAddress, pull } from "./model-folder.js";
 
 export function addPull(program: Command, terminal: Terminal): void {
   program
@@ -19,7 +19,6 @@ export function addPull(program: Command, terminal: Terminal): void {
     )
     .option("--json", "print JSON", false)
     .action(async (name: string, { json, onnxFile }: { json: boolean; onnxFile?: string }) => {
-      if (onnxFile !== undefined) requireWholeFile(onnxFile);
       using shutdown = listenForShutdown(terminal);
       try {
         await run(name, { json, onnxFile: onnxFile ?? null }, shutdown.signal, terminal);

@@ -77,17 +77,18 @@ export async function openTaskFolder(path: string): Promise<TaskFolder> {
   const found = await onnxFilesOf(folder);
   const names = await readdir(folder);
   const manifest = await readManifest(folder, names);
-  const files = status.isFile() ? [fileNamed(folder, found, path)] : chooseFiles(folder, found, manifest);
+  const files = status.isFile() ? filesNamed(folder, found, path) : chooseFiles(folder, found, manifest);
   const json = names.includes("config.json") ? await readJson(folder, "config.json") : {};
   const config: Json = isObject(json) ? json : {};
   const { task, architecture } = taskOf(config, names.includes("modules.json"));
+  if (!manifest.files) requireDecoder(folder, files, manifest.task ?? task);
   return {
     path,
     folder,
     manifest,
     task: manifest.task ?? task,
     architecture,
-    files,
+    files: manifest.files ? files : files.map(aloneAsWhole),
     names: namesOf(folder, path, config, status.isFile()),
     otherFiles: found.filter((label) => files.every((file) => file.label !== label)),
     weights: await weightsOf(folder, names, manifest),
@@ -132,11 +133,58 @@ export async function onnxFilesOf(folder: string): Promise<string[]> {
   return labels.filter((label) => extname(label) === ".onnx").sort();
 }
 
-function fileNamed(folder: string, found: readonly string[], path: string): TaskFile {
+/** The file of a path, with the others of its precision if it is a part of an encoder-decoder. */
+function filesNamed(folder: string, found: readonly string[], path: string): TaskFile[] {
   const label = found.find((name) => basename(name) === basename(path) && join(folder, name) === join(path));
-  const stem = basename(path, ".onnx");
-  const role = layouts.flatMap((layout) => Object.entries(layout)).find(([, name]) => name === stem)?.[0] ?? "whole";
-  return { role: role as FileRole, label: label ?? basename(path), path };
+  if (label === undefined) return [{ role: partOf(path)?.role ?? "whole", label: basename(path), path }];
+  return filesBeside(found, label).map((file) => ({ ...file, path: join(folder, file.label) }));
+}
+
+/** The files of a model that one of them names: its own, and of an encoder-decoder the others with its suffix beside it. */
+export function filesBeside(found: readonly string[], label: string): readonly Labelled[] {
+  const part = partOf(label);
+  if (part === null) return [{ role: "whole", label }];
+  const place = label.slice(0, label.length - basename(label).length);
+  const beside = found.filter((name) => name.startsWith(place) && !name.slice(place.length).includes("/"));
+  const sets = layouts.filter(({ [part.role]: stem }) => stem !== undefined);
+  return inLayout(beside, sets, part.suffix) ?? [{ role: part.role, label }];
+}
+
+/** Whether a file's name says that it is a part of an encoder-decoder. */
+export const isPart = (label: string): boolean => (partOf(label)?.role ?? "whole") !== "whole";
+
+interface Part {
+  readonly role: FileRole;
+  /** What follows the name of the part, such as `_fp16`. */
+  readonly suffix: string;
+}
+
+/** What a file's name says; null for a name of no layout. */
+function partOf(label: string): Part | null {
+  const name = basename(label, ".onnx");
+  const parts = (layouts.flatMap((layout) => Object.entries(layout)) as [FileRole, string][])
+    .filter(([, stem]) => name === stem || name.startsWith(`${stem}_`))
+    .sort(([, a], [, b]) => b.length - a.length);
+  const [found] = parts;
+  return found ? { role: found[0], suffix: name.slice(found[1].length) } : null;
+}
+
+/** A file that stands alone is the whole model, whatever its name. */
+const aloneAsWhole = (file: TaskFile, _: number, { length }: readonly TaskFile[]): TaskFile =>
+  length === 1 && file.role === "encoder" ? { ...file, role: "whole" } : file;
+
+const generating: readonly Task[] = ["translation", "text2text-generation", "automatic-speech-recognition"];
+
+/** Throws `model_invalid` for an encoder without its decoder, unless its vectors are what the model is for. */
+function requireDecoder(folder: string, files: readonly TaskFile[], task: Task): void {
+  const [file, ...others] = files;
+  const part = file && others.length === 0 ? partOf(file.label) : null;
+  if (!file || part?.role !== "encoder" || !generating.includes(task)) return;
+  const [merged, first, next] = ["decoder_model_merged", "decoder_model", "decoder_with_past_model"].map(
+    (stem) => `${stem}${part.suffix}.onnx`,
+  );
+  const message = `holds ${file.label} without its decoder: add ${merged}, or ${first} and ${next}. To serve the encoder alone for its vectors, write {"task": "feature-extraction"} to ${manifestName} in the folder`;
+  throw invalid(folder, message);
 }
 
 function chooseFiles(folder: string, found: readonly string[], manifest: Manifest): TaskFile[] {
@@ -148,25 +196,44 @@ function chooseFiles(folder: string, found: readonly string[], manifest: Manifes
   }
   const chosen = filesAmong(found).map(({ role, label }) => ({ role, label, path: join(folder, label) }));
   if (chosen.length > 0) return chosen;
-  throw invalid(
-    folder,
-    `holds ${found.join(", ") || "no .onnx file"}; model.onnx is expected, or give one file by its path`,
-  );
+  throw invalid(folder, `holds ${found.join(", ") || "no .onnx file"}; model.onnx is expected${choicesAmong(found)}`);
 }
 
+/** What to write to choose one of several models. */
+function choicesAmong(found: readonly string[]): string {
+  const sets = found.map((label) => filesBeside(found, label).map((file) => file.label));
+  const whole = sets.filter((labels) => labels.length > 1 || labels.every((label) => !isPart(label)));
+  const names = new Set(whole.map((labels) => labels.at(-1)));
+  return names.size === 0 ? "" : `, or ${[...names].map((name) => `--onnx-file ${name}`).join(" or ")}`;
+}
+
+type Labelled = Pick<TaskFile, "role" | "label">;
+
 /** Those of a folder's ONNX files, by their labels, that make a model; empty if the names do not say which. */
-export function filesAmong(found: readonly string[]): readonly Pick<TaskFile, "role" | "label">[] {
-  const labelOf = (stem: string): string | undefined =>
-    found.find((label) => label === `${subfolder}/${stem}.onnx` || label === `${stem}.onnx`);
-  for (const layout of layouts) {
-    const files = (Object.entries(layout) as [FileRole, string][]).flatMap(([role, stem]) => {
-      const label = labelOf(stem);
+export function filesAmong(found: readonly string[]): readonly Labelled[] {
+  const usual = inLayout(found, layouts, "");
+  if (usual) return usual;
+  const [only, ...others] = found;
+  if (only !== undefined && others.length === 0) return [{ role: partOf(only)?.role ?? "whole", label: only }];
+  const suffixes = new Set(found.map((label) => partOf(label)?.suffix));
+  const [suffix] = suffixes.size === 1 ? suffixes : [];
+  return (suffix === undefined ? null : inLayout(found, layouts, suffix)) ?? [];
+}
+
+/** The files of the first layout that is complete with this suffix. */
+function inLayout(found: readonly string[], of: typeof layouts, suffix: string): readonly Labelled[] | null {
+  for (const layout of of) {
+    const names = (Object.entries(layout) as [FileRole, string][]).map(([role, stem]) => [
+      role,
+      `${stem}${suffix}.onnx`,
+    ]);
+    const files = (names as [FileRole, string][]).flatMap(([role, name]) => {
+      const label = found.find((each) => each === `${subfolder}/${name}` || each === name);
       return label === undefined ? [] : [{ role, label }];
     });
-    if (files.length === Object.keys(layout).length) return files;
+    if (files.length === names.length) return files;
   }
-  const [only, ...others] = found;
-  return only !== undefined && others.length === 0 ? [{ role: "whole", label: only }] : [];
+  return null;
 }
 
 const unlisted = (name: string, field: string): LorikeetError =>

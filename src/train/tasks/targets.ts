@@ -44,6 +44,7 @@ export interface ChooseOptions {
 
 /** In the order of the graph. Throws `invalid_value` for a name that selects nothing that can be trained. */
 export function chooseTargets(options: ChooseOptions): TrainedTarget[] {
+  requireFloats(options.base);
   const { graph, names, saved, savesHeads, shape, dora, dropout } = options;
   const reached = reachedModules(options);
   const heads = reached.filter(({ module }) => isHead(graph, module, options.outputs));
@@ -68,6 +69,15 @@ export function chooseTargets(options: ChooseOptions): TrainedTarget[] {
     const hasBias = target.hasBias && target.foldedNorm !== "measured";
     return [{ module, form: { kind: "whole", outFeatures, hasBias, isFresh } }];
   });
+}
+
+/** Throws `model_unsupported` for a file of another precision: its weights have no gradients. */
+function requireFloats(base: readonly BaseModuleFacts[]): void {
+  const types = new Set(base.flatMap(({ module }) => module.uses.map(({ target }) => target.weight.value.type)));
+  if (types.size === 0 || types.has("float32")) return;
+  const found = [...types].join(", ");
+  const message = `The model's weights are of type ${found}; training takes float32, such as the file without a suffix has.`;
+  throw new LorikeetError("model_unsupported", message, { found, allowed: "float32" });
 }
 
 /** The modules on the way to the outputs. */

@@ -61,9 +61,52 @@ test("each layout gives its files, and files of other precisions are left out", 
   });
   await assert.rejects(
     openTaskFolder(folderOf("two", ["a.onnx", "b.onnx"])),
-    /holds a.onnx, b.onnx; model.onnx is expected/,
+    /holds a.onnx, b.onnx; model.onnx is expected, or --onnx-file a.onnx or --onnx-file b.onnx\.$/,
   );
   await assert.rejects(openTaskFolder(join(temporary, "none")), /does not exist/);
+});
+
+test("a part of an encoder-decoder, named by its path, brings those of its precision", async () => {
+  const named = (suffix: string) =>
+    ["encoder_model", "decoder_model_merged"].map((stem) => `onnx/${stem}${suffix}.onnx`);
+  const config = { architectures: ["MarianMTModel"] };
+  const labelsOf = async (path: string) => (await openTaskFolder(path)).files.map(({ label }) => label);
+  const single = folderOf("quantized", named("_quantized"), config);
+  for (const path of ["", ...named("_quantized")])
+    assert.deepEqual(await labelsOf(join(single, path)), named("_quantized"));
+  const separate = ["onnx/decoder_model_fp16.onnx", "onnx/decoder_with_past_model_fp16.onnx"];
+  const several = folderOf("several", [...named("_q4"), ...named("_fp16"), ...separate], config);
+  assert.deepEqual(await labelsOf(join(several, "onnx/encoder_model_fp16.onnx")), named("_fp16"));
+  assert.deepEqual(await labelsOf(join(several, separate[0] ?? "")), ["onnx/encoder_model_fp16.onnx", ...separate]);
+  await assert.rejects(openTaskFolder(several), ({ message }: Error) => {
+    const choices = [...message.matchAll(/--onnx-file (\S+\.onnx)/g)].map(([, file]) => file);
+    assert.deepEqual(choices.sort(), [
+      "onnx/decoder_model_merged_fp16.onnx",
+      "onnx/decoder_model_merged_q4.onnx",
+      "onnx/decoder_with_past_model_fp16.onnx",
+    ]);
+    return true;
+  });
+});
+
+test("an encoder without its decoder is refused, unless its vectors are what it is for", async () => {
+  const marian = { architectures: ["MarianMTModel"] };
+  const folder = folderOf("encoder", ["onnx/encoder_model_q4.onnx"], marian);
+  const refusal =
+    /holds onnx\/encoder_model_q4.onnx without its decoder: add decoder_model_merged_q4.onnx, or decoder_model_q4.onnx and decoder_with_past_model_q4.onnx\. To serve the encoder alone for its vectors, write (\{.*\}) to lorikeet.json/;
+  for (const path of [folder, join(folder, "onnx/encoder_model_q4.onnx")])
+    await assert.rejects(openTaskFolder(path), ({ message }: Error) => {
+      writeFileSync(join(temporary, "advised.json"), refusal.exec(message)?.[1] ?? message);
+      return true;
+    });
+  cpSync(join(temporary, "advised.json"), join(folder, "lorikeet.json"));
+  const opened = await openTaskFolder(folder);
+  assert.deepEqual([opened.task, opened.files.map(({ role }) => role)], ["feature-extraction", ["whole"]]);
+  const vectors = folderOf("vectors", ["onnx/encoder_model.onnx"], { architectures: ["T5EncoderModel"] });
+  assert.deepEqual(
+    (await openTaskFolder(vectors)).files.map(({ role }) => role),
+    ["whole"],
+  );
 });
 
 test("a file named by its path is read alone, with the config and the checkpoint around it", async () => {
