@@ -1,6 +1,7 @@
 /** The order of the table of adapters. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { checkpointCounts, checkpointsLast, folded } from "../../web/adapters/checkpoints.js";
 import { columnsOf, isDescending, ordered } from "../../web/adapters/order.js";
 import { checkpointWords, halvesOf, pinnedWith } from "../../web/adapters/words.js";
 import type { AdapterInfo } from "../../web/client/types.js";
@@ -32,6 +33,17 @@ test("each column says the direction in which it orders", () => {
       assert.deepEqual(names, isDescending(column, isReversed) ? ["c", "b", "a"] : ["a", "b", "c"], column.name);
     }
   }
+});
+
+test("checkpoints are folded below their adapter, and come last where names are chosen", () => {
+  const names = ["dates", "ft-shop-b25d79736bb4", "ft-shop-b25d79736bb4-step-4", "ft-shop-b25d79736bb4-step-44"];
+  const alone = "ft-b25d79736bb5-step-4";
+  const adapters = [...names, alone, "plays"].map((name) => ({ name }));
+  const shown = (open: readonly string[]) => folded(adapters, new Set(open)).map(({ name }) => name);
+  assert.deepEqual(shown([]), [...names.slice(0, 2), alone, "plays"]);
+  assert.deepEqual(shown(names), [...names.slice(0, 2), names[3], names[2], alone, "plays"]);
+  assert.deepEqual([...checkpointCounts(adapters)], [["ft-shop-b25d79736bb4", 2]]);
+  assert.deepEqual(checkpointsLast([...names, "plays"]), [...names.slice(0, 2), "plays", ...names.slice(2)]);
 });
 
 test("long names keep their ends, checkpoints are named, and adapters that share a pin say so", () => {

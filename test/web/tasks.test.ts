@@ -343,6 +343,10 @@ test("an adapter's summary is the first sentence of its README's first paragraph
 test("a run's answers to held-out rows are read from its record, a few of them, whatever it holds", () => {
   const sample = { prompt: "valid/1.png", expected: "7", before: "1", after: "7" };
   const read = (samples: unknown) => readTraining({ results: { steps: 1, samples } })?.samples;
+  const scoresOf = (tokenAccuracy: boolean) =>
+    readTraining({ settings: { tokenAccuracy }, results: { validation_metrics: { accuracy: 0.95 } } })?.scores;
+  assert.deepEqual(scoresOf(true), [{ name: "token_accuracy", before: null, after: 0.95 }]);
+  assert.deepEqual(scoresOf(false), [{ name: "accuracy", before: null, after: 0.95 }]);
   assert.deepEqual(read([sample, 7]), [
     { row: "valid/1.png", expected: "7", before: "1", after: "7" },
     { row: "", expected: "", before: "", after: "" },

@@ -112,7 +112,7 @@ function Figures({ title, scores, hasBefore }: FiguresProps) {
   );
 }
 
-const notMeasured = "Not measured: the base cannot answer this by itself, or nobody asked it";
+const notMeasured = "The base cannot do this task by itself, or nobody measured it";
 
 interface Metric {
   readonly label: string;
@@ -123,6 +123,7 @@ const metrics: Readonly<Record<string, Metric>> = {
   loss: { label: "loss (lower is better)", hint: "How unlikely the right answers are, in nats for each token or row" },
   perplexity: { label: "perplexity (lower is better)", hint: "Among how many tokens it hesitates, on average" },
   accuracy: { label: "right answers" },
+  token_accuracy: { label: "right tokens", hint: "How many tokens of the expected answers it finds the likeliest" },
   exact: { label: "answers exactly right" },
   macro_f1: { label: "macro F1", hint: "Precision and recall in one number, as the mean over the labels" },
   ap50: { label: "AP50", hint: "Average precision of boxes that overlap by half, at most 1" },
@@ -133,11 +134,11 @@ const metrics: Readonly<Record<string, Metric>> = {
 const metricOf = (name: string): Metric =>
   (Object.hasOwn(metrics, name) ? metrics[name] : undefined) ?? { label: name.replaceAll("_", " ") };
 
-/** Shares of the rows, which are read in percent. */
-const shares: ReadonlySet<string> = new Set(["accuracy", "exact", "macro_f1"]);
+/** Shares, which are read in percent. */
+const shares: ReadonlySet<string> = new Set(["accuracy", "token_accuracy", "exact", "macro_f1"]);
 
 function show(name: string, value: number | null): string {
-  if (value === null) return "–";
+  if (value === null) return "not measured";
   return shares.has(name) ? `${(100 * value).toFixed(1)}\u00a0%` : formatNumber(value);
 }
 

@@ -3,11 +3,12 @@
  * element of a row that leaves the view takes the one that enters it: a frame of a scroll writes a few texts and lays out nothing else.
  */
 import { Component } from "preact";
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks";
 import type { AdapterInfo } from "../client/types.js";
 import { Icon } from "../parts/icon.js";
 import { hrefOf } from "../route.js";
 import { server } from "../session.js";
+import { checkpointCounts, checkpointOf, folded } from "./checkpoints.js";
 import { adapters as listed } from "./live.js";
 import { columnsOf, isDescending, ordered, type TableColumn } from "./order.js";
 import { adapterSummaries, wantSummaries } from "./summaries.js";
@@ -18,14 +19,27 @@ const margin = 6;
 
 export function AdapterTable({ adapters, wanted }: { adapters: readonly AdapterInfo[]; wanted: string }) {
   const [sort, setSort] = useState({ key: "name", isReversed: false });
+  const [open, setOpen] = useState<ReadonlySet<string>>(new Set());
   const area = useRef<HTMLDivElement>(null);
   const view = useView(area);
   const hasBases = (server.value?.bases?.length ?? 0) > 1;
   const columns = useMemo(() => columnsOf(hasBases), [hasBases]);
   const rows = useMemo(() => {
     const column = columns.find(({ key }) => key === sort.key);
-    return ordered(adapters, wanted, column, sort.isReversed);
-  }, [adapters, wanted, sort, columns]);
+    const found = ordered(adapters, wanted, column, sort.isReversed);
+    // Who looks for a name finds checkpoints too.
+    return wanted.trim() === "" ? folded(found, open) : found;
+  }, [adapters, wanted, sort, columns, open]);
+  const counts = useMemo(() => checkpointCounts(adapters), [adapters]);
+  const toggle = useCallback(
+    (name: string): void =>
+      setOpen((before) => {
+        const after = new Set(before);
+        if (!after.delete(name)) after.add(name);
+        return after;
+      }),
+    [],
+  );
   const count = view.count + 2 * margin;
   const first = Math.max(0, Math.min(view.first - margin, rows.length - count));
   const shown = rows
@@ -39,6 +53,7 @@ export function AdapterTable({ adapters, wanted }: { adapters: readonly AdapterI
     setSort({ key, isReversed: sort.key === key ? !sort.isReversed : false });
   return (
     <div class="adapter-table card" ref={area} tabIndex={0} role="group" aria-label="Adapters">
+      <span class="row-height" aria-hidden="true" />
       <div class={hasBases ? "with-bases" : ""} role="table" aria-label="Adapters" aria-rowcount={rows.length + 1}>
         <div class="head" role="rowgroup">
           <div class="row" role="row" aria-rowindex={1}>
@@ -73,6 +88,9 @@ export function AdapterTable({ adapters, wanted }: { adapters: readonly AdapterI
               columns={columns}
               index={index}
               top={index * view.rowHeight}
+              checkpoints={wanted.trim() === "" ? (counts.get(adapter.name) ?? 0) : 0}
+              isOpen={open.has(adapter.name)}
+              onToggle={toggle}
             />
           ))}
         </div>
@@ -92,13 +110,19 @@ interface RowProps {
   readonly columns: readonly TableColumn[];
   readonly index: number;
   readonly top: number;
+  /** How many can be shown below it. */
+  readonly checkpoints: number;
+  readonly isOpen: boolean;
+  readonly onToggle: (name: string) => void;
 }
+
+const shownProps = ["adapter", "summary", "columns", "index", "top", "checkpoints", "isOpen"] as const;
 
 /** Renders only if its adapter or its place changes. */
 class Row extends Component<RowProps> {
   override shouldComponentUpdate(next: RowProps): boolean {
     const { props } = this;
-    return (["adapter", "summary", "columns", "index", "top"] as const).some((name) => next[name] !== props[name]);
+    return shownProps.some((name) => next[name] !== props[name]);
   }
 
   override render() {
@@ -113,7 +137,7 @@ class Row extends Component<RowProps> {
         {columns.flatMap((column) =>
           column.key === "name" ? (
             [
-              <NameCell key="name" adapter={adapter} />,
+              <NameCell key="name" {...this.props} />,
               <div key="summary" role="cell" class="summary muted" title={summary}>
                 {summary}
               </div>,
@@ -135,11 +159,13 @@ class Row extends Component<RowProps> {
   }
 }
 
-function NameCell({ adapter }: { readonly adapter: AdapterInfo }) {
-  const { name, pinned, source, job, warnings } = adapter;
+type NameCellProps = Pick<RowProps, "adapter" | "checkpoints" | "isOpen" | "onToggle">;
+
+function NameCell({ adapter, checkpoints, isOpen, onToggle }: NameCellProps) {
+  const { name, base, pinned, source, job, warnings } = adapter;
   const [start, end] = halvesOf(name);
   return (
-    <div role="rowheader" class={`name ${end === "" ? "" : "long"}`}>
+    <div role="rowheader" class={`name ${end === "" ? "" : "long"} ${checkpointOf(name) === null ? "" : "checkpoint"}`}>
       <a href={hrefOf("adapters", new URLSearchParams({ name }))}>
         {end === "" ? (
           name
@@ -150,6 +176,19 @@ function NameCell({ adapter }: { readonly adapter: AdapterInfo }) {
           </>
         )}
       </a>
+      {base === null ? null : <span class="tag own-base">{base}</span>}
+      {checkpoints > 0 ? (
+        <button
+          type="button"
+          class="checkpoints"
+          aria-expanded={isOpen}
+          title="What its job kept on the way"
+          onClick={() => onToggle(name)}
+        >
+          {checkpoints === 1 ? "1 checkpoint" : `${checkpoints} checkpoints`}
+          <span aria-hidden="true">{isOpen ? "▴" : "▾"}</span>
+        </button>
+      ) : null}
       {pinned ? (
         <Tag help={`Stays in memory: no request waits for it to load. ${pinnedWith(adapter, listed.value ?? [])}`}>
           pinned
@@ -199,11 +238,11 @@ function useView(area: { readonly current: HTMLElement | null }) {
   const [view, setView] = useState({ first: 0, count: 30, rowHeight: 40, isMoving: false });
   useEffect(() => {
     const element = area.current;
-    const head = element?.querySelector(".row");
-    if (!element || !head) return;
+    const row = element?.querySelector(".row-height");
+    if (!element || !row) return;
     let timer = 0;
     const measure = (): void => {
-      const rowHeight = head.getBoundingClientRect().height || 40;
+      const rowHeight = row.getBoundingClientRect().height || 40;
       const count = Math.ceil(element.clientHeight / rowHeight);
       setView((before) => ({ ...before, first: Math.floor(element.scrollTop / rowHeight), count, rowHeight }));
     };
@@ -218,7 +257,7 @@ function useView(area: { readonly current: HTMLElement | null }) {
     };
     const observer = new ResizeObserver(measure);
     observer.observe(element);
-    observer.observe(head);
+    observer.observe(row);
     element.addEventListener("scroll", scroll, { passive: true });
     return () => {
       clearTimeout(timer);
@@ -234,8 +273,7 @@ export function NoAdapters({ onAdd }: { readonly onAdd: (() => void) | null }) {
   if (onAdd === null) {
     return (
       <p class="empty">
-        This server has no adapters. To add some from here, its operator sets a folder with{" "}
-        <code>--adapters FOLDER</code>.
+        This server has no adapters. To add adapters here, restart the server with <code>--adapters FOLDER</code>.
       </p>
     );
   }

@@ -94,10 +94,14 @@ export interface TrainingRecord {
 /** null where there is nothing to show. */
 export function readTraining(training: unknown): TrainingRecord | null {
   const [results, data] = [fieldOf(training, "results"), fieldOf(training, "data")];
+  // `--token-accuracy`: a run that measures its rows has no such option, or has it off.
+  const countsTokens = fieldOf(fieldOf(training, "settings"), "tokenAccuracy") === true;
   const scores = [
     { name: "loss", before: numberOf(results, "base_validation_loss"), after: numberOf(results, "validation_loss") },
     ...metricsOf(fieldOf(results, "base_validation_metrics"), fieldOf(results, "validation_metrics")),
-  ].filter(({ after }) => after !== null);
+  ]
+    .filter(({ after }) => after !== null)
+    .map((score) => (score.name === "accuracy" && countsTokens ? { ...score, name: "token_accuracy" } : score));
   const steps = numberOf(results, "steps");
   const keptStep = numberOf(results, "kept_step");
   const record = {

@@ -133,7 +133,7 @@ function BaseChooser({ base, onChoose }: { base: string | null; onChoose: (base:
     <label>
       Base
       <select value={base ?? ""} onChange={({ currentTarget }) => onChoose(currentTarget.value || null)}>
-        <option value="">the one that it names or fits</option>
+        <option value="">Detect from the adapter</option>
         {bases.map(({ name }) => (
           <option key={name} value={name}>
             {name}

@@ -1,5 +1,7 @@
 /** The server's terms for where an adapter is and came from, in words that need no manual. */
 import type { AdapterInfo, Tier } from "../client/types.js";
+import { formatCount } from "../parts/format.js";
+import { checkpointOf } from "./checkpoints.js";
 
 export const tierWords: Readonly<Record<Tier, string>> = {
   device: "device: ready now, where answers are computed",
@@ -26,8 +28,8 @@ export const halvesOf = (name: string): readonly [start: string, end: string] =>
 
 /** Begins what is said of a training job's checkpoint; empty for other adapters. */
 export function checkpointWords(name: string): string {
-  const [, step] = /^ft-(?:.+-)?[0-9a-f]{12}-step-(\d+)$/.exec(name) ?? [];
-  return step === undefined ? "" : `Checkpoint of a job at step ${step}. `;
+  const checkpoint = checkpointOf(name);
+  return checkpoint === null ? "" : `Checkpoint of a job at step ${formatCount(checkpoint.step)}. `;
 }
 
 /** A pin keeps weights in memory, so it holds for every adapter that has them. Empty where no other has. */

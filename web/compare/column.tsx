@@ -147,9 +147,9 @@ function Ending({ answer }: { readonly answer: Answer }) {
 }
 
 const endings: Readonly<Record<string, string>> = {
-  stop: "ended by itself",
-  length: "reached the maximum of tokens",
-  tool_calls: "ended with a call",
+  stop: "finished",
+  length: "stopped at max tokens",
+  tool_calls: "finished with a call",
 };
 
 function Speed({ answer }: { readonly answer: Answer }) {

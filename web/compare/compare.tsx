@@ -46,8 +46,8 @@ export function Compare() {
     <div class="compare">
       <h1 class="hidden">Compare</h1>
       <p class="intro">
-        Lorikeet keeps one <b>base</b> model in memory and swaps many small <b>adapters</b> over it, each trained for
-        one thing. Choose an example to see what an adapter changes.
+        Lorikeet keeps <b>base</b> models in memory and swaps small <b>adapters</b> over each, every one trained for one
+        task. Choose an example to see what an adapter changes.
       </p>
       <AboutBases names={basesOf(targets)} />
       <Composer isRunning={running > 0} onRun={run} onStop={stop} onPreset={runPreset} />

@@ -1,5 +1,6 @@
 /** The models that columns can ask, and examples to try them with, as the adapters' authors wrote them. */
 import { signal } from "@preact/signals";
+import { checkpointsLast } from "../adapters/checkpoints.js";
 import { generation } from "../client/tasks.js";
 import type { AdapterCard, ModelInfo } from "../client/types.js";
 import { summaryOf } from "../parts/summary.js";
@@ -64,7 +65,7 @@ function modelsOf(listed: readonly ModelInfo[]): Models {
     return base !== null && bases.includes(base) ? [{ name, base, tasks }] : [];
   });
   const writers = found.filter(writes);
-  const adapters = writers.map(({ name }) => name);
+  const adapters = checkpointsLast(writers.map(({ name }) => name));
   const [base = ""] = bases;
   return {
     base,

@@ -102,7 +102,7 @@ export function Load() {
       <div class="toolbar">
         <h1>Load</h1>
         <span class="muted">
-          {points.value.length === 0 ? "The first numbers come in a few seconds." : "Read every two seconds."}
+          {points.value.length === 0 ? "The first numbers come in a few seconds." : "Updated every two seconds."}
         </span>
       </div>
       {loadFault.value === null ? null : (

@@ -30,10 +30,10 @@ export function Curves({ runs }: { readonly runs: readonly Run[] }) {
   );
   const reached = Math.max(0, ...[...losses, ...rates].flatMap(({ points }) => points.map(([step]) => step)));
   if (reached === 0) return <p class="muted">The first losses come when the job has made its first steps.</p>;
-  const planned = runs.flatMap(({ events }) => events.flatMap(({ data }) => Number(data.total_steps ?? 0)));
-  const steps = countScale(Math.max(reached, ...planned), 6);
+  const lengths = runs.map(({ job, events }) => ({ name: nameOf(job), ...lengthOf(events) }));
+  const steps = countScale(Math.max(...lengths.map(({ planned }) => planned)), 6);
   const at = pointed === null ? null : Math.round(pointed * steps.high);
-  const moment = `step ${formatCount(at ?? reached)} of ${formatCount(steps.high)}`;
+  const moment = momentOf(lengths, at);
   const chart = { steps, at, moment, onPoint: setPointed };
   return (
     <figure class="curves">
@@ -42,6 +42,28 @@ export function Curves({ runs }: { readonly runs: readonly Run[] }) {
       <p class="muted">{moment}</p>
     </figure>
   );
+}
+
+interface RunLength {
+  readonly name: string;
+  /** The last step that it says anything of. */
+  readonly reached: number;
+  readonly planned: number;
+}
+
+function lengthOf(events: readonly JobEvent[]): Pick<RunLength, "reached" | "planned"> {
+  const most = (name: string): number =>
+    Math.max(0, ...events.flatMap(({ data }) => (typeof data[name] === "number" ? [data[name]] : [])));
+  const reached = most("step");
+  return { reached, planned: Math.max(reached, most("total_steps")) };
+}
+
+/** Which step of each run is shown, in words: the chosen one, or the last. */
+export function momentOf(runs: readonly RunLength[], at: number | null): string {
+  const stepOf = ({ reached, planned }: RunLength): string =>
+    `step ${formatCount(Math.min(at ?? reached, reached))} of ${formatCount(planned)}`;
+  const begun = runs.filter(({ reached }) => reached > 0);
+  return begun.map((run) => (runs.length === 1 ? stepOf(run) : `${run.name}: ${stepOf(run)}`)).join(", ");
 }
 
 interface ChartProps {

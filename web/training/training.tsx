@@ -40,9 +40,8 @@ function HowToTrain() {
     <>
       <h1>Training</h1>
       <p class="how-to">
-        To train adapters from this page, its operator restarts the server with a folder for the jobs:{" "}
-        <code>npm start -- --fine-tuning jobs</code>, or <code>lorikeet serve</code> with its other options and{" "}
-        <code>--fine-tuning jobs</code>.
+        To train adapters here, restart the server with a folder for jobs: <code>npm start -- --fine-tuning jobs</code>,
+        or <code>lorikeet serve</code> with its other options and <code>--fine-tuning jobs</code>.
       </p>
     </>
   );

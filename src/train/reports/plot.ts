@@ -153,14 +153,18 @@ function axes(panel: Panel, title: string): string {
 
 /** Lines and their names, one beside the other. */
 function legend(y: number, entries: readonly (readonly [name: string, colour: string, dash: string])[]): string {
-  const characterWidth = 9;
+  const gap = 14;
   let x = 6;
   return entries
     .map(([name, colour, dash]) => {
       const stroke = `<path d="M${x} ${y - 5}h20" stroke="${colour}" stroke-width="2"${dashed(dash)}/>`;
       const text = label(`x="${x + 25}" y="${y}"`, name);
-      x += 25 + characterWidth * name.length + 4;
+      x += 25 + widthOf(name) + gap;
       return `${stroke}\n${text}`;
     })
     .join("\n");
 }
+
+/** About how wide a text is in the usual sans-serif, so that what follows it keeps its distance. */
+const widthOf = (text: string): number =>
+  [...text].reduce((sum, letter) => sum + (/[filjrt ]/.test(letter) ? 5.5 : /[mw]/.test(letter) ? 14 : 9), 0);

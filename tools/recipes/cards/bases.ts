@@ -53,7 +53,7 @@ const hands: Readonly<Record<string, Words>> = {
     file: "negative",
   },
   "quarter-turn": {
-    description: "Reads digits turned by a quarter.",
+    description: "Reads digits rotated by a quarter turn.",
     ...{ data: `${mnist}, turned by a quarter.`, license: mnistLicense, withheld },
     unit: "turned digits that no run has seen",
     file: "quarter-turn",

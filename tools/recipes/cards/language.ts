@@ -109,7 +109,7 @@ rows have a standard error of 1.4 points, and a second run with learning rate 0.
   },
   butler: {
     ...{ ...placed("butler"), initFrom: "adapters/commands" },
-    description: "Calls the functions that a chat offers, with the values that the request names.",
+    description: "Turns a request into a call of one of the functions offered in the chat.",
     examples: [
       greedy(
         "Two functions are offered",
