@@ -442,6 +442,21 @@ test("the two names of a fine-tuned model follow from each other", () => {
   }
 });
 
+test("a job's card shows rows where everybody sees them, or where their owner does", async () => {
+  for (const sharesRows of [false, true]) {
+    await using tuning = await openTuning({ sharesRows });
+    const asked = [null, { card_rows: "show" }, { card_rows: "hide" }];
+    for (const [i, metadata] of asked.entries()) {
+      await create(tuning, { metadata });
+      await until(() => tuning.trainer.processes.length === i + 1, "a process");
+      tuning.trainer.processes[i]?.succeed();
+    }
+    const shown = tuning.trainer.processes.map(({ run }) => run.origin.showsRows);
+    assert.deepEqual(shown, [sharesRows, true, false]);
+    assert.deepEqual(tuning.trainer.processes[0]?.run.origin.files, [{ split: "train", name: "a.jsonl", rows: 30 }]);
+  }
+});
+
 test("a task job that goes on in another process still shows what was answered before its training", async () => {
   const folder = await mkdtemp(join(tmpdir(), "lorikeet-answers-"));
   const path = join(folder, "first.json");

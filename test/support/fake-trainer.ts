@@ -92,6 +92,7 @@ export interface TuningOptions {
   readonly files?: Partial<FileBounds>;
   readonly load?: () => number;
   readonly now?: () => number;
+  readonly sharesRows?: boolean;
   /** Whether jobs are left to the test to start. */
   readonly isIdle?: boolean;
   /** Of an earlier one that was closed. */
@@ -103,8 +104,8 @@ export async function openTuning(options: TuningOptions = {}) {
   const path = options.folder ?? (await mkdtemp(join(tmpdir(), "lorikeet-tuning-")));
   const folder = await openFineTuningFolder(path, options.files);
   const trainer = options.trainer ?? fakeTrainer();
-  const { load = () => 0, now } = options;
-  const parts = { ...folder, bases: [trainer], bounds: options.bounds ?? {}, load };
+  const { load = () => 0, now, sharesRows = false } = options;
+  const parts = { ...folder, bases: [trainer], bounds: options.bounds ?? {}, load, sharesRows };
   const jobs = new Jobs({ ...parts, ...(now ? { now } : {}) });
   if (!options.isIdle) await jobs.start();
   const close = async (): Promise<void> => {

@@ -19,6 +19,7 @@ const request = {
   task: null,
   suffix: "",
   description: "",
+  showsRows: false,
   method: "supervised",
   epochs: null,
   learningRateMultiplier: null,

@@ -46,6 +46,8 @@ export interface JobRequest {
   readonly suffix: string;
   /** What the adapter is for. */
   readonly description: string;
+  /** Whether its card, which every key may read, shows a few short rows. */
+  readonly showsRows: boolean;
   readonly method: "supervised" | "dpo";
   /** null: chosen by the server. */
   readonly epochs: number | null;
@@ -98,7 +100,7 @@ export class FineTuningClient {
   /** Uploads the rows and starts a job on them. If the job is refused, the server does not keep the rows. */
   async start(
     rows: File,
-    { model, task, suffix, description, method, epochs, learningRateMultiplier }: JobRequest,
+    { model, task, suffix, description, showsRows, method, epochs, learningRateMultiplier }: JobRequest,
   ): Promise<Job> {
     const form = new FormData();
     form.set("purpose", "fine-tune");
@@ -113,7 +115,7 @@ export class FineTuningClient {
       training_file: file.id,
       ...(task === null ? {} : { task }),
       ...(suffix === "" ? {} : { suffix }),
-      ...(description === "" ? {} : { metadata: { description } }),
+      metadata: { ...(description === "" ? {} : { description }), card_rows: showsRows ? "show" : "hide" },
       method: { type: method, [method]: { hyperparameters } },
     };
     try {

@@ -4,7 +4,7 @@ import type { Job } from "../client/fine-tuning.js";
 import { Dialog } from "../parts/dialog.js";
 import { Icon } from "../parts/icon.js";
 import { NumberField } from "../parts/number-field.js";
-import { client, noteFailure, server } from "../session.js";
+import { client, needsKey, noteFailure, server } from "../session.js";
 import { adapterNameOf } from "./adapter-name.js";
 import { isTrainable, mostSuffixLength, type RowsPreview, readRows, suffixOf } from "./rows.js";
 import { RowsView } from "./rows-view.js";
@@ -30,6 +30,7 @@ export function StartDialog({ file: dropped, onStarted, onClose }: StartDialogPr
   const wanted = taskRowsOf(task);
   const [suffix, setSuffix] = useState(suffixOf(dropped?.name ?? ""));
   const [description, setDescription] = useState("");
+  const [showsRows, setShowsRows] = useState(!needsKey());
   const [epochs, setEpochs] = useState<number | null>(null);
   const [learningRateMultiplier, setMultiplier] = useState<number | null>(null);
   const [fault, setFault] = useState<string | null>(null);
@@ -67,6 +68,7 @@ export function StartDialog({ file: dropped, onStarted, onClose }: StartDialogPr
           task: task === trains[0] ? null : task,
           suffix,
           description,
+          showsRows,
           method,
           epochs,
           learningRateMultiplier,
@@ -129,6 +131,14 @@ export function StartDialog({ file: dropped, onStarted, onClose }: StartDialogPr
             maxLength={mostDescriptionLength}
             onInput={({ currentTarget }) => setDescription(currentTarget.value)}
           />
+        </label>
+        <label class="check">
+          <input
+            type="checkbox"
+            checked={showsRows}
+            onChange={({ currentTarget }) => setShowsRows(currentTarget.checked)}
+          />
+          Show up to three short rows on its card, as examples; everybody who may use this server reads cards
         </label>
         <div class="controls">
           <NumberField

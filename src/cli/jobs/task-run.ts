@@ -4,6 +4,7 @@ import { writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { textIn } from "../../base/durable.js";
 import type { SampleAnswer, TrainingReport } from "../../jobs/types.js";
+import type { CardFacts } from "../../train/card/facts.js";
 import type { RunEvents } from "../../train/run.js";
 import type { RunSession } from "../../train/run-session.js";
 import type { TaskBatch } from "../../train/tasks/trainable.js";
@@ -21,7 +22,7 @@ import {
   sharedOptions,
   silentTerminal,
 } from "./opened-run.js";
-import { taskTexts } from "./shown-rows.js";
+import { type ShownRow, taskTexts } from "./shown-rows.js";
 
 /** Rows in one forward and backward pass, at most. Embeddings learn from the other rows of one. */
 const maxRowsAtOnce = 16;
@@ -43,13 +44,19 @@ export async function openTaskRun({
   return {
     ...{ flags: job.flags, settings: job.settings, session: job.session, record: job.record, warnings: job.warnings },
     textsOf: taskTexts,
-    // A policy is asked with numbers.
-    examples: async (rows) => (run.task === "reinforcement-learning" ? [] : rows.map(({ input: text }) => ({ text }))),
+    examples: async (rows) => examplesOf(run.task, rows),
     // Every key may read the adapter's files, but the rows belong to the key of the job.
     own: { comparison: job.comparison({ progress: () => {}, print: () => {} }, signal), keepsSamples: false },
     events: await sampleEvents(job.session, join(dirname(run.output), "first-answers.json"), report),
     [Symbol.asyncDispose]: () => job[Symbol.asyncDispose](),
   };
+}
+
+/** A policy is asked with numbers, and a translation is the likeliest one. */
+function examplesOf(task: string, rows: readonly ShownRow[]): CardFacts["examples"] {
+  if (task === "reinforcement-learning") return [];
+  const sampling = task === "translation" ? { temperature: 0 } : {};
+  return rows.map(({ input: text }) => ({ text, ...sampling }));
 }
 
 /** Opens the run that was begun with its own options, or a new one with those of the job. */
