@@ -39,6 +39,7 @@ export class TaskIndex implements ModuleIndex {
     const [target, ...others] = found;
     if (!target) {
       if (named.ifUnknown) faults.unsupported(named.ifUnknown);
+      else if (named.isTable === null && this.#biasesAt(path).length > 0) this.#refuseWhole(path, faults);
       else if (!this.#explainLookup(path, faults)) {
         const kind = wordOf(named.isTable);
         faults.otherModule(path, `tensor ${quote(tensor)} matches no ${kind} of the base`, `the base has no ${kind}`);
@@ -57,6 +58,14 @@ export class TaskIndex implements ModuleIndex {
       faults.unsupported(`module ${target.path} ${refusal}`);
     }
     return { path: target.path, module: specOf(target) };
+  }
+
+  #refuseWhole(path: string, faults: Faults): void {
+    if (this.#reported.has(path)) return;
+    this.#reported.add(path);
+    faults.unsupported(
+      `module ${path} takes no weight of an adapter, only a bias, as all normalizations do; take it out of modules_to_save`,
+    );
   }
 
   /** Whether a path that the base lacks is of a table that encoder and decoder share, whose fault is then reported. */
