@@ -4,7 +4,7 @@
  */
 import { computed, signal } from "@preact/signals";
 import { ApiClient, readinessOf } from "./client/client.js";
-import { ApiError, isNoAnswer } from "./client/errors.js";
+import { ApiError, deletedModel, isNoAnswer } from "./client/errors.js";
 import { GenerationSocket } from "./client/socket.js";
 import type { ServerInfo } from "./client/types.js";
 import { sendWithProgress } from "./send-upload.js";
@@ -102,7 +102,16 @@ export async function useKey(given: string): Promise<void> {
 export function noteFailure(error: unknown): string {
   if (!(error instanceof ApiError)) throw error;
   if (isNoAnswer(error) || error.status === 401 || error.code === "draining") void connect();
-  return error.message;
+  const deleted = deletedModel(error, listedNames);
+  return deleted === null ? error.message : `The adapter ${deleted} was deleted. Choose another.`;
+}
+
+/** Every name that this tab has seen in a list. */
+const listedNames = new Set<string>();
+
+/** Of a model that was listed, the page can say that it was deleted. */
+export function noteListed(names: readonly string[]): void {
+  for (const name of names) listedNames.add(name);
 }
 
 /** Whether this server asked for a key. */

@@ -5,7 +5,7 @@ import { WebSocket } from "ws";
 import { adapterObject, cardObject } from "../../src/gateway/lorikeet/adapters.js";
 import { type AnswerPiece, piecesOf } from "../../web/client/chunk.js";
 import { ApiClient } from "../../web/client/client.js";
-import { ApiError, errorOf } from "../../web/client/errors.js";
+import { ApiError, deletedModel, errorOf } from "../../web/client/errors.js";
 import { GenerationSocket, type SocketLike } from "../../web/client/socket.js";
 import { packTar } from "../../web/client/tar.js";
 import type { AdapterCard, AdapterInfo, Ask, Done } from "../../web/client/types.js";
@@ -208,4 +208,13 @@ test("the client's types are the server's", () => {
   const info: (...of: Parameters<typeof adapterObject>) => AdapterInfo = adapterObject;
   const card: (...of: Parameters<typeof cardObject>) => AdapterCard = cardObject;
   assert.deepEqual([typeof info, typeof card], ["function", "function"]);
+});
+
+test("a model that was listed and does not exist any more was deleted", () => {
+  const known = new Set(["bard", "base"]);
+  const refused = (code: string, name: string) => new ApiError(404, code, `The model \`${name}\` does not exist.`);
+  assert.equal(deletedModel(refused("model_not_found", "bard"), known), "bard");
+  assert.equal(deletedModel(refused("adapter_not_found", "bard"), known), "bard");
+  assert.equal(deletedModel(refused("model_not_found", "typo"), known), null);
+  assert.equal(deletedModel(refused("conflict", "bard"), known), null);
 });

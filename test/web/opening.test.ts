@@ -1,7 +1,7 @@
 /** What the page's comparison begins with, whatever adapters are served. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { openingOf, type Preset, typedFirst } from "../../web/compare/opening.js";
+import { onceEach, openingOf, type Preset, typedFirst } from "../../web/compare/opening.js";
 
 const preset = (adapter: string, text: string, temperature: number | null = null): Preset => ({
   ...{ adapter, text, title: null },
@@ -12,6 +12,11 @@ test("prompts in a chat template's format come last", () => {
   const texts = ["<|im_start|>user\nHello", "<s>[INST] Hello", "<start_of_turn>user", "Is 3 < 4 | 5 > 4?", "ROMEO:"];
   const ordered = typedFirst(texts.map((text) => preset("one", text))).map(({ text }) => text);
   assert.deepEqual(ordered, ["Is 3 < 4 | 5 > 4?", "ROMEO:", ...texts.slice(0, 3)]);
+});
+
+test("an example that a copy of an adapter brings too is offered once", () => {
+  const presets = [preset("plays", "ROMEO:"), preset("dates", "In May"), preset("plays-2", "ROMEO:")];
+  assert.deepEqual(onceEach(presets), presets.slice(0, 2));
 });
 
 test("the first example is shown with its adapter and one that writes freely", () => {

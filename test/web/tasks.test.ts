@@ -5,7 +5,7 @@ import { Draws } from "../../src/train/random.js";
 import { startState as recipeStart, step as recipeStep, worlds } from "../../tools/recipes/bases/cart-pole.js";
 import { teacher } from "../../tools/recipes/bases/policy-play.js";
 import { readTraining } from "../../web/adapters/training-record.js";
-import { formsOf, readResult, type TaskResult } from "../../web/client/tasks.js";
+import { formsOf, isWriter, readResult, type TaskResult } from "../../web/client/tasks.js";
 import { readTensor, shapeFor, shownValues } from "../../web/client/tensors.js";
 import { summaryOf } from "../../web/parts/summary.js";
 import { placeLabels } from "../../web/tasks/box-labels.js";
@@ -13,6 +13,7 @@ import { type Action, isPolicyOfCartPole, observationOf, step } from "../../web/
 import { differenceOf } from "../../web/tasks/difference.js";
 import { type Ended, Game } from "../../web/tasks/episode.js";
 import { inkOf } from "../../web/tasks/ink.js";
+import { openingOf } from "../../web/tasks/opening.js";
 import { askedOf, defaults, fromParameters, toParameters } from "../../web/tasks/parameters.js";
 import { type Outcome, verdictOf } from "../../web/tasks/verdict.js";
 
@@ -24,6 +25,17 @@ test("a base has a form for what it and its adapters do, but for what is compare
   assert.deepEqual(formsOf(writer, [writer, classifier]), ["text-classification", "sentence-similarity"]);
   assert.deepEqual(formsOf(["translation", "text-generation"], []), ["translation"]);
   assert.deepEqual(formsOf(["feature-extraction"], []), ["feature-extraction"]);
+  const areWriters = [writer, classifier, ["translation", "text-generation"]].map((tasks) => isWriter({ tasks }));
+  assert.deepEqual(areWriters, [true, false, false]);
+});
+
+test("Tasks begins where a base and its adapters do the same task, whatever comes first", () => {
+  const labels = { base: "writer", task: "text-classification", names: ["reviews"] };
+  const pair = { base: "writer", task: "sentence-similarity", names: ["writer", "plays"] };
+  const digits = { base: "digits", task: "image-classification", names: ["digits", "negative"] };
+  assert.equal(openingOf([labels, pair, digits]), digits);
+  assert.equal(openingOf([labels, pair]), labels);
+  assert.equal(openingOf([]), undefined);
 });
 
 test("each pipeline's answer has a form that can be shown, and any other is kept as it is", () => {

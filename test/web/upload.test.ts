@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { readmeOf, withReadme } from "../../web/adapters/readme.js";
 import { lossesOf, refusalOf } from "../../web/adapters/upload-words.js";
+import { usageOf } from "../../web/adapters/usage.js";
 
 const filesOf = (...names: readonly string[]) => names.map((name) => ({ name, content: new Blob(["x"]) }));
 const bare = filesOf("adapter_config.json", "adapter_model.safetensors");
@@ -12,6 +13,15 @@ test("a description becomes the first paragraph of a README in the tar", async (
   assert.equal(readme, "# bard\n\nWrites as a bard would.\n");
   const tar = await withReadme(bare, readme).text();
   assert.ok(tar.includes("README.md\0") && tar.includes(readme));
+});
+
+test("a card asks the server that the reader looks at, and then says how to serve it elsewhere", () => {
+  const serve = "```sh\nnpx lorikeet serve --model m\n```";
+  const curl = (address: string) => `\`\`\`sh\ncurl ${address}/v1/completions\n\`\`\``;
+  const section = `${serve}\n\nIn a second terminal:\n\n${curl("http://localhost:8080")}\n\nIts labels are a, b.`;
+  const request = `${curl("http://here:1")}\n\nIts labels are a, b.`;
+  assert.deepEqual(usageOf(section, "http://here:1"), { request, serve });
+  assert.deepEqual(usageOf("As PEFT does.", "http://here:1"), { request: "As PEFT does.", serve: null });
 });
 
 test("a replaced adapter's losses are told", () => {

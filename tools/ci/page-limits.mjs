@@ -144,7 +144,7 @@ async function examine(browser, { url }) {
     card: `named("adapter-00002", "a").click(); await until(() => one("dialog .markdown"), "a card");`,
     upload: `await press("Replace"); await until(() => one(".drop"), "the dialog");`,
     tasks: `await until(() => { named("Close")?.click(); return !one("dialog"); }, "both dialogs' end");
-      location.hash = "#/tasks"; await press("sentence-similarity"); await until(() => one(".model-switch .picker"), "names instead of ten thousand buttons");
+      location.hash = "#/tasks"; await press("base"); await press("sentence-similarity"); await until(() => one(".model-switch .picker"), "names instead of ten thousand buttons");
       location.hash = "#/adapters?name=adapter-00003"; await press("Try it", "dialog a");
       const canvas = await until(() => one(".picture-input canvas"), "a canvas");
       const { left, top } = canvas.getBoundingClientRect();

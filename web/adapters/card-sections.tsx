@@ -7,6 +7,7 @@ import { OriginSection } from "./origin-section.js";
 import { Scores } from "./scores.js";
 import { TrainingChart } from "./training-chart.js";
 import { readTraining } from "./training-record.js";
+import { usageOf, usualAddress } from "./usage.js";
 
 interface CardSectionsProps {
   readonly card: Pick<AdapterCard, "name" | "readme" | "training" | "chart">;
@@ -18,9 +19,6 @@ interface CardSectionsProps {
   /** What stands before the README. */
   readonly children?: ComponentChildren;
 }
-
-/** Where cards say that the server is. */
-const usualAddress = "http://localhost:8080";
 
 export function CardSections({ card, isBase = false, arrival, ownJob = null, children }: CardSectionsProps) {
   const { name, readme, chart } = card;
@@ -37,12 +35,7 @@ export function CardSections({ card, isBase = false, arrival, ownJob = null, chi
         </section>
       ) : null}
       {isBase && record === null ? null : <OriginSection record={record} arrival={arrival} ownJob={ownJob} />}
-      {use === null ? null : (
-        <section aria-label="Use">
-          <h3>Use it from a program</h3>
-          <Markdown text={use.replaceAll(usualAddress, new URL(".", location.href).href.replace(/\/$/, ""))} />
-        </section>
-      )}
+      {use === null ? null : <Use section={use} />}
       {chart === null ? null : (
         <section aria-label="Training">
           <h3>Training</h3>
@@ -57,5 +50,25 @@ export function CardSections({ card, isBase = false, arrival, ownJob = null, chi
         </details>
       )}
     </>
+  );
+}
+
+/** The server that the reader looks at runs already. */
+function Use({ section }: { readonly section: string }) {
+  const { request, serve } = usageOf(section, new URL(".", location.href).href.replace(/\/$/, ""));
+  return (
+    <section aria-label="Use">
+      <h3>Use it from a program</h3>
+      <Markdown text={request} />
+      {serve === null ? null : (
+        <details class="elsewhere">
+          <summary>Serve it elsewhere</summary>
+          <Markdown text={serve} />
+          <p class="muted">
+            Requests then go to <code>{usualAddress}</code>.
+          </p>
+        </details>
+      )}
+    </section>
   );
 }

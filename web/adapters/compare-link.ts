@@ -1,5 +1,5 @@
 /** Where an adapter can be tried, on an example of its author or on what was compared last. */
-import { formsOf, generation } from "../client/tasks.js";
+import { formsOf, isWriter } from "../client/tasks.js";
 import type { AdapterInfo, Example } from "../client/types.js";
 import { type Settings, samplingOf, settings, toParameters } from "../compare/settings.js";
 import { modelTarget } from "../compare/target.js";
@@ -26,7 +26,7 @@ export function tryLinkOf(
   const served = server.value?.bases?.find((each) => each.name === base);
   if (!served) return null;
   const [task] = formsOf([], [tasks]);
-  if (tasks.includes(generation)) {
+  if (isWriter(adapter)) {
     if (example?.text === null) return null;
     const asked = example ? { prompt: example.text, ...samplingOf(example.parameters) } : {};
     return { isComparison: true, href: compareHref(name, served.name, asked) };

@@ -1,7 +1,7 @@
 /** The adapters as the server lists them, read again and again while someone looks. */
 import { signal } from "@preact/signals";
 import type { AdapterInfo } from "../client/types.js";
-import { client, noteFailure } from "../session.js";
+import { client, noteFailure, noteListed } from "../session.js";
 
 export const adapters = signal<readonly AdapterInfo[] | null>(null);
 /** Why the list is not fresh; null if it is. */
@@ -15,6 +15,7 @@ export async function refresh(): Promise<void> {
   try {
     adapters.value = await client.adapters();
     listFault.value = null;
+    noteListed(adapters.value.map(({ name }) => name));
   } catch (error) {
     listFault.value = noteFailure(error);
   }

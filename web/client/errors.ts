@@ -42,6 +42,13 @@ export const noAnswer = (): ApiError => new ApiError(0, noAnswerCode, "The serve
 
 export const isNoAnswer = (error: unknown): boolean => error instanceof ApiError && error.code === noAnswerCode;
 
+/** The model of an error that says it does not exist, if it is one of `known`: then it was deleted. */
+export function deletedModel({ code, message }: ApiError, known: ReadonlySet<string>): string | null {
+  if (code !== "model_not_found" && code !== "adapter_not_found") return null;
+  const name = /`([^`]+)` does not exist/.exec(message)?.[1] ?? "";
+  return known.has(name) ? name : null;
+}
+
 export function fieldOf(value: unknown, name: string): unknown {
   return typeof value === "object" && value !== null ? Reflect.get(value, name) : undefined;
 }

@@ -42,6 +42,10 @@ export function formsOf(base: readonly string[], adapters: readonly (readonly st
   return all.filter((task) => !isShownByAnother(task)).sort((a, b) => Number(isOwn(b)) - Number(isOwn(a)));
 }
 
+/** Whether a model was made for writing first of all, so that it is compared. One that translates or labels has a form of its own. */
+export const isWriter = ({ tasks }: { readonly tasks: readonly string[] }): boolean =>
+  tasks.includes(generation) && (tasks[0] === generation || formsOf([], [tasks]).length === 0);
+
 const textFields = ["translation_text", "summary_text", "generated_text"];
 
 /** `task` tells the form of an empty list. */

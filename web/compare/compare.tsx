@@ -8,7 +8,7 @@ import { connection } from "../session.js";
 import { Answer } from "./answer.js";
 import { Column } from "./column.js";
 import { Composer } from "./composer.js";
-import { adaptersOf, baseOf, loadModels, models, presets } from "./models.js";
+import { adaptersOf, baseOf, basesOf, loadModels, models, presets } from "./models.js";
 import { openingOf, type Preset, writesFreely } from "./opening.js";
 import { askOf, change, fromParameters, mostColumns, samplingOf, settings } from "./settings.js";
 import { formatTarget, modelTarget, type Target } from "./target.js";
@@ -98,11 +98,6 @@ async function begin(): Promise<void> {
     targets: [base, ...adapters].map(modelTarget),
   });
 }
-
-/** The bases that the columns ask, in their order. */
-const basesOf = (targets: readonly Target[]): readonly string[] => [
-  ...new Set(targets.flatMap((each) => baseOf(each) ?? [])),
-];
 
 function run(): void {
   const { targets } = settings.value;

@@ -3,7 +3,7 @@ import { Chips } from "../parts/chips.js";
 import { CopyButton } from "../parts/copy-button.js";
 import { Icon } from "../parts/icon.js";
 import { NumberField } from "../parts/number-field.js";
-import { models, presets } from "./models.js";
+import { basesOf, models, offeredPresets } from "./models.js";
 import type { Preset } from "./opening.js";
 import { change, hrefWith, settings } from "./settings.js";
 import { isShaded, Legend } from "./shading.js";
@@ -61,7 +61,7 @@ export function Composer({ isRunning, onRun, onStop, onPreset }: ComposerProps) 
             type="checkbox"
             checked={isShaded.value}
             onChange={(event) => {
-              isShaded.value = event.currentTarget.checked;
+              change({ isShaded: event.currentTarget.checked });
             }}
           />
           Shade by probability
@@ -90,7 +90,7 @@ export function Composer({ isRunning, onRun, onStop, onPreset }: ComposerProps) 
 function Presets({ onPreset }: Pick<ComposerProps, "onPreset">) {
   return (
     <Chips
-      chips={presets.value.map((preset) => ({
+      chips={offeredPresets(basesOf(settings.value.targets)).map((preset) => ({
         key: `${preset.adapter} ${preset.text}`,
         help: preset.text,
         content: (

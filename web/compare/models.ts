@@ -1,15 +1,15 @@
 /** The models that columns can ask, and examples to try them with, as the adapters' authors wrote them. */
 import { signal } from "@preact/signals";
 import { checkpointsLast } from "../adapters/checkpoints.js";
-import { generation } from "../client/tasks.js";
+import { generation, isWriter } from "../client/tasks.js";
 import type { AdapterCard, ModelInfo } from "../client/types.js";
 import { summaryOf } from "../parts/summary.js";
-import { client, noteFailure, server } from "../session.js";
-import { type Preset, typedFirst } from "./opening.js";
+import { client, noteFailure, noteListed, server } from "../session.js";
+import { onceEach, type Preset, typedFirst } from "./opening.js";
 import type { Target } from "./target.js";
 
 export interface Models {
-  /** The first base that generates text. */
+  /** The first base that generates text; one that has no form of its own, if there is one. */
   readonly base: string;
   readonly maxContext: number | null;
   /** Bases and adapters that write texts. */
@@ -17,6 +17,8 @@ export interface Models {
   readonly adapters: readonly string[];
   /** The base of each adapter. */
   readonly parents: ReadonlyMap<string, string>;
+  /** Of the names, those that were made for writing first of all. A translator writes too, but has a form of its own under Tasks. */
+  readonly writers: ReadonlySet<string>;
   /** Adapters of these bases that were trained for something else, such as labels. They are not offered. */
   readonly others: ReadonlyMap<string, AdapterOfTask>;
 }
@@ -40,7 +42,9 @@ export const summaries = signal<ReadonlyMap<string, string>>(new Map());
 
 export async function loadModels(): Promise<void> {
   try {
-    models.value = modelsOf(await client.models());
+    const listed = await client.models();
+    noteListed(listed.map(({ id }) => id));
+    models.value = modelsOf(listed);
     const cards = await findCards(await mostUsedFirst(models.value.adapters));
     presets.value = typedFirst(cards.flatMap(presetsOf));
     summaries.value = new Map(cards.map(({ name, readme }) => [name, summaryOf(readme) ?? ""] as const));
@@ -59,7 +63,8 @@ export async function wantSummary(name: string): Promise<void> {
 
 function modelsOf(listed: readonly ModelInfo[]): Models {
   const writes = ({ tasks }: { readonly tasks: readonly string[] }): boolean => tasks.includes(generation);
-  const bases = (server.value?.bases ?? []).filter(writes).map(({ name }) => name);
+  const served = (server.value?.bases ?? []).filter(writes);
+  const bases = [...served.filter(isWriter), ...served.filter((base) => !isWriter(base))].map(({ name }) => name);
   const found = listed.flatMap((model) => {
     const { id: name, parent: base, tasks } = model;
     return base !== null && bases.includes(base) ? [{ name, base, tasks }] : [];
@@ -73,8 +78,17 @@ function modelsOf(listed: readonly ModelInfo[]): Models {
     names: [...bases, ...adapters],
     adapters,
     parents: new Map(writers.map(({ name, base }) => [name, base])),
+    writers: new Set([...served, ...writers].filter(isWriter).map(({ name }) => name)),
     others: new Map(found.filter((model) => !writes(model)).map((model) => [model.name, model])),
   };
+}
+
+/** The examples to choose from while columns ask `asked`: those of translators only beside their base. */
+export function offeredPresets(asked: readonly string[]): readonly Preset[] {
+  const { writers, parents, base = "" } = models.value ?? {};
+  const isOffered = ({ adapter }: Preset): boolean =>
+    writers?.has(adapter) === true || [...asked, base].includes(parents?.get(adapter) ?? "");
+  return onceEach(presets.value.filter(isOffered));
 }
 
 /** The base that a column asks, with or without adapters; null if nothing is known of it. */
@@ -83,6 +97,11 @@ export function baseOf(target: Target): string | null {
   if (target.kind === "mixture") return target.parts.map(({ name }) => parents?.get(name)).find(Boolean) ?? null;
   return parents?.get(target.name) ?? (names.includes(target.name) ? target.name : null);
 }
+
+/** The bases that columns ask, in their order. */
+export const basesOf = (targets: readonly Target[]): readonly string[] => [
+  ...new Set(targets.flatMap((each) => baseOf(each) ?? [])),
+];
 
 /** The adapters of one base; of all bases if it is null. */
 export function adaptersOf(base: string | null): readonly string[] {

@@ -18,6 +18,12 @@ export function typedFirst(presets: readonly Preset[]): readonly Preset[] {
   return [...presets.filter(isTyped), ...presets.filter((preset) => !isTyped(preset))];
 }
 
+/** Without those that another adapter brings too, as a copy does: the first of them stays. */
+export function onceEach(presets: readonly Preset[]): readonly Preset[] {
+  const found = new Map(presets.toReversed().map((preset) => [JSON.stringify([preset.title, preset.text]), preset]));
+  return presets.filter((preset) => found.get(JSON.stringify([preset.title, preset.text])) === preset);
+}
+
 export interface Opening {
   /** null where no adapter brings one. */
   readonly example: Preset | null;

@@ -19,6 +19,8 @@ export interface Settings {
   /** null: another one with each run. */
   readonly seed: number | null;
   readonly targets: readonly Target[];
+  /** Whether tokens show their probability. */
+  readonly isShaded: boolean;
 }
 
 export const defaults: Settings = {
@@ -30,6 +32,7 @@ export const defaults: Settings = {
   topP: 1,
   seed: 7,
   targets: [],
+  isShaded: false,
 };
 
 export const settings = signal<Settings>(defaults);
@@ -50,7 +53,7 @@ export function change(changes: Partial<Settings>): void {
 }
 
 export function toParameters(settings: Settings): URLSearchParams {
-  const { isChat, prompt, system, maxTokens, temperature, topP, seed, targets } = settings;
+  const { isChat, prompt, system, maxTokens, temperature, topP, seed, targets, isShaded } = settings;
   const parameters = new URLSearchParams();
   if (isChat) parameters.set("chat", "1");
   if (isChat && system !== "") parameters.set("system", system);
@@ -59,6 +62,7 @@ export function toParameters(settings: Settings): URLSearchParams {
   parameters.set("t", String(temperature));
   if (topP !== defaults.topP) parameters.set("p", String(topP));
   parameters.set("seed", seed === null ? "" : String(seed));
+  if (isShaded) parameters.set("shade", "1");
   for (const target of targets) parameters.append("c", formatTarget(target));
   return parameters;
 }
@@ -78,6 +82,7 @@ export function fromParameters(parameters: URLSearchParams): Settings {
     topP: number("p", defaults.topP),
     seed: seed === "" ? null : number("seed", defaults.seed ?? 0),
     targets: parameters.getAll("c").slice(0, mostColumns).map(parseTarget),
+    isShaded: parameters.get("shade") === "1",
   };
 }
 

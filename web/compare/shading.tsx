@@ -1,8 +1,8 @@
 /** How the probability of a token shows behind it: whether it does, its steps, and what they mean. */
-import { signal } from "@preact/signals";
+import { computed } from "@preact/signals";
+import { settings } from "./settings.js";
 
-/** Kept while the reader looks at another view. */
-export const isShaded = signal(false);
+export const isShaded = computed(() => settings.value.isShaded);
 
 const bounds = [0.1, 0.3, 0.6, 0.9];
 

@@ -7,6 +7,7 @@ import type { BaseInfo } from "../client/types.js";
 import { hrefOf, route } from "../route.js";
 import { canAddAdapters, server } from "../session.js";
 import { namesOf } from "./model-switch.js";
+import { openingOf } from "./opening.js";
 import { defaults } from "./parameters.js";
 import { forget } from "./round.js";
 import { change, settings } from "./settings.js";
@@ -31,9 +32,15 @@ export function Tasks() {
   const { base: wanted, task: wantedTask } = settings.value;
   useEffect(() => void refresh(), []);
   const bases = basesWithForms();
-  const base = bases.find(({ name }) => name === wanted) ?? bases[0];
+  const opening = openingOf(
+    bases.flatMap((base) =>
+      formsOfBase(base).map((task) => ({ base: base.name, task, names: namesOf(base.name, task) })),
+    ),
+  );
+  const base = bases.find(({ name }) => name === (wanted ?? opening?.base)) ?? bases[0];
   const tasks = base ? formsOfBase(base) : [];
-  const task = tasks.find((each) => each === wantedTask) ?? tasks[0] ?? "";
+  const first = base?.name === opening?.base ? opening?.task : undefined;
+  const task = tasks.find((each) => each === (wantedTask ?? first)) ?? tasks[0] ?? "";
   // Which tasks there are depends on the adapters.
   const isKnown = adapters.value !== null || listFault.value !== null;
   // The address of the view alone says nothing: what is shown is written into it, before the reader can choose something else.
