@@ -261,6 +261,9 @@ function jsonOf(model: TaskModel) {
     otherFiles,
     checkpoint: weights.map(({ label }) => label),
     operatorsWithoutGradient: operatorsWithoutGradient(model),
+    otherBiases: modules
+      .filter((module) => !isTarget(module) && isShown(module))
+      .map(({ path, outFeatures, names, foldedInto }) => ({ path, outFeatures, names, foldedInto })),
     targetModules: modules
       .filter(isTarget)
       .map(({ path, kind, names, inFeatures, outFeatures, kernel, groups, foldedNorm, uses }) => ({

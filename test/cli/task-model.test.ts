@@ -131,7 +131,7 @@ test("inspect of a bare .onnx file warns of normalizations that may be folded", 
 test("inspect --json has the same in JSON, with every factor and every name", async () => {
   const { code, out } = await run(["inspect", join(taskRoot, "efficientnet", "onnx", "model.onnx"), "--json"]);
   assert.equal(code, 0);
-  const { task, files, target_modules: modules } = JSON.parse(out);
+  const { task, files, target_modules: modules, other_biases: biases } = JSON.parse(out);
   assert.equal(task, "image-classification");
   assert.deepEqual([files.length, files[0].opset], [1, { written: 18, read: 21 }]);
   assert.deepEqual(files[0].graphs[0].inputs, [
@@ -141,6 +141,8 @@ test("inspect --json has the same in JSON, with every factor and every name", as
   assert.deepEqual([depthwise.kind, depthwise.groups, depthwise.kernel], ["convolution", 8, [3, 3]]);
   assert.equal(depthwise.folded_norm.factors.length, 8);
   assert.deepEqual(depthwise.names[0], { by: "content", path: "blocks.0.0.conv_dw" });
+  const norm = biases.find(({ path }: { path: string }) => path === "blocks.0.0.bn1");
+  assert.deepEqual([norm.out_features, norm.folded_into], [8, "blocks.0.0.conv_dw"]);
 });
 
 test("inspect names what is wrong with an ONNX file, and ends with the code of a broken model", async () => {

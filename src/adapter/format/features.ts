@@ -10,7 +10,7 @@ const features = {
   adalora_dora: "AdaLoRA with use_dora is not supported; PEFT does not support it either",
   lora_bias: "biases on lora_B (lora_bias) are not supported here; train it without lora_bias",
   fixed_bias:
-    'trained biases of modules other than linear layers and convolutions are not supported unless they equal the base\'s; train it with bias "lora_only"',
+    'trained biases of normalizations and filters are not supported over a language model unless they equal the base\'s; train it with bias "lora_only"',
   modules_to_save:
     "modules saved whole (modules_to_save, embeddings, heads) are not supported over a language model, except a classification head named score",
   embedding: "LoRA on embeddings is not supported over this base; remove them from target_modules",
