@@ -1,6 +1,7 @@
 /** Starts a job: the file, a look at its rows, and the few numbers that a client may choose. */
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { Job } from "../client/fine-tuning.js";
+import type { BaseInfo } from "../client/types.js";
 import { Dialog } from "../parts/dialog.js";
 import { Icon } from "../parts/icon.js";
 import { NumberField } from "../parts/number-field.js";
@@ -42,6 +43,19 @@ export function StartDialog({ file: dropped, onStarted, onClose }: StartDialogPr
     setFault(null);
     setSuffix(suffixOf(taken.name));
   };
+  const isPicked = useRef(false);
+  // Until the reader picks one, the first base that the rows fit is taken.
+  useEffect(() => {
+    if (!file || isPicked.current) return;
+    findFitting(file, bases).then(
+      (found) => {
+        if (found === null || isPicked.current) return;
+        setModel(found.name);
+        setAsked(found.task);
+      },
+      () => {}, // a file that cannot be read is told of below
+    );
+  }, [file]);
   // One that is dropped beside the open dialog takes the place of the first.
   useEffect(() => take(dropped ?? undefined), [dropped]);
   useEffect(() => {
@@ -86,7 +100,13 @@ export function StartDialog({ file: dropped, onStarted, onClose }: StartDialogPr
         {bases.length > 1 ? (
           <label>
             Base
-            <select value={model} onChange={({ currentTarget }) => setModel(currentTarget.value)}>
+            <select
+              value={model}
+              onChange={({ currentTarget }) => {
+                isPicked.current = true;
+                setModel(currentTarget.value);
+              }}
+            >
               {bases.map(({ name }) => (
                 <option key={name}>{name}</option>
               ))}
@@ -100,7 +120,13 @@ export function StartDialog({ file: dropped, onStarted, onClose }: StartDialogPr
         {trains.length > 1 ? (
           <label>
             What it learns
-            <select value={task} onChange={({ currentTarget }) => setAsked(currentTarget.value)}>
+            <select
+              value={task}
+              onChange={({ currentTarget }) => {
+                isPicked.current = true;
+                setAsked(currentTarget.value);
+              }}
+            >
               {trains.map((each) => (
                 <option key={each} value={each}>
                   {taskRowsOf(each)?.aim ?? "answers and continues texts"}
@@ -173,6 +199,19 @@ export function StartDialog({ file: dropped, onStarted, onClose }: StartDialogPr
   );
 }
 
+/** null: the rows fit none. */
+async function findFitting(file: File, bases: readonly BaseInfo[]) {
+  const tried = new Set<string>();
+  for (const { name, trains } of bases) {
+    for (const task of trains) {
+      if (tried.has(task)) continue;
+      tried.add(task);
+      if (isTrainable(await readRows(file, task))) return { name, task };
+    }
+  }
+  return null;
+}
+
 /** What a row of the chosen task is. */
 function AboutRows({ wanted }: { readonly wanted: TaskRows | null }) {
   if (wanted === null) {
@@ -186,7 +225,9 @@ function AboutRows({ wanted }: { readonly wanted: TaskRows | null }) {
   return (
     <div>
       <p class="muted">{wanted.about} For example:</p>
-      <pre class="rows">{JSON.stringify(wanted.sample)}</pre>
+      <pre class="rows" tabIndex={0}>
+        {JSON.stringify(wanted.sample)}
+      </pre>
     </div>
   );
 }
