@@ -36,12 +36,12 @@ export async function readContent(
 ): Promise<readonly string[]> {
   const byPath = [...modules, ...saved].sort((left, right) => (left.path < right.path ? -1 : 1));
   const reader = new TensorReader(file, byPath.flatMap(tensorsOf), { digest, whole: visit !== null });
-  const notes = new SmallOrLarge(modules.length);
+  const notes = new SmallOrLarge(modules.filter(({ isIdle }) => !isIdle).length);
   for (const module of byPath) {
     if (!("a" in module)) await readSaved(reader, module, faults, visit);
     else {
       const { values, elements } = await readAdapted(reader, module);
-      if (checkValues(module, values, faults)) notes.add(module, values);
+      if (checkValues(module, values, faults) && !module.isIdle) notes.add(module, values);
       if (visit && faults.count === 0 && elements && !module.isIdle) visit.adapted(module, elements);
     }
   }

@@ -568,6 +568,7 @@ test("a module that the ONNX file lacks is only warned of if its lora_B is zero,
   assert.equal(summary.modules, plain.modules);
   assert.equal(summary.bytes, plain.bytes);
   assert.notEqual(summary.weightsDigest, plain.weightsDigest);
+  assert.equal(summary.warnings.length, 1);
   assert.match(summary.warnings.join(" "), /lacks the module "bert\.contact_head\.regression", whose lora_B is zero/);
   const { modules } = await loadTaskAdapter(folder, targets, { expectedDigest: summary.weightsDigest });
   assert.deepEqual([modules.size, modules.has(path)], [plain.modules, false]);
