@@ -110,7 +110,8 @@ async function foldedConvolutions(
   for (const module of modules) {
     const { kind, uses, foldedNorm, outFeatures, names } = module;
     const target = uses[0]?.target;
-    if (kind !== "convolution" || !target?.mayBeFolded || !target.bias || foldedNorm.kind === "unknown") continue;
+    const mayBe = kind === "convolution" ? target?.mayBeFolded : kind === "linear" && foldedNorm.kind === "measured";
+    if (!mayBe || !target?.bias || foldedNorm.kind === "unknown") continue;
     const factors = foldedNorm.kind === "measured" ? foldedNorm.factors : new Float32Array(outFeatures).fill(1);
     const content = names.find(({ by }) => by === "content");
     const own = (content && biases.get(content.path)?.values) ?? null;

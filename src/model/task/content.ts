@@ -78,15 +78,15 @@ export class CheckpointContent implements AsyncDisposable {
     return this.#files.some(({ tensors }) => [...tensors.keys()].some((name) => /var(iance)?$/.test(name)));
   }
 
-  /** Every tensor that equals the node's weight. */
-  async match(target: WeightedNode): Promise<ContentMatch[]> {
+  /** Every tensor that equals the node's weight; `mayBeScaled`: up to a factor for each output. */
+  async match(target: WeightedNode, mayBeScaled = target.mayBeFolded): Promise<ContentMatch[]> {
     const values = await floatsOf(target.weight);
     const tolerance = target.weight.value.type === "float32" ? tolerances.float32 : tolerances.half;
     const matches: ContentMatch[] = [];
     for (const layout of layoutsOf(target)) {
       const rows = rowsOf(values, target, layout.turned);
       for (const candidate of this.#candidates.filter(({ tensor }) => sameShape(tensor.shape, layout.shape))) {
-        const factor = await this.#factorOf(candidate, rows, target.mayBeFolded, tolerance);
+        const factor = await this.#factorOf(candidate, rows, mayBeScaled, tolerance);
         if (!factor) continue;
         const isEqual = factor.every((f) => Math.abs(f - 1) < unit);
         matches.push({ path: candidate.path, factor: isEqual ? null : factor, stored: placeOf(candidate) });

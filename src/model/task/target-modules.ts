@@ -112,8 +112,13 @@ async function readModule(
   { rename, foldedNorms }: ModuleRules,
 ): Promise<TaskModule> {
   const given = ownNames(target).flatMap((name) => rename?.get(name) ?? []);
-  const stated = target.names.map(({ by, path }) => ({ by, path: withRole(path, graph.role) }));
-  const matches = narrowed((await content?.match(target)) ?? [], stated);
+  const told = target.names.map(({ by, path }) => ({ by, path: withRole(path, graph.role) }));
+  const exact = (await content?.match(target)) ?? [];
+  const scaled = exact.length === 0 && isGemm(target) ? ((await content?.match(target, true)) ?? []) : [];
+  const isFolded = scaled.length > 0 || (exact.length === 0 && hasForeignScope(target, told));
+  // Its scope is the normalization's.
+  const stated = isFolded ? told.filter(({ by }) => by !== "scope") : told;
+  const matches = narrowed(scaled.length > 0 ? scaled : exact, stated);
   const found = [...matches.map(({ path }) => ({ by: "content" as const, path })), ...stated];
   const names: ModuleName[] = [
     ...given.map((path) => ({ by: "manifest" as const, path })),
@@ -121,7 +126,7 @@ async function readModule(
   ];
   const path = names[0]?.path ?? target.node.name;
   const { kind, inFeatures, outFeatures, kernel, groups } = target;
-  const measured = foldedNormOf(target, matches);
+  const measured = foldedNormOf(target.mayBeFolded || isFolded, matches);
   const hasNone = foldedNorms === false || content?.hasBatchNorms === false;
   const foldedNorm: FoldedNorm = measured.kind === "unknown" && hasNone ? { kind: "none" } : measured;
   const stored = matches[0]?.stored ?? null;
@@ -143,7 +148,18 @@ function narrowed(matches: readonly ContentMatch[], stated: readonly ModuleName[
   return agreeing.length > 0 ? agreeing : matches;
 }
 
-function foldedNormOf({ mayBeFolded }: WeightedNode, matches: readonly ContentMatch[]): FoldedNorm {
+/** A linear layer with a bias of its own, into which PyTorch's current exporter folds a normalization. */
+const isGemm = ({ kind, bias }: WeightedNode): boolean => kind === "linear" && bias !== null && bias.add === null;
+
+/** Whether a linear layer's node is of another module than its weight, and of none around that. */
+function hasForeignScope(target: WeightedNode, told: readonly ModuleName[]): boolean {
+  const pathBy = (by: ModuleName["by"]): string | undefined => told.find((name) => name.by === by)?.path;
+  const [own, scope] = [pathBy("initializer"), pathBy("scope")];
+  if (!isGemm(target) || own === undefined || scope === undefined) return false;
+  return !isSame(own, scope) && !own.startsWith(`${scope}.`);
+}
+
+function foldedNormOf(mayBeFolded: boolean, matches: readonly ContentMatch[]): FoldedNorm {
   if (!mayBeFolded || matches.some(({ factor }) => factor === null)) return { kind: "none" };
   const [match, ...others] = matches;
   return match?.factor && others.length === 0 ? { kind: "measured", factors: match.factor } : { kind: "unknown" };

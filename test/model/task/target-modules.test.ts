@@ -8,6 +8,7 @@ import { after, test } from "node:test";
 import { openTaskModel, type TaskModel } from "../../../src/model/task/open.js";
 import { modulesAt, type TaskModule } from "../../../src/model/task/target-modules.js";
 import { SafetensorsFile } from "../../../src/tensor/safetensors.js";
+import { writeSafetensors } from "../../../src/tensor/safetensors-write.js";
 import { floatTensor, graphOf, onnxFile } from "../../support/onnx-file.js";
 import { onnxFilesOf, taskModels, taskRoot } from "../../support/task-models.js";
 
@@ -158,6 +159,30 @@ test("a folded normalization's bias belongs to the convolution that its numbers 
   }
   const { modules } = await openTaskModel(join(temporary, "resnet", "model.onnx"));
   assert.equal(modules.filter(({ kind }) => kind === "bias").length, 0);
+});
+
+test("a normalization that was folded into a linear layer is measured, and has its bias there", async () => {
+  const parent = join(temporary, "folded-linear");
+  mkdirSync(parent);
+  const gemm = { op: "Gemm", inputs: ["x", "fc.weight", "fc.bias"], outputs: ["y"], attributes: { transB: 1 } };
+  const weight = floatTensor("fc.weight", [2, 2], [2, 4, 1.5, 2]);
+  const initializers = [weight, floatTensor("fc.bias", [2], [0.2, -1.4])];
+  const file = onnxFile({ inputs: { x: ["rows", 2] }, outputs: { y: ["rows", 2] }, nodes: [gemm], initializers });
+  writeFileSync(join(parent, "model.onnx"), file);
+  const vectors = {
+    "fc.bias": [0.1, 0.2],
+    ...{ "bn.weight": [2, 0.5], "bn.bias": [1, -1], "bn.running_mean": [0.5, 1], "bn.running_var": [1, 1] },
+  };
+  const tensors = Object.entries({ "fc.weight": [1, 2, 3, 4], ...vectors }).map(([name, values]) => {
+    const shape = name === "fc.weight" ? [2, 2] : [2];
+    return { name, dtype: "F32" as const, shape, data: Float32Array.from(values) };
+  });
+  await writeSafetensors(join(parent, "model.safetensors"), tensors, { format: "pt" });
+  const { modules } = await openTaskModel(parent);
+  const [layer, bias] = [modules.find(({ path }) => path === "fc"), modules.find(({ path }) => path === "bn")];
+  assert.ok(layer?.foldedNorm.kind === "measured");
+  assert.deepEqual([...layer.foldedNorm.factors], [2, 0.5]);
+  assert.deepEqual([bias?.kind, bias?.foldedInto], ["bias", "fc"]);
 });
 
 const norm = (name: string, bias: string, x: string, y: string) => {
