@@ -2,6 +2,7 @@
  * What an adapter's own files say about it, for someone who looks at it: README, examples, labels, training. All of it is untrusted text of
  * the adapter's author, and none of it changes an answer.
  */
+import type { FileHandle } from "node:fs/promises";
 import { NotRegularFile } from "../base/files.js";
 import { isObject, type Json } from "../base/json.js";
 import { Faults } from "./format/faults.js";
@@ -60,11 +61,18 @@ const maxExampleTokens = 100_000;
 const maxPictureBytes = 2 ** 19;
 const maxListed = 256;
 
-/** The card of an adapter's folder, or of a base's. Files that are missing, larger than a card needs or unreadable as what they claim to be are left out. */
+/** Ends a README of which the card shows the beginning. */
+const cutNote = "\n\n*The rest of this README is too long to be shown here.*\n";
+
+/**
+ * The card of an adapter's folder, or of a base's. Files that are missing, larger than a card needs or unreadable as what they claim to be are
+ * left out; a long README is cut.
+ */
 export async function readCard(folder: string): Promise<AdapterCard> {
-  const [readme, record, config, chart] = await Promise.all(
-    ["README.md", recordFile, configFile, chartFile].map((name) => readText(folder, name)),
-  );
+  const [readme, [record, config, chart]] = await Promise.all([
+    readBeginning(folder, "README.md"),
+    Promise.all([recordFile, configFile, chartFile].map((name) => readText(folder, name))),
+  ]);
   const { matter, text } = typeof readme === "string" ? splitFrontMatter(readme) : { matter: "", text: null };
   const training = readJson(record ?? null);
   const named = stringsOf(training?.labels);
@@ -82,12 +90,33 @@ async function readText(folder: string, name: string): Promise<string | null> {
   return (await readBytes(folder, name, maxBytes))?.toString("utf8") ?? null;
 }
 
+/** All of a text, or as much of it as a card takes, with a note. null: there is none. */
+async function readBeginning(folder: string, name: string): Promise<string | null> {
+  return openedFile(folder, name, async (handle) => {
+    const { size } = await handle.stat();
+    const { buffer, bytesRead } = await handle.read(Buffer.alloc(Math.min(size, maxBytes)), { position: 0 });
+    // Of a character that the cut divides, nothing is left.
+    const text = new TextDecoder().decode(buffer.subarray(0, bytesRead), { stream: true });
+    return size > maxBytes ? text + cutNote : text;
+  });
+}
+
 /** null for a file that is missing, larger than `most` or not a file. */
 async function readBytes(folder: string, name: string, most: number): Promise<Buffer | null> {
+  return openedFile(folder, name, async (handle) =>
+    (await handle.stat()).size > most ? null : await handle.readFile(),
+  );
+}
+
+/** null where there is no such file. */
+async function openedFile<T>(
+  folder: string,
+  name: string,
+  read: (handle: FileHandle) => Promise<T | null>,
+): Promise<T | null> {
   try {
     await using handle = await openKept(folder, name);
-    if ((await handle.stat()).size > most) return null;
-    return await handle.readFile();
+    return await read(handle);
   } catch (cause) {
     const isMissing = cause instanceof Error && "code" in cause && cause.code === "ENOENT";
     if (isMissing || cause instanceof NotRegularFile) return null;

@@ -95,10 +95,14 @@ export class Admission<Held = HostAdapter, Hold extends AdapterHold = BankHold> 
     const queued = this.#queue.size - free;
     if (own >= maxAdapterQueue && queued < maxQueue) throw adapterQueueFull(adapter, own, maxAdapterQueue);
     if (queued < maxQueue) return;
-    const fault = new LorikeetError("queue_full", `The queue is full: ${maxQueue} requests wait already.`, {
-      found: queued,
-      allowed: maxQueue,
-    });
+    const fault = new LorikeetError(
+      "queue_full",
+      `The queue is full: ${maxQueue === 1 ? "1 request waits" : `${maxQueue} requests wait`} already.`,
+      {
+        found: queued,
+        allowed: maxQueue,
+      },
+    );
     const longest = this.#queue.newestOfLongest();
     if (!longest || longest.waiting <= this.#queue.waitingOf(adapter) + 1) throw fault;
     this.#options.failed(longest.item, fault);

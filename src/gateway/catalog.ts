@@ -38,6 +38,8 @@ export interface BaseModel {
   readonly names: readonly [string, ...string[]];
   /** null for models that have none. */
   readonly maxContext: number | null;
+  /** Tokens of the longest answer, where it does not share the context with the prompt. */
+  readonly maxGenerated?: number;
   /** Milliseconds since 1970. */
   readonly createdAt: number;
   /** What it is for, by Hugging Face's names. */
@@ -54,6 +56,8 @@ export interface Model {
   /** The base model, for an adapter. */
   readonly parent: string | null;
   readonly maxContext: number | null;
+  /** As of its base. */
+  readonly maxGenerated: number | null;
   /** What it is for, by Hugging Face's names. */
   readonly tasks: readonly string[];
 }
@@ -179,14 +183,15 @@ export class Catalog {
   }
 
   #baseModel(name: string): Model {
-    const { createdAt, maxContext, names, tasks } = this.#base;
-    return { name, createdAt, root: names[0], parent: null, maxContext, tasks };
+    const { createdAt, maxContext, maxGenerated = null, names, tasks } = this.#base;
+    return { name, createdAt, root: names[0], parent: null, maxContext, maxGenerated, tasks };
   }
 
   #adapterModel(record: AdapterRecord): Model {
     const { name, createdAt, digest: root } = record;
-    const { maxContext, names, tasks } = this.#base;
-    return { name, createdAt, root, parent: names[0], maxContext, tasks: tasksOfAdapter(tasks, record) };
+    const { maxContext, maxGenerated = null, names, tasks: ofBase } = this.#base;
+    const tasks = tasksOfAdapter(ofBase, record);
+    return { name, createdAt, root, parent: names[0], maxContext, maxGenerated, tasks };
   }
 }
 

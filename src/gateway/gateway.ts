@@ -106,7 +106,10 @@ export function createGateway(parts: GatewayParts): Gateway {
   const createdAt = Date.now();
   const generates = model.generates !== false;
   const tasks = model.source ? [model.source.task, generation] : tasksOfDecoder(parts.rows ?? null, generates);
-  const base = { names: model.names, maxContext, createdAt, tasks };
+  const base = {
+    ...{ names: model.names, maxContext, createdAt, tasks },
+    ...(maxGenerated !== undefined && { maxGenerated }),
+  };
   const mixing = { mixtures, maxMixtures: options.maxMixtures };
   const catalog = new Catalog(base, store, mixing, (digest) => cache.prefetch(digest));
   const encoding = new EncodeBudget(options.maxQueuedCharacters);

@@ -186,10 +186,16 @@ test("an example may say how it is sampled; what no request could ask for is lef
   );
 });
 
+test("of a README that is too long, the beginning is shown", async () => {
+  const first = "It answers in verse.";
+  const { readme } = await cardOf({ "README.md": `${first}\n\n${"€".repeat(2 ** 17)}` });
+  assert.ok(readme?.startsWith(first));
+  assert.match(readme ?? "", /€\n\n\*The rest of this README is too long/);
+});
+
 test("broken, huge and linked files are left out", async () => {
   const files = {
-    "README.md": "x".repeat(2 ** 18 + 1),
-    "lorikeet.json": "{",
+    "lorikeet.json": `"${"x".repeat(2 ** 18)}"`,
     "labels.json": "[1]",
     "adapter_config.json": "7",
   };

@@ -68,6 +68,7 @@ describe("the openai package", () => {
         root: digest,
         parent: "base",
         max_model_len: 256,
+        max_output_tokens: null,
         tasks: ["text-generation"],
         _request_id: null,
       },

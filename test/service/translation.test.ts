@@ -63,6 +63,10 @@ test("rows with every uploaded adapter and with none, sent together, have PEFT's
   for (const [i, { model, row }] of asked.entries()) {
     assert.deepEqual(answers[i], expected.get(model)?.slice(row * 17 + 1, (row + 1) * 17), `${model}, row ${row}`);
   }
+  const { data } = (await (await fetch(`${url}/v1/models`)).json()) as {
+    data: readonly { max_output_tokens: number }[];
+  };
+  assert.deepEqual([...new Set(data.map((listed) => listed.max_output_tokens))], [48]);
   const metrics = await scrape(url);
   const generated = [...metrics].filter(([name]) => /^lorikeet_tokens_total\{.*kind="completion"/.test(name));
   assert.equal(

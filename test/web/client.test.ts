@@ -184,6 +184,11 @@ test("one answer is cancelled while others go on, and a lost connection ends the
   assert.equal(cancelled.error?.code, "cancelled");
   const cut = await answerOf(socket, { type: "completions", body }, () => socket.close());
   assert.deepEqual([cut.error?.code, lost], ["connection_lost", 1]);
+  const large = await answerOf(socket, { type: "completions", body: { ...body, prompt: "x".repeat(2 ** 22) } });
+  assert.deepEqual(
+    [large.error?.code, large.error?.message],
+    ["too_large", "The text is larger than the server takes."],
+  );
   const again = await answerOf(socket, { type: "completions", body: { ...body, max_tokens: 2 } });
   assert.equal(again.text, "aa");
   socket.close();

@@ -9,7 +9,8 @@ export interface SocketLike {
   readonly readyState: number;
   send(text: string): void;
   close(): void;
-  addEventListener(type: "open" | "close", listener: () => void): void;
+  addEventListener(type: "open", listener: () => void): void;
+  addEventListener(type: "close", listener: (event: { readonly code: number }) => void): void;
   addEventListener(type: "message", listener: (event: { readonly data: unknown }) => void): void;
 }
 
@@ -37,6 +38,8 @@ export interface SocketOptions {
 }
 
 const isOpen = 1;
+/** A message was larger than the server takes (RFC 6455, section 7.4.1). */
+const tooBig = 1009;
 
 export class GenerationSocket {
   readonly #options: SocketOptions;
@@ -102,7 +105,7 @@ export class GenerationSocket {
       for (const text of this.#held.splice(0)) socket.send(text);
     });
     socket.addEventListener("message", ({ data }) => this.#receive(JSON.parse(String(data))));
-    socket.addEventListener("close", () => this.#lose(hasOpened));
+    socket.addEventListener("close", ({ code }) => this.#lose(hasOpened, code));
   }
 
   #receive(message: unknown): void {
@@ -121,16 +124,21 @@ export class GenerationSocket {
   }
 
   /** `hasOpened`: false where the server was not there, so nothing was cut off. */
-  #lose(hasOpened: boolean): void {
+  #lose(hasOpened: boolean, code: number): void {
     const failed = [...this.#running.values()];
     this.#socket = null;
     this.#held = [];
     this.#running.clear();
-    const what = hasOpened ? "The connection to the server was lost." : "There is no connection to the server.";
-    const error = new ApiError(0, "connection_lost", what);
+    const error = lossOf(hasOpened, code);
     for (const running of failed) running.failed(error);
     this.#options.onLost?.(hasOpened ? failed.length : 0);
   }
+}
+
+function lossOf(hasOpened: boolean, code: number): ApiError {
+  if (code === tooBig) return new ApiError(0, "too_large", "The text is larger than the server takes.");
+  const what = hasOpened ? "The connection to the server was lost." : "There is no connection to the server.";
+  return new ApiError(0, "connection_lost", what);
 }
 
 /** Subprotocols allow fewer characters than keys do. */

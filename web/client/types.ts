@@ -27,6 +27,7 @@ export interface ModelInfo {
   /** null for the base. */
   readonly parent: string | null;
   readonly max_model_len: number | null;
+  readonly max_output_tokens: number | null;
   readonly tasks: readonly string[];
 }
 

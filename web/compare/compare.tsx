@@ -8,7 +8,7 @@ import { connection } from "../session.js";
 import { Answer } from "./answer.js";
 import { Column } from "./column.js";
 import { Composer } from "./composer.js";
-import { adaptersOf, baseOf, basesOf, loadModels, models, presets } from "./models.js";
+import { adaptersOf, baseOf, basesOf, loadModels, models, presets, settingsFor } from "./models.js";
 import { openingOf, type Preset, writesFreely } from "./opening.js";
 import { askOf, change, fromParameters, mostColumns, samplingOf, settings } from "./settings.js";
 import { formatTarget, modelTarget, type Target } from "./target.js";
@@ -102,7 +102,7 @@ async function begin(): Promise<void> {
 function run(): void {
   const { targets } = settings.value;
   for (const [index, target] of targets.entries()) {
-    answers[index]?.start(formatTarget(target), askOf(target, settings.value));
+    answers[index]?.start(formatTarget(target), askOf(target, settingsFor(target, settings.value)));
   }
 }
 

@@ -3,7 +3,7 @@ import { useState } from "preact/hooks";
 import { CopyButton } from "../parts/copy-button.js";
 import { needsKey } from "../session.js";
 import { type Language, languageNames, languages, program } from "./copy-as.js";
-import { models } from "./models.js";
+import { models, settingsFor } from "./models.js";
 import { settings } from "./settings.js";
 import type { Target } from "./target.js";
 
@@ -11,7 +11,7 @@ export function CopyAs({ target }: { readonly target: Target }) {
   const [language, setLanguage] = useState<Language>("curl");
   const address = new URL(".", location.href).href.replace(/\/$/, "");
   const place = { address, base: models.value?.base ?? "", needsKey: needsKey() };
-  const text = program(language, target, settings.value, place);
+  const text = program(language, target, settingsFor(target, settings.value), place);
   return (
     <div class="copy-as">
       <div class="segments" role="group" aria-label="Language of the program">

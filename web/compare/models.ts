@@ -6,12 +6,15 @@ import type { AdapterCard, ModelInfo } from "../client/types.js";
 import { summaryOf } from "../parts/summary.js";
 import { client, noteFailure, noteListed, server } from "../session.js";
 import { onceEach, type Preset, typedFirst } from "./opening.js";
+import type { Settings } from "./settings.js";
 import type { Target } from "./target.js";
 
 export interface Models {
   /** The first base that generates text; one that has no form of its own, if there is one. */
   readonly base: string;
   readonly maxContext: number | null;
+  /** Tokens of the longest answer of a base, by its name, where it does not share the context with the prompt. */
+  readonly mostTokens: ReadonlyMap<string, number>;
   /** Bases and adapters that write texts. */
   readonly names: readonly string[];
   readonly adapters: readonly string[];
@@ -75,6 +78,7 @@ function modelsOf(listed: readonly ModelInfo[]): Models {
   return {
     base,
     maxContext: listed.find(({ id }) => id === base)?.max_model_len ?? null,
+    mostTokens: new Map(listed.flatMap(({ id, max_output_tokens: most }) => (most === null ? [] : [[id, most]]))),
     names: [...bases, ...adapters],
     adapters,
     parents: new Map(writers.map(({ name, base }) => [name, base])),
@@ -102,6 +106,12 @@ export function baseOf(target: Target): string | null {
 export const basesOf = (targets: readonly Target[]): readonly string[] => [
   ...new Set(targets.flatMap((each) => baseOf(each) ?? [])),
 ];
+
+/** What a column asks: as many tokens as were chosen, or as its base can write. */
+export function settingsFor(target: Target, settings: Settings): Settings {
+  const most = models.value?.mostTokens.get(baseOf(target) ?? "") ?? settings.maxTokens;
+  return { ...settings, maxTokens: Math.min(settings.maxTokens, most) };
+}
 
 /** The adapters of one base; of all bases if it is null. */
 export function adaptersOf(base: string | null): readonly string[] {

@@ -42,7 +42,7 @@ const charts: readonly Omit<ChartProps, "points">[] = [
   },
   {
     title: "Slots and queue",
-    help: "Each running request takes a slot of the memory for its tokens. Where all slots are taken, requests wait.",
+    help: "Each running request takes a slot of its base's memory for tokens, and waits while its base has none left. Sums over all bases.",
     unit: counts,
     lines: [
       { name: "running", read: (point) => point.running },

@@ -25,10 +25,15 @@ export function CopyButton({ text, label, icon = "copy", isCompact = false }: Co
   };
   const names = isCompact ? { class: "icon-button", "aria-label": label, title: label } : { class: "quiet" };
   return (
-    <button type="button" {...names} onClick={copy}>
-      <Icon name={icon} />
-      <span role="status">{said ?? (isCompact ? "" : label)}</span>
-    </button>
+    <>
+      <button type="button" {...names} onClick={copy}>
+        <Icon name={icon} />
+        <span>{said ?? (isCompact ? "" : label)}</span>
+      </button>
+      <span class="hidden" role="status">
+        {said}
+      </span>
+    </>
   );
 }
 

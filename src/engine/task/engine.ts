@@ -106,7 +106,11 @@ export class BatchingEngine implements TaskEngine {
     if (own >= maxAdapterQueue && queued < maxQueue) throw adapterQueueFull(adapter, own, maxAdapterQueue);
     if (queued < maxQueue) return;
     const details = { found: queued, allowed: maxQueue };
-    const fault = new LorikeetError("queue_full", `The queue is full: ${maxQueue} requests wait already.`, details);
+    const fault = new LorikeetError(
+      "queue_full",
+      `The queue is full: ${maxQueue === 1 ? "1 request waits" : `${maxQueue} requests wait`} already.`,
+      details,
+    );
     const longest = this.#queue.newestOfLongest();
     if (!longest || longest.waiting <= this.#queue.waitingOf(adapter) + 1) throw fault;
     this.#finish(longest.item, fault);

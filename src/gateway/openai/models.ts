@@ -10,11 +10,13 @@ export interface ModelObject {
   readonly parent: string | null;
   /** null for models without a context. */
   readonly max_model_len: number | null;
+  /** Tokens of the longest answer; null where it shares the context with the prompt, or there is none. */
+  readonly max_output_tokens: number | null;
   /** What it is for, by Hugging Face's names. */
   readonly tasks: readonly string[];
 }
 
-export function modelObject({ name, createdAt, root, parent, maxContext, tasks }: Model): ModelObject {
+export function modelObject({ name, createdAt, root, parent, maxContext, maxGenerated, tasks }: Model): ModelObject {
   return {
     id: name,
     object: "model",
@@ -23,6 +25,7 @@ export function modelObject({ name, createdAt, root, parent, maxContext, tasks }
     root,
     parent,
     max_model_len: maxContext,
+    max_output_tokens: maxGenerated,
     tasks,
   };
 }
