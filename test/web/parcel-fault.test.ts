@@ -27,7 +27,12 @@ test("files that cannot be an adapter are refused with what was found and what i
   }
 });
 
-test("what looks like an adapter is left to the server", () => {
-  const looks = ["adapter_config.json", "adapter_model.safetensors", "adapters.safetensors", "adapter_model.bin"];
-  for (const name of looks) assert.equal(parcelFault(["README.md", name], from(["checkpoints"])), null, name);
+test("what looks like an adapter is left to the server, and half of one is told what it lacks", () => {
+  const config = "adapter_config.json";
+  for (const name of ["adapter_model.safetensors", "adapters.safetensors", "adapter_model.bin"]) {
+    assert.equal(parcelFault(["README.md", name, config], from(["checkpoints"])), null, name);
+    assert.equal(parcelFault([name], from([])), `Found ${name}, but ${config} is missing.${allowed}`);
+  }
+  const missing = `Found ${config}, but adapter_model.safetensors is missing.`;
+  assert.equal(parcelFault(["README.md", config], from([])), missing + allowed);
 });

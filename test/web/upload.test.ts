@@ -1,9 +1,12 @@
 /** What the page says of an upload: its description, what a replaced adapter loses, and why it was refused. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { readmeOf, withReadme } from "../../web/adapters/readme.js";
+import { gzipSync } from "node:zlib";
+import { described, readmeOf, saysWhatItDoes, withReadme } from "../../web/adapters/readme.js";
 import { lossesOf, refusalOf } from "../../web/adapters/upload-words.js";
 import { usageOf } from "../../web/adapters/usage.js";
+import { packTar } from "../../web/client/tar.js";
+import { filesOfTar } from "../../web/client/untar.js";
 
 const filesOf = (...names: readonly string[]) => names.map((name) => ({ name, content: new Blob(["x"]) }));
 const bare = filesOf("adapter_config.json", "adapter_model.safetensors");
@@ -22,6 +25,34 @@ test("a card asks the server that the reader looks at, and then says how to serv
   const request = `${curl("http://here:1")}\n\nIts labels are a, b.`;
   assert.deepEqual(usageOf(section, "http://here:1"), { request, serve });
   assert.deepEqual(usageOf("As PEFT does.", "http://here:1"), { request: "As PEFT does.", serve: null });
+});
+
+test("a README without a sentence gets one below its title", () => {
+  const bare = "---\nlicense: mit\n---\n# bard\n\n| a |\n";
+  assert.equal(saysWhatItDoes(bare), false);
+  const readme = described(bare, "Writes\nverse.");
+  assert.equal(readme, "---\nlicense: mit\n---\n# bard\n\nWrites verse.\n\n| a |\n");
+  assert.equal(saysWhatItDoes(readme), true);
+});
+
+test("the files of a tar are listed, plain or gzip, also in its one folder; what is no tar is not", async () => {
+  const listed = async (tar: Blob) => {
+    const files = await filesOfTar(tar, "adapter_config.json");
+    return files && Promise.all(files.map(async ({ name, content }) => [name, await content.text()]));
+  };
+  const contents = [
+    ["README.md", "x"],
+    ["adapter_config.json", "x"],
+  ];
+  const tar = packTar(filesOf("README.md", "adapter_config.json"));
+  assert.deepEqual(await listed(tar), contents);
+  assert.deepEqual(await listed(new Blob([gzipSync(new Uint8Array(await tar.arrayBuffer()))])), contents);
+  assert.deepEqual(await listed(packTar(filesOf("a/README.md", "a/adapter_config.json", "a/b/c"))), contents);
+  assert.deepEqual(await listed(packTar(filesOf("README.md", "a/adapter_config.json"))), contents.slice(1));
+  assert.equal(await listed(packTar(filesOf("a/b/adapter_config.json"))), null);
+  for (const other of ["", "x".repeat(600)])
+    assert.deepEqual(await listed(new Blob([other])), other === "" ? [] : null);
+  assert.equal(await listed(new Blob([gzipSync("x").subarray(0, 12)])), null);
 });
 
 test("a replaced adapter's losses are told", () => {

@@ -15,9 +15,12 @@ export const adapterCount = 10_000;
 
 const nameOf = (index) => (index === 0 ? hostile : `adapter-${String(index).padStart(5, "0")}`);
 
-/** Adapters of few requests bring no examples; the first shows its hostile ones. */
-const cardOf = (name) =>
-  name === hostile || name > nameOf(adapterCount - 20) ? { name, ...card } : { name, ...card, examples: [] };
+/** Adapters of few requests bring no examples; the first shows its hostile ones. No two bring the same. */
+const cardOf = (name) => ({
+  ...{ name, ...card },
+  examples: name === hostile || name > nameOf(adapterCount - 20) ? card.examples.map((each) => ownOf(each, name)) : [],
+});
+const ownOf = (example, name) => ({ ...example, text: example.text && `${example.text} ${name}` });
 
 /** One adapter is of the base that has a task. */
 const baseOf = (index) => (index === 3 ? "digits" : "base");
@@ -80,6 +83,25 @@ const card = {
   chart: `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 8 4" onload="window.hacked = 1"><script>parent.hacked = 1</script></svg>`,
 };
 
+const jobOf = (id, status) => ({
+  ...{ id, status, model: "base", created_at: 1.7e9, finished_at: status === "running" ? null : 1.7e9 + 60 },
+  ...{ estimated_finish: null, fine_tuned_model: status === "succeeded" ? hostile : null, trained_tokens: 1000 },
+  ...{ user_provided_suffix: hostile, training_file: "file-1", validation_file: null, seed: 1, metadata: null },
+  ...{ method: { type: "supervised" }, lorikeet: { task: "text-generation", kept: null } },
+  error: status === "failed" ? { code: "invalid", message: hostile } : null,
+});
+const jobs = ["running", "succeeded", "failed"].map((status) => jobOf(`ftjob-${status}`, status));
+
+/** Losses of thirty steps, and what the model answered at the last. */
+const eventsOf = Array.from({ length: 30 }, (_, at) => ({
+  ...{ id: `event-${at}`, created_at: 1.7e9 + at, level: "info", message: hostile },
+  type: at === 29 ? "message" : "metrics",
+  data:
+    at === 29
+      ? { samples: [{ prompt: hostile, expected: hostile, answer: hostile }], step: at }
+      : { step: at + 1, total_steps: 1080, train_loss: 5 / (at + 1), valid_loss: 4, learning_rate: 0.001 },
+}));
+
 export async function startFake() {
   const app = express();
   const page = pageHandlers(readPageFiles());
@@ -88,7 +110,7 @@ export async function startFake() {
   app.get("/", (_req, res) =>
     res.json({
       instance: "fake",
-      permissions: { adapters: true, fine_tuning: false },
+      permissions: { adapters: true, fine_tuning: true },
       bases: [
         { name: "base", text: true, task: null, tasks: tasksOf("base"), trains: [] },
         { name: "digits", text: false, task: "image-classification", tasks: tasksOf("digits"), trains: [] },
@@ -101,6 +123,10 @@ export async function startFake() {
     const modelOf = ({ name, base, tasks }) => ({ id: name, root: name, parent: base, max_model_len: 8192, tasks });
     res.json({ data: [{ name: "base", base: null, tasks: tasksOf("base"), trains: [] }, ...adapters].map(modelOf) });
   });
+  app.get("/v1/fine_tuning/jobs", (_req, res) => res.json({ data: jobs, has_more: false }));
+  app.get("/v1/fine_tuning/jobs/:id/events", (req, res) =>
+    res.json({ data: req.params.id === "ftjob-failed" ? [] : eventsOf.toReversed(), has_more: false }),
+  );
   app.get("/v1/adapters", (_req, res) => res.json({ data: adapters }));
   app.get(["/v1/models/:name/card", "/v1/adapters/:name/card"], (req, res) => res.json(cardOf(req.params.name)));
   app.post(

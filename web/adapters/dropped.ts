@@ -1,14 +1,19 @@
 /** Reads what was dropped or chosen: a PEFT folder, its files, or a tar; suggests a name for it, and says where it cannot be an adapter. */
 import { type NamedFile, packTar } from "../client/tar.js";
-import { type Origin, parcelFault } from "./parcel-fault.js";
+import { filesOfTar } from "../client/untar.js";
+import { configFile, type Origin, parcelFault } from "./parcel-fault.js";
+import { readmeFile } from "./readme.js";
 
 export interface Parcel {
   /** A name as the server allows it, from the folder's or the tar's; null where files have none in common. */
   readonly name: string | null;
   readonly files: readonly NamedFile[];
-  /** The tar that is sent. What a chosen tar holds is not known here. */
+  /** The tar that is sent. */
   readonly content: Blob;
-  readonly isTar: boolean;
+  /** Whether it is a tar whose files cannot be listed here: `files` has the tar itself. */
+  readonly isOpaque: boolean;
+  /** The text of its README, as far as it is read; null without one. */
+  readonly readme: string | null;
   /** Why it is not sent; null: the server looks at it. */
   readonly fault: string | null;
 }
@@ -37,7 +42,7 @@ async function contentOf(folder: FileSystemDirectoryEntry): Promise<Parcel> {
 }
 
 /** `files` of an input. Those of a folder know its name. null where none is chosen: of an empty folder a browser says nothing. */
-export function readChosen(files: FileList): Parcel | null {
+export async function readChosen(files: FileList): Promise<Parcel | null> {
   const paths = [...files].map(({ webkitRelativePath }) => webkitRelativePath.split("/"));
   const [name = ""] = paths[0] ?? [];
   if (files.length === 0) return null;
@@ -47,18 +52,34 @@ export function readChosen(files: FileList): Parcel | null {
   return parcelOf(own.map(namedFile), { kind: "folder", name, inner: [...inner] });
 }
 
+/** Of a README; a summary stands at its start. */
+const mostReadme = 2 ** 20;
+
 const namedFile = (file: File): NamedFile => ({ name: file.name, content: file });
 
-function parcelOf(files: readonly NamedFile[], from: Origin = { kind: "files" }): Parcel {
+async function parcelOf(files: readonly NamedFile[], from: Origin = { kind: "files" }): Promise<Parcel> {
   const [first] = files;
   if (first && files.length === 1 && isTar(first.name)) {
     const name = nameFrom(first.name.replace(/\.(tar|tgz|tar\.gz)$/i, ""));
-    return { name, files, content: first.content, isTar: true, fault: null };
+    const listed = await filesOfTar(first.content, configFile);
+    const { content } = first;
+    if (listed === null) return { name, files, content, isOpaque: true, readme: null, fault: null };
+    const fault = parcelFault(
+      listed.map((file) => file.name),
+      from,
+    );
+    return { name, files: listed.filter(isNeeded), content, isOpaque: false, readme: await readmeIn(listed), fault };
   }
   const needed = files.filter(isNeeded);
   const names = files.map((file) => file.name);
   const name = from.kind === "folder" ? nameFrom(from.name) : null;
-  return { name, files: needed, content: packTar(needed), isTar: false, fault: parcelFault(names, from) };
+  const [content, readme] = [packTar(needed), await readmeIn(needed)];
+  return { name, files: needed, content, isOpaque: false, readme, fault: parcelFault(names, from) };
+}
+
+async function readmeIn(files: readonly NamedFile[]): Promise<string | null> {
+  const file = files.find(({ name }) => name === readmeFile);
+  return file === undefined ? null : file.content.slice(0, mostReadme).text();
 }
 
 function nameFrom(text: string): string {

@@ -14,8 +14,18 @@ const packed = /\.(zip|7z|rar|gz|bz2|xz|zst)$/i;
 const mostNamed = 3;
 
 export function parcelFault(files: readonly string[], from: Origin): string | null {
-  const found = files.some((name) => ofAdapter.test(name)) ? null : foundOf(files, from);
+  const own = files.filter((name) => ofAdapter.test(name));
+  const found = own.length === 0 ? foundOf(files, from) : halfOf(own);
   return found === null ? null : `${found} ${allowed}`;
+}
+
+export const configFile = "adapter_config.json";
+
+/** What is missing beside one of an adapter's two files. */
+function halfOf(own: readonly string[]): string | null {
+  const [first = ""] = own;
+  if (!own.includes(configFile)) return `Found ${first}, but ${configFile} is missing.`;
+  return own.length === 1 ? `Found ${configFile}, but adapter_model.safetensors is missing.` : null;
 }
 
 function foundOf(files: readonly string[], from: Origin): string {

@@ -10,7 +10,7 @@ import { summaryOf } from "../parts/summary.js";
 import { client, noteFailure, server } from "../session.js";
 import { type Parcel, readChosen } from "./dropped.js";
 import { adapters, refresh } from "./live.js";
-import { readmeFile, readmeOf, withReadme } from "./readme.js";
+import { described, readmeOf, saysWhatItDoes, withReadme } from "./readme.js";
 import { useTryLink } from "./try-link.js";
 import { Losses, useCard } from "./upload-losses.js";
 import { UploadRefusal } from "./upload-refusal.js";
@@ -49,13 +49,14 @@ export function UploadDialog({ parcel: dropped, replaced, onClose }: UploadDialo
   const isFixed = exists && present.source !== "store";
   const before = useCard(exists && !isFixed ? present : null);
   const isFit = parcel !== null && parcel.fault === null;
-  const takesDescription = isFit && !parcel.isTar && !parcel.files.some((file) => file.name === readmeFile);
+  const takesDescription = isFit && !parcel.isOpaque && !(parcel.readme !== null && saysWhatItDoes(parcel.readme));
   const description = typed ?? summaryOf(before?.readme ?? null) ?? "";
   const send = async (event: Event): Promise<void> => {
     event.preventDefault();
     if (!isFit) return;
     const isDescribed = takesDescription && description.trim() !== "";
-    const content = isDescribed ? withReadme(parcel.files, readmeOf(name, description)) : parcel.content;
+    const readme = parcel.readme === null ? readmeOf(name, description) : described(parcel.readme, description);
+    const content = isDescribed ? withReadme(parcel.files, readme) : parcel.content;
     const onProgress = (sent: number): void => setProgress({ kind: "sending", sent, total: content.size });
     onProgress(0);
     try {
@@ -152,7 +153,7 @@ function Chooser({ onTake }: { readonly onTake: (parcel: Parcel | null) => void 
     if (folder.current) folder.current.webkitdirectory = true;
   }, []);
   const take = ({ currentTarget }: { readonly currentTarget: HTMLInputElement }): void => {
-    if (currentTarget.files) onTake(readChosen(currentTarget.files));
+    if (currentTarget.files) void readChosen(currentTarget.files).then(onTake);
   };
   return (
     <div class="drop" role="group" aria-label="Files of the adapter">

@@ -33,7 +33,7 @@ export interface LossesProps {
 
 /** Said before it happens. */
 export function Losses({ name, parcel, card }: LossesProps) {
-  if (parcel.isTar) {
+  if (parcel.isOpaque) {
     return (
       <p class="notice" role="status">
         The tar replaces all files of {name}: its README, examples and training record stay only if the tar holds them.
