@@ -105,6 +105,13 @@ export const list: Parser<readonly string[]> = (value) => {
   return words;
 };
 
+/** Words separated by commas, each of which counts: a missing one is a fault. */
+export const names: Parser<readonly string[]> = (value) => {
+  const missing = value.split(",").findIndex((word) => word.trim() === "");
+  if (missing >= 0) throw new Error(`must be words separated by commas; number ${missing + 1} is empty`);
+  return list(value);
+};
+
 /** Origins of web pages as browsers spell them, separated by commas: `https://chat.example,http://10.0.0.5:3000`. */
 export const origins: Parser<readonly string[]> = (value) =>
   list(value).map((origin) => {

@@ -10,7 +10,19 @@ import { trainedTasks } from "../../train/tasks/setups/open.js";
 import { engineOptions } from "../options/engine-options.js";
 import { onnxFile } from "../options/onnx-file.js";
 import { count, given, type OptionTable, open, type Settings } from "../options/option.js";
-import { address, decimal, digest, duration, flag, integer, list, oneOf, type Parser, text } from "../options/units.js";
+import {
+  address,
+  decimal,
+  digest,
+  duration,
+  flag,
+  integer,
+  list,
+  names,
+  oneOf,
+  type Parser,
+  text,
+} from "../options/units.js";
 
 const { model, cacheDir, chatTemplate, threads } = engineOptions;
 const d = trainDefaults;
@@ -81,7 +93,7 @@ export const trainOptions = {
   }),
   labels: open("Data", "the model's", {
     placeholder: "names",
-    parse: list,
+    parse: names,
     help: "labels of a head, separated by commas, or a JSON file with a list of them; the head is a fresh one unless they are the base's",
   }),
   maxEvalSamples: count("Data", d.maxEvalSamples, 0, "validation rows at most"),

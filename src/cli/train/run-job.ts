@@ -60,8 +60,10 @@ export interface Job<Batch> extends AsyncDisposable {
 }
 
 /** Says what an error left of a run, and how to resume it. */
-async function savedLine(folder: RunFolder, terminal: Terminal): Promise<string> {
+async function savedLine(folder: RunFolder, mode: StartMode, terminal: Terminal): Promise<string> {
   const last = (await Checkpoints.stepsIn(folder.checkpoints)).at(-1);
+  const isKept = mode === "resume" || (await folder.recall().catch(() => null)) !== null;
+  if (last === undefined && !isKept) return "Nothing was saved: start the run again.";
   const saved = last === undefined ? "No checkpoint was saved yet." : `Everything up to step ${last} is saved.`;
   return `${saved} Resume with: ${resumeLine(folder.outputDir, terminal)}`;
 }
@@ -155,7 +157,7 @@ export async function runJob<Batch>(
     .catch(async (error: unknown) => {
       if (signal.aborted) throw error;
       printLine(terminal.stderr, `lorikeet: ${describeFault(error)}`);
-      printLine(terminal.stderr, await savedLine(folder, terminal));
+      printLine(terminal.stderr, await savedLine(folder, mode, terminal));
       throw new Quit(exitCodeOf(error));
     });
   if (outcome.end === "interrupted") {

@@ -15,9 +15,10 @@ export class DataFaults {
   readonly #held: { readonly place: Place; readonly reason: string }[] = [];
   #count = 0;
 
+  /** `reason`: as the rest of a sentence; messages of other errors end one. */
   add(place: Place, reason: string): void {
     this.#count++;
-    if (this.#held.length < mostHeld) this.#held.push({ place, reason });
+    if (this.#held.length < mostHeld) this.#held.push({ place, reason: reason.replace(/\.$/, "") });
   }
 
   get count(): number {

@@ -293,6 +293,10 @@ export function textOf(fields: Fields, name: string): string {
 }
 
 /** Throws RowFault. */
+/** Whether a value is a number that float32 holds; larger ones become infinite. */
+export const isFloat = (value: unknown): value is number =>
+  typeof value === "number" && Number.isFinite(Math.fround(value));
+
 export function labelOf(value: unknown): string {
   if (typeof value === "number" || typeof value === "boolean") return String(value);
   if (typeof value === "string" && value.trim() !== "") return value.trim();
@@ -327,6 +331,7 @@ function answerIn(turn: ChatTurn): PreferenceAnswer {
 
 export function shown(value: unknown): string {
   if (value === undefined) return "nothing";
+  if (typeof value === "number") return String(value); // JSON reads 1e400 as Infinity
   if (typeof value === "object" && value !== null) return Array.isArray(value) ? "a list" : "an object";
   const text = JSON.stringify(value);
   return text.length > 60 ? `${text.slice(0, 57)}...` : text;

@@ -21,11 +21,15 @@ export interface RowReader {
   readonly forms: readonly [FormShape, ...FormShape[]];
   /** Throws RowFault. */
   read(fields: Fields, place: Place): Promise<ReadExample>;
+  /** What is odd about all rows together. */
+  warningsOf?(rows: readonly TaskExample[]): readonly string[];
 }
 
 export interface ReadExample extends TaskExample {
   /** Whether it was longer than allowed and lost its end. */
   readonly isShortened?: boolean;
+  /** Whether a text of it is empty. */
+  readonly isEmpty?: boolean;
   /** Of what else it was read from. */
   readonly sha256?: string;
 }
@@ -69,6 +73,7 @@ export async function loadTaskData(reader: RowReader, options: TaskDataOptions):
   const files: TaskData["files"][number][] = [];
   const contents: { split: SplitName; sha256: string }[] = [];
   let [records, shortened] = [0, 0];
+  const empty: Place[] = [];
   for (const { split, path: file, identity, sha256, rows } of sources) {
     const hash = createHash("sha256").update(identity);
     for (const { fields, place } of rows) {
@@ -77,6 +82,7 @@ export async function loadTaskData(reader: RowReader, options: TaskDataOptions):
         const example = await readRow(reader, fields, place);
         splits[split].push(example);
         if (example.isShortened) shortened++;
+        if (example.isEmpty) empty.push(place);
         if (example.sha256 !== undefined) hash.update(example.sha256);
       } catch (error) {
         if (!(error instanceof RowFault)) throw error;
@@ -96,8 +102,16 @@ export async function loadTaskData(reader: RowReader, options: TaskDataOptions):
     splits.valid.map((example) => [example]),
     options,
   );
+  const warnings = [...emptyWarning(empty), ...(reader.warningsOf?.(Object.values(splits).flat()) ?? [])];
   const counts = { records: total, shortened, dropped: 0, kinds: { [reader.kind]: total } };
-  return { train, valid, test: splits.test, counts, files, digest: digestOf(contents), warnings: [] };
+  return { train, valid, test: splits.test, counts, files, digest: digestOf(contents), warnings };
+}
+
+function emptyWarning([first, ...others]: readonly Place[]): string[] {
+  if (!first) return [];
+  const count = others.length + 1;
+  const what = count === 1 ? "1 row has an empty text" : `${count} rows have an empty text`;
+  return [`${what}; the first is at ${first.file}:${first.line}.`];
 }
 
 async function readFiles(path: string, faults: DataFaults): Promise<Source[]> {

@@ -71,6 +71,29 @@ test("a model that --method full trained is served, and trained further from its
   }
 });
 
+test("a number that float32 does not hold is a fault of its row", async () => {
+  const observation = [0.1, 0.2, 0.3, 0.4];
+  const faulty = rowsFile("infinite", [
+    { observation: [0, 1e39, 0, 0], action: 1 },
+    { observation: [0, 0, null, 0], action: 1 },
+    { observation: [0, [0], 0, 0], action: 1 },
+    { observation, action: 1, target: 1e39 },
+    { observation, action: 1, advantage: 1, return: -1e39 },
+    { observation, action: [0, 1e39] },
+  ]);
+  const { code, err } = await train(model, faulty, "infinite", "--task", "reinforcement-learning");
+  assert.equal(code, 4, err);
+  for (const fault of [
+    /:1: must have a number that float32 holds as `observation\[1\]`, not 1e\+39$/m,
+    /:2: must have a number that float32 holds as `observation\[2\]`, not null$/m,
+    /:3: has the shape \[1\] in `observation\[1\]` and \[\] in `observation\[0\]`$/m,
+    /:4: must have a number that float32 holds as `target`, not 1e\+39$/m,
+    /:5: must have a number that float32 holds as `return`, not -1e\+39$/m,
+    /:6: must have numbers that float32 holds in `action`, not 1e\+39 as number 2$/m,
+  ])
+    assert.match(err, fault);
+});
+
 test("a policy learns how well actions went", async () => {
   const observation = [0.1, 0.2, 0.3, 0.4];
   const learn = (name: string, ...rows: object[]) =>
@@ -86,7 +109,7 @@ test("a policy learns how well actions went", async () => {
   for (const [wrong, message] of [
     [{ observation, action: 1 }, /has a number as `action` alone, where rows before it have `target`/],
     [{ observation, action: 0, target: 1, advantage: 1 }, /has `target` and also `advantage` or `return`/],
-    [{ observation, action: 0, target: "much" }, /must have a number as `target`/],
+    [{ observation, action: 0, target: "much" }, /must have a number that float32 holds as `target`/],
     [{ observation, action: [0.5, 1], target: 1 }, /has a list as `action`, which can only be imitated/],
     [{ observation, action: 2, target: 1 }, /must have a whole number from 0 to 1 or a list of 2 numbers as `action`/],
   ] as const) {

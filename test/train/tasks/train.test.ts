@@ -225,13 +225,34 @@ test("a detector learns boxes and labels of pictures", async () => {
   assert.equal(fresh.code, 0, fresh.err);
   assert.ok(fresh.results.served_check.difference < 1e-4);
   for (const [row, message] of [
-    [{ image: "a.png", objects: [{ box: [4, 3, 50, 27], label: "box" }] }, /object 1 .*which has 48 x 32/],
-    [{ image: "a.png", objects: [{ box: [9, 3, 9, 27], label: "box" }] }, /xmin, ymin, xmax and ymax/],
+    [
+      { image: "a.png", objects: [{ box: [4, 3, 50, 27], label: "box" }] },
+      /object 1 \[4, 3, 50, 27\]; which is not inside the picture of 48 x 32 pixels/,
+    ],
+    [{ image: "a.png", objects: [{ box: [9, 3, 9, 27], label: "box" }] }, /\[9, 3, 9, 27\]; which is empty/],
+    [{ image: "a.png", objects: [{ box: [9, 3, 4, 27], label: "box" }] }, /\[9, 3, 4, 27\]; xmin and ymin come first/],
+    [
+      { image: "a.png", objects: [{ box: [null, 0, 0, 0], label: "box" }] },
+      /\[null, 0, 0, 0\]; xmin, ymin, xmax and ymax/,
+    ],
+    [{ image: "train.jsonl", objects }, /cannot be read \(train\.jsonl\): .*[^.]\n/],
     [{ image: "a.png", objects: { box: [1, 1, 2, 2] } }, /must have a list as `objects`/],
     [{ image: "a.png", objects: [{ box: [1, 1, 2, 2], label: "cow" }] }, /has the label cow; the model has/],
   ] as const) {
     assert.match((await learn(row, 2)).err, message);
   }
+});
+
+test("odd data is told: a single label, empty texts, a missing name", async () => {
+  const odd = rowsFile("odd", [
+    { text: "a fine film", label: "positive" },
+    { text: " ", label: "positive" },
+  ]);
+  const { err } = await train(bert, odd, "odd", "--dry-run");
+  assert.match(err, /^warning: 1 row has an empty text; the first is at .*odd\.jsonl:2\.$/m);
+  assert.match(err, /^warning: All 2 rows have the label "positive": /m);
+  const gap = await train(bert, odd, "odd", "--labels", "x,,y");
+  assert.match(gap.err, /--labels.* must be words separated by commas; number 2 is empty/);
 });
 
 const multiLabel = variant("multi-label", bert, { "config.json": { problem_type: "multi_label_classification" } });

@@ -3,7 +3,7 @@
 import { assert, LorikeetError } from "../../../base/errors.js";
 import type { Graph, Value } from "../../../graph/types.js";
 import { Tensor } from "../../../runtime/tensor.js";
-import { RowFault, shown } from "../../data/rows.js";
+import { isFloat, RowFault, shown } from "../../data/rows.js";
 import type { TaskInputs } from "../types.js";
 
 /** One row of an input, by the input's name. */
@@ -41,9 +41,8 @@ export class NumberReader {
 
   #row(value: unknown, { shape: whole }: Value, field: string) {
     const data: number[] = [];
-    const shape = flatten(value, data);
+    const shape = flatten(value, data, field);
     const expected = whole.slice(1);
-    if (shape === null) throw new RowFault(`must have nested lists of numbers as \`${field}\`, not ${shown(value)}`);
     const fits =
       shape.length === expected.length && expected.every((size, i) => typeof size === "string" || size === shape[i]);
     if (!fits) {
@@ -55,20 +54,23 @@ export class NumberReader {
   }
 }
 
-/** Appends the numbers; their shape, or null if lists are uneven or hold something else. */
-function flatten(value: unknown, into: number[]): number[] | null {
-  if (typeof value === "number" && Number.isFinite(value)) {
+/** Appends the numbers and returns their shape. `where`: the value's place. Throws RowFault. */
+function flatten(value: unknown, into: number[], where: string): number[] {
+  if (isFloat(value)) {
     into.push(value);
     return [];
   }
-  if (!Array.isArray(value) || value.length === 0) return null;
-  let inner: number[] | null = null;
-  for (const item of value) {
-    const shape = flatten(item, into);
-    if (shape === null || (inner !== null && shape.join() !== inner.join())) return null;
-    inner = shape;
+  if (!Array.isArray(value))
+    throw new RowFault(`must have a number that float32 holds as \`${where}\`, not ${shown(value)}`);
+  if (value.length === 0) throw new RowFault(`has an empty list as \`${where}\``);
+  const [first = [], ...others] = value.map((item, i) => flatten(item, into, `${where}[${i}]`));
+  const uneven = others.findIndex((shape) => shape.join() !== first.join());
+  if (uneven >= 0) {
+    throw new RowFault(
+      `has the shape [${others[uneven]?.join(", ")}] in \`${where}[${uneven + 1}]\` and [${first.join(", ")}] in \`${where}[0]\``,
+    );
   }
-  return [value.length, ...(inner ?? [])];
+  return [value.length, ...first];
 }
 
 export function numberInputs({ inputs }: Graph): TaskInputs<NumberRow> {

@@ -34,11 +34,12 @@ export function textClassification(parts: SetupParts): TaskSetup {
 export function labelledTextReader(
   tokenizer: RowTokenizer,
   maxLength: number | null,
-  lesson: Pick<Lesson, "field" | "example" | "read"> = oneLabel,
+  lesson: Pick<Lesson, "field" | "example" | "read" | "labelsOf"> = oneLabel,
 ): RowReader {
   const limit = maxLength ?? undefined;
   return {
     kind: "label",
+    warningsOf: (rows) => singleLabel(rows, lesson),
     forms: [
       {
         required: ["text", lesson.field],
@@ -54,7 +55,14 @@ export function labelledTextReader(
       if (whole.ids.length === 0) throw new RowFault("has a text without tokens");
       const target = lesson.read(fields[lesson.field]);
       const most = Math.min(limit ?? Number.POSITIVE_INFINITY, tokenizer.maxLength ?? Number.POSITIVE_INFINITY);
-      return { source: [whole], target, size: whole.ids.length, place, isShortened: whole.ids.length >= most };
+      return {
+        source: [whole],
+        target,
+        size: whole.ids.length,
+        place,
+        isShortened: whole.ids.length >= most,
+        isEmpty: text.trim() === "",
+      };
     },
   };
 }
@@ -71,6 +79,7 @@ export function imageClassification(parts: SetupParts): TaskSetup {
   const numbers = images ? null : new NumberReader(graph);
   const reader: RowReader = {
     kind: "label",
+    warningsOf: (rows) => singleLabel(rows, lesson),
     forms: [form],
     async read(fields: Fields, place) {
       const target = lesson.read(fields[lesson.field]);
@@ -137,6 +146,16 @@ function scoreOf(value: unknown): number {
 function labelListOf(value: unknown): string[] {
   if (!Array.isArray(value)) throw new RowFault(`must have a list of labels as \`labels\`, not ${shown(value)}`);
   return [...new Set(value.map(labelOf))];
+}
+
+/** Rows of a single label teach to give it always. */
+function singleLabel(rows: readonly TaskExample[], { field, labelsOf }: Pick<Lesson, "field" | "labelsOf">): string[] {
+  if (field !== "label" || rows.length < 2) return [];
+  const [only, ...others] = new Set(rows.flatMap(({ target }) => labelsOf(target)));
+  if (only === undefined || others.length > 0) return [];
+  return [
+    `All ${rows.length} rows have the label ${JSON.stringify(only)}: a model learns nothing from them but to give it always.`,
+  ];
 }
 
 const labelsIn = ({ train, valid, test }: TaskData, { labelsOf }: Lesson): string[] =>

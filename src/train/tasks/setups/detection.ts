@@ -1,7 +1,7 @@
 /** Objects in pictures. */
 import { LorikeetError } from "../../../base/errors.js";
 import { isObject } from "../../../base/json.js";
-import { type Fields, labelOf, RowFault, shown } from "../../data/rows.js";
+import { type Fields, isFloat, labelOf, RowFault, shown } from "../../data/rows.js";
 import type { Box } from "../../detection/boxes.js";
 import { describePicture, ImageReader, imageInputs } from "../inputs/image-inputs.js";
 import { chooseLabels } from "../labels.js";
@@ -79,15 +79,17 @@ function objectsOf({ objects }: Fields, size: PictureSize): DetectionTarget["obj
 
 /** From pixels of corners to fractions of the picture around the centre. Throws RowFault. */
 function boxOf(value: unknown, index: number, { width, height }: PictureSize): Box {
-  const [left, top, right, bottom] = Array.isArray(value) ? value : [];
-  const numbers = [left, top, right, bottom];
-  const isBox =
-    Array.isArray(value) && value.length === 4 && numbers.every(Number.isFinite) && left < right && top < bottom;
-  const isInside = left >= 0 && top >= 0 && right <= width && bottom <= height;
-  if (!isBox || !isInside) {
-    throw new RowFault(
-      `must have as \`box\` of object ${index + 1} its xmin, ymin, xmax and ymax in pixels of the picture, which has ${width} x ${height}, not ${shown(value)}`,
-    );
-  }
+  const list: readonly unknown[] = Array.isArray(value) ? value : [];
+  const [left, top, right, bottom] = list.filter(isFloat);
+  const fault = (clause: string): RowFault => {
+    const found = list.length > 0 && list.length <= 8 ? `[${list.map(shown).join(", ")}]` : shown(value);
+    return new RowFault(`has as \`box\` of object ${index + 1} ${found}; ${clause}`);
+  };
+  if (list.length !== 4 || left === undefined || top === undefined || right === undefined || bottom === undefined)
+    throw fault("xmin, ymin, xmax and ymax in pixels are four numbers");
+  if (left > right || top > bottom) throw fault("xmin and ymin come first: a box is not x, y, width and height");
+  if (left === right || top === bottom) throw fault("which is empty");
+  if (left < 0 || top < 0 || right > width || bottom > height)
+    throw fault(`which is not inside the picture of ${width} x ${height} pixels`);
   return [(left + right) / 2 / width, (top + bottom) / 2 / height, (right - left) / width, (bottom - top) / height];
 }

@@ -31,7 +31,8 @@ export function featureExtraction(parts: SetupParts): TaskSetup {
       const source = await Promise.all(
         names.map((name) => tokenizer.encodeRow({ text: textOf(fields, name) }, { truncate: true, maxLength: limit })),
       );
-      return { source, target: score, size: Math.max(...source.map(({ ids }) => ids.length)), place };
+      const isEmpty = names.some((name) => textOf(fields, name).trim() === "");
+      return { source, target: score, size: Math.max(...source.map(({ ids }) => ids.length)), place, isEmpty };
     },
   };
   return {

@@ -1,7 +1,7 @@
 /** Policies, from recorded transitions. */
 
 import { LorikeetError } from "../../../base/errors.js";
-import { type Fields, RowFault, shown } from "../../data/rows.js";
+import { type Fields, isFloat, RowFault, shown } from "../../data/rows.js";
 import type { Assessment } from "../assessment.js";
 import { NumberReader, numberInputs } from "../inputs/tensor-inputs.js";
 import { actionValues, advantages, type JudgedAction, type ValuedAction } from "../objectives/actions.js";
@@ -123,16 +123,20 @@ function lessonOf(fields: Fields, width: number): Lesson {
 function numberOf(fields: Fields, name: string): number | null {
   const value: unknown = fields[name];
   if (value === undefined || value === null) return null;
-  if (typeof value === "number" && Number.isFinite(value)) return value;
-  throw new RowFault(`must have a number as \`${name}\`, not ${shown(value)}`);
+  if (isFloat(value)) return value;
+  throw new RowFault(`must have a number that float32 holds as \`${name}\`, not ${shown(value)}`);
 }
 
 /** The number of an action, or the values of a continuous one. Throws RowFault. */
 function actionOf({ action }: Fields, width: number): number | Float32Array {
   if (typeof action === "number" && Number.isInteger(action) && action >= 0 && action < width) return action;
   const values: readonly unknown[] = Array.isArray(action) ? action : [];
-  if (values.length === width && values.every((value) => typeof value === "number" && Number.isFinite(value))) {
-    return Float32Array.from(values as readonly number[]);
+  if (values.length === width && values.every(isFloat)) return Float32Array.from(values);
+  const wrong = values.length === width ? values.findIndex((value) => !isFloat(value)) : -1;
+  if (wrong >= 0) {
+    throw new RowFault(
+      `must have numbers that float32 holds in \`action\`, not ${shown(values[wrong])} as number ${wrong + 1}`,
+    );
   }
   throw new RowFault(
     `must have a whole number from 0 to ${width - 1} or a list of ${width} numbers as \`action\`, not ${shown(action)}`,

@@ -57,6 +57,7 @@ export function textToText(parts: SetupParts, task: string): TaskSetup {
         target,
         size,
         place,
+        isEmpty: sourceText.trim() === "" || reference.trim() === "",
         isShortened: target.length < whole.length,
       };
     },
