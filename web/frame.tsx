@@ -39,7 +39,7 @@ export function Frame() {
 
 function Content() {
   const bases = server.value?.bases ?? null;
-  if (bases === null) return <p class="empty">The model is loading. The page goes on by itself.</p>;
+  if (bases === null) return <p class="empty">The model is loading. This page continues when it is ready.</p>;
   const { view } = route.value;
   if (view === "adapters") return <Adapters />;
   if (view === "load") return <Load />;

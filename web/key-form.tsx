@@ -17,7 +17,7 @@ export function KeyForm({ isRefused }: { readonly isRefused: boolean }) {
   return (
     <form class="key-form card" onSubmit={submit}>
       <h1>This server needs a key</h1>
-      <p>Its operator has it. This tab keeps it until you close the tab.</p>
+      <p>Ask the server's operator for one. This tab keeps it until you close it.</p>
       {isRefused ? (
         <p class="fault" role="alert">
           This is not one of the server's keys. Check it, or ask the operator for one.

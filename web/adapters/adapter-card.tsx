@@ -156,7 +156,7 @@ function Facts({ adapter, card }: { readonly adapter: AdapterInfo; readonly card
   const { base, rank, dora, modules, bytes, tier, counts, last_used: lastUsed } = adapter;
   const facts: readonly Fact[] = [
     { name: "Base", value: base ?? "", hint: "The model that it changes" },
-    { name: "Task", value: adapter.tasks[0] ?? "", hint: "What it is asked for, by Hugging Face's name" },
+    { name: "Task", value: adapter.tasks[0] ?? "", hint: "What it does, by Hugging Face's name" },
     { name: "Method", value: dora ? "DoRA" : "LoRA", hint: "How it changes the base's weights" },
     { name: "Rank", value: String(rank), hint: "Width of the matrices that it adds: wider ones can learn more" },
     { name: "Adapted layers", value: formatCount(modules), hint: "Layers of the base that it changes" },
@@ -184,7 +184,7 @@ function Facts({ adapter, card }: { readonly adapter: AdapterInfo; readonly card
       </dl>
       <Tags title="Target modules" hint="Names of the layers that it changes" values={card?.target_modules ?? []} />
       <Tags title="Labels" hint="What it may answer" values={card?.labels ?? []} />
-      <p class="digest" title="A fingerprint of its files: other files have another one">
+      <p class="digest" title="A fingerprint of its files: it changes when any of them does">
         Digest <code>{adapter.digest}</code>
       </p>
     </section>

@@ -120,14 +120,14 @@ interface Metric {
 }
 
 const metrics: Readonly<Record<string, Metric>> = {
-  loss: { label: "loss (lower is better)", hint: "How unlikely the right answers are, in nats for each token or row" },
-  perplexity: { label: "perplexity (lower is better)", hint: "Among how many tokens it hesitates, on average" },
+  loss: { label: "loss (lower is better)", hint: "How unlikely the right answers are, in nats per token or row" },
+  perplexity: { label: "perplexity (lower is better)", hint: "How many tokens it chooses between, on average" },
   accuracy: { label: "right answers" },
-  token_accuracy: { label: "right tokens", hint: "How many tokens of the expected answers it finds the likeliest" },
+  token_accuracy: { label: "right tokens", hint: "The share of expected tokens that it ranks first" },
   exact: { label: "answers exactly right" },
-  macro_f1: { label: "macro F1", hint: "Precision and recall in one number, as the mean over the labels" },
+  macro_f1: { label: "macro F1", hint: "Precision and recall in one number, averaged over the labels" },
   ap50: { label: "AP50", hint: "Average precision of boxes that overlap by half, at most 1" },
-  chrf: { label: "chrF", hint: "How many pieces of words are the expected ones, of 100" },
+  chrf: { label: "chrF", hint: "How many sequences of characters match the expected text, of 100" },
   mean_steps: { label: "mean steps" },
 };
 

@@ -200,12 +200,15 @@ function NameCell({ adapter, checkpoints, isOpen, onToggle }: NameCellProps) {
         </Tag>
       )}
       {source === "folder" ? (
-        <Tag kind="source" help="A folder on the server: it can be used, pinned and downloaded, and is changed there">
+        <Tag kind="source" help="A folder on the server: use, pin or download it here; change it there">
           server folder
         </Tag>
       ) : null}
       {source === "base" ? (
-        <Tag kind="source" help="Came with the base: it can be used, pinned and downloaded, not replaced or deleted">
+        <Tag
+          kind="source"
+          help="Came with the base: it can be used, pinned and downloaded, but not replaced or deleted"
+        >
           with its base
         </Tag>
       ) : null}

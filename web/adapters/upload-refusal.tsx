@@ -11,7 +11,7 @@ export function UploadRefusal(props: Refusal) {
       <p>{cause}</p>
       {faults.length > 0 ? (
         <details>
-          <summary>All that was found</summary>
+          <summary>All faults</summary>
           <ul>
             {faults.map((fault) => (
               <li key={fault}>{fault}</li>

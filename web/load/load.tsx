@@ -15,7 +15,7 @@ const bytes: Unit = { show: formatBytes, least: 2 ** 20, isBinary: true };
 const charts: readonly Omit<ChartProps, "points">[] = [
   {
     title: "Tokens a second",
-    help: "Tokens that were written, and prompt tokens of the requests that ended.",
+    help: "Tokens written, and prompt tokens of requests that ended.",
     unit: tokens,
     lines: [
       { name: "written", read: (point) => point.tokensPerSecond },
@@ -42,7 +42,7 @@ const charts: readonly Omit<ChartProps, "points">[] = [
   },
   {
     title: "Slots and queue",
-    help: "Each running request takes a slot of its base's memory for tokens, and waits while its base has none left. Sums over all bases.",
+    help: "Each running request takes one of its base's slots; others wait until a slot is free. Summed over all bases.",
     unit: counts,
     lines: [
       { name: "running", read: (point) => point.running },
@@ -86,7 +86,7 @@ const charts: readonly Omit<ChartProps, "points">[] = [
   },
   {
     title: "Adapter cache",
-    help: "The host's memory that adapters take, and the most that they may take.",
+    help: "Host memory that adapters take, and the most that they may take.",
     unit: bytes,
     lines: [
       { name: "taken", read: (point) => point.cacheBytes },
@@ -102,7 +102,7 @@ export function Load() {
       <div class="toolbar">
         <h1>Load</h1>
         <span class="muted">
-          {points.value.length === 0 ? "The first numbers come in a few seconds." : "Updated every two seconds."}
+          {points.value.length === 0 ? "The first numbers appear in a few seconds." : "Updated every two seconds."}
         </span>
       </div>
       {loadFault.value === null ? null : (

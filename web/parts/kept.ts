@@ -1,4 +1,5 @@
 /** Which step's weights a run has kept, in words. */
+import { formatCount } from "./format.js";
 
 interface Kept {
   readonly step: number;
@@ -9,8 +10,10 @@ interface Kept {
 }
 
 export function keptWords({ step, steps, best }: Kept): string {
-  const told = `step ${step} of ${steps}`;
+  const told = `step ${formatCount(step)} of ${formatCount(steps)}`;
   if (step !== steps) return `${told}, the best validation`;
   if (best === null) return `${told}, the last`;
-  return best === step ? `${told}, the last and the best validation` : `${told}, the last; step ${best} validated best`;
+  return best === step
+    ? `${told}, the last and the best validation`
+    : `${told}, the last; step ${formatCount(best)} validated best`;
 }

@@ -17,7 +17,7 @@ export function Boxes({ boxes, picture }: BoxesProps) {
   return (
     <>
       <div class="scene">
-        <Picture blob={picture} label="The picture that was asked" />
+        <Picture blob={picture} label="The picture that was sent" />
         <Overlay boxes={boxes} marked={marked} picture={picture} />
       </div>
       {boxes.length === 0 ? (

@@ -156,7 +156,7 @@ function TextFields({ isPair, missing, count, model, onAsk }: TextFieldsProps) {
         </label>
       ) : null}
       {isPair ? (
-        <p class="muted">The answer is how alike the model takes them to be: 1 for the same, 0 for unrelated.</p>
+        <p class="muted">The answer says how similar the model finds them: 1 for the same, 0 for unrelated.</p>
       ) : null}
       <div class="ask">
         <button

@@ -29,7 +29,7 @@ export function Curves({ runs }: { readonly runs: readonly Run[] }) {
     curveOf(`${nameOf(job)}, learning rate`, colour, events, "learning_rate"),
   );
   const reached = Math.max(0, ...[...losses, ...rates].flatMap(({ points }) => points.map(([step]) => step)));
-  if (reached === 0) return <p class="muted">The first losses come when the job has made its first steps.</p>;
+  if (reached === 0) return <p class="muted">The first losses appear after the job's first steps.</p>;
   const lengths = runs.map(({ job, events }) => ({ name: nameOf(job), ...lengthOf(events) }));
   const steps = countScale(Math.max(...lengths.map(({ planned }) => planned)), 6);
   const at = pointed === null ? null : Math.round(pointed * steps.high);

@@ -11,7 +11,7 @@ import { hrefOf } from "../route.js";
 import { client, noteFailure } from "../session.js";
 import { adapterOf } from "./adapter-name.js";
 import { nameOf } from "./curves.js";
-import { events, isEnded } from "./jobs.js";
+import { events, hasCurves, isEnded } from "./jobs.js";
 
 const words: Readonly<Record<Job["status"], string>> = {
   validating_files: "checking its rows",
@@ -81,10 +81,12 @@ export function JobCard({ job, colour, onToggle, onChanged, onStarted }: JobCard
         </Confirmation>
       ) : (
         <div class="actions">
-          <label class={`check ${colour ?? ""}`}>
-            <input type="checkbox" checked={colour !== null} onChange={onToggle} />
-            On the chart
-          </label>
+          {hasCurves(job) ? (
+            <label class={`check ${colour ?? ""}`}>
+              <input type="checkbox" checked={colour !== null} onChange={onToggle} />
+              On the chart
+            </label>
+          ) : null}
           {isPaused || canPause.has(status) ? (
             <button type="button" onClick={() => act(isPaused ? "resume" : "pause")}>
               {isPaused ? "Resume" : "Pause"}
@@ -147,7 +149,10 @@ function progressOf({ id, trained_tokens: tokens, lorikeet }: Job): string[] {
   const known = events.value.get(id) ?? [];
   const figures = known.findLast(({ data }) => typeof data.step === "number" && typeof data.total_steps === "number");
   const heldOut = known.findLast(({ data }) => typeof data.full_valid_loss === "number")?.data;
-  if (tokens === null) return figures ? [`step ${figures.data.step} of ${figures.data.total_steps}`] : [];
+  if (tokens === null)
+    return figures
+      ? [`step ${formatCount(Number(figures.data.step))} of ${formatCount(Number(figures.data.total_steps))}`]
+      : [];
   const loss = (name: string): string => formatNumber(Number(heldOut?.[name]));
   return [
     ...(kept ? [`kept ${keptWords({ step: kept.step, steps: kept.total_steps, best: kept.best_step })}`] : []),

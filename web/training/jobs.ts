@@ -8,15 +8,30 @@ const ended: ReadonlySet<Job["status"]> = new Set(["succeeded", "failed", "cance
 
 export const jobs = signal<readonly Job[] | null>(null);
 export const jobsFault = signal<string | null>(null);
-/** Of the jobs whose curves are shown, by their ids. */
+/** Of the jobs whose curves are shown, and of those that ended without a product, by their ids. */
 export const events = signal<ReadonlyMap<string, readonly JobEvent[]>>(new Map());
 
 export const isEnded = ({ status }: Job): boolean => ended.has(status);
 
+/** Whether a job has losses to show, or may come to have some. Of one that failed or was cancelled, its events tell. */
+export const hasCurves = (job: Job): boolean =>
+  !isEnded(job) ||
+  job.trained_tokens !== null ||
+  (events.value.get(job.id) ?? []).some(({ data }) => typeof data.step === "number");
+
+/** Jobs without a product whose events are read, to know whether they have losses. */
+const mostUnfinished = 8;
+
+function unfinished(): readonly string[] {
+  const found = (jobs.value ?? []).filter((job) => isEnded(job) && job.trained_tokens === null);
+  return found.slice(0, mostUnfinished).map(({ id }) => id);
+}
+
 export async function refreshJobs(shown: readonly string[]): Promise<void> {
   try {
     jobs.value = await client.fineTuning.jobs();
-    const read = await Promise.all(shown.map(async (id) => [id, await eventsOf(id)] as const));
+    const wanted = [...new Set([...shown, ...unfinished()])];
+    const read = await Promise.all(wanted.map(async (id) => [id, await eventsOf(id)] as const));
     events.value = new Map(read);
     jobsFault.value = null;
   } catch (error) {

@@ -8,7 +8,7 @@ import { canTrain, connection } from "../session.js";
 import { coloursOf } from "./colours.js";
 import { Curves } from "./curves.js";
 import { JobList } from "./job-list.js";
-import { events, isEnded, jobs, jobsFault, refreshJobs, watchJobs } from "./jobs.js";
+import { events, hasCurves, isEnded, jobs, jobsFault, refreshJobs, watchJobs } from "./jobs.js";
 import { loadRuns, trainedRuns } from "./runs.js";
 import { Runs } from "./runs-list.js";
 import { Samples } from "./samples.js";
@@ -53,7 +53,7 @@ function Jobs() {
   const [starting, setStarting] = useState<{ readonly file: File | null } | null>(null);
   const [isOver, setOver] = useState(false);
   const listed = jobs.value ?? [];
-  const first = listed.find(({ status }) => status === "running") ?? listed[0];
+  const first = listed.find(({ status }) => status === "running") ?? listed.find(hasCurves);
   const shown = chosen ?? (listed.some(({ id }) => id === asked) && asked !== null ? [asked] : first ? [first.id] : []);
   useEffect(() => watchJobs(shown), [shown.join()]);
   useEffect(() => void loadModels(), [listed.filter(({ status }) => status === "succeeded").length]);
