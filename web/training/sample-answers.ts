@@ -1,6 +1,7 @@
 /** Reads what a job's events say of its answers to a few prompts, as the training goes on. */
 import { fieldOf } from "../client/errors.js";
 import type { JobEvent } from "../client/fine-tuning.js";
+import { formatCount } from "../parts/format.js";
 
 export interface Sample {
   readonly prompt: string;
@@ -20,7 +21,7 @@ export function samplesOf(events: readonly JobEvent[]): readonly Sample[] {
   for (const [step, samples] of [...byStep].sort(([a], [b]) => a - b)) {
     for (const each of samples) {
       const prompt = text(each, "prompt");
-      const answer = { when: step === afterAll ? "trained" : `step ${step}`, text: text(each, "after") };
+      const answer = { when: step === afterAll ? "trained" : `step ${formatCount(step)}`, text: text(each, "after") };
       const { answers = [] } = found.get(prompt) ?? {};
       found.set(prompt, { prompt, before: text(each, "before"), answers: [...answers, answer] });
     }
