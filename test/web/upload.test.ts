@@ -27,6 +27,15 @@ test("a card asks the server that the reader looks at, and then says how to serv
   assert.deepEqual(usageOf("As PEFT does.", "http://here:1"), { request: "As PEFT does.", serve: null });
 });
 
+test("a card's request asks for the adapter by the name that it has here", () => {
+  const asked = (section: string) =>
+    usageOf(`\`\`\`sh\nlorikeet serve\n\`\`\`\n\n${section}`, "http://here:1", "a/b").request;
+  assert.equal(asked(`curl -d '{"model":"plays","prompt":"model"}'`), `curl -d '{"model":"a/b","prompt":"model"}'`);
+  assert.equal(asked("curl http://localhost:8080/models/plays/pipeline"), "curl http://here:1/models/a%2Fb/pipeline");
+  const two = `{"model":"plays"} or {"model":"base"}`;
+  assert.equal(asked(two), two);
+});
+
 test("a README without a sentence gets one below its title", () => {
   const bare = "---\nlicense: mit\n---\n# bard\n\n| a |\n";
   assert.equal(saysWhatItDoes(bare), false);

@@ -1,11 +1,13 @@
 /** The adapters of this server, live; new ones by drop. */
 import { useEffect, useState } from "preact/hooks";
+import type { AdapterInfo } from "../client/types.js";
 import { loadModels } from "../compare/models.js";
 import { formatCount } from "../parts/format.js";
 import { Icon } from "../parts/icon.js";
 import { hrefOf, route } from "../route.js";
 import { canAddAdapters, connection } from "../session.js";
 import { AdapterCard } from "./adapter-card.js";
+import { checkpointCounts } from "./checkpoints.js";
 import { type Parcel, readDrop } from "./dropped.js";
 import { adapters, listFault, watchAdapters } from "./live.js";
 import { AdapterTable, NoAdapters } from "./table.js";
@@ -34,7 +36,6 @@ export function Adapters() {
   };
   const drop = async (event: DragEvent): Promise<void> => {
     event.preventDefault();
-    setOver(false);
     const parcel = event.dataTransfer && canAddAdapters.value ? await readDrop(event.dataTransfer) : null;
     if (parcel) setUpload((open) => ({ parcel, replaced: open?.replaced ?? null }));
   };
@@ -50,11 +51,12 @@ export function Adapters() {
       onDragLeave={({ currentTarget, relatedTarget }) => {
         if (!(relatedTarget instanceof Node && currentTarget.contains(relatedTarget))) setOver(false);
       }}
+      onDropCapture={() => setOver(false)}
       onDrop={drop}
     >
       <div class="toolbar">
         <h1>Adapters</h1>
-        <span class="muted">{listed === null ? "" : formatCount(listed.length)}</span>
+        <span class="muted">{listed === null ? "" : countsOf(listed)}</span>
         <span class="grow" />
         <input
           type="search"
@@ -95,4 +97,11 @@ export function Adapters() {
       {upload ? <UploadDialog {...upload} onClose={() => setUpload(null)} /> : null}
     </section>
   );
+}
+
+/** Checkpoints are folded, so they are counted by themselves. */
+function countsOf(listed: readonly AdapterInfo[]): string {
+  const folded = [...checkpointCounts(listed).values()].reduce((sum, count) => sum + count, 0);
+  const rest = formatCount(listed.length - folded);
+  return folded === 0 ? rest : `${rest} and ${folded === 1 ? "1 checkpoint" : `${formatCount(folded)} checkpoints`}`;
 }

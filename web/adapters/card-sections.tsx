@@ -35,7 +35,7 @@ export function CardSections({ card, isBase = false, arrival, ownJob = null, chi
         </section>
       ) : null}
       {isBase && record === null ? null : <OriginSection record={record} arrival={arrival} ownJob={ownJob} />}
-      {use === null ? null : <Use section={use} />}
+      {use === null ? null : <Use section={use} name={isBase ? null : name} />}
       {chart === null ? null : (
         <section aria-label="Training">
           <h3>Training</h3>
@@ -54,8 +54,8 @@ export function CardSections({ card, isBase = false, arrival, ownJob = null, chi
 }
 
 /** The server that the reader looks at runs already. */
-function Use({ section }: { readonly section: string }) {
-  const { request, serve } = usageOf(section, new URL(".", location.href).href.replace(/\/$/, ""));
+function Use({ section, name }: { readonly section: string; readonly name: string | null }) {
+  const { request, serve } = usageOf(section, new URL(".", location.href).href.replace(/\/$/, ""), name);
   return (
     <section aria-label="Use">
       <h3>Use it from a program</h3>

@@ -199,6 +199,11 @@ function NameCell({ adapter, checkpoints, isOpen, onToggle }: NameCellProps) {
           job
         </Tag>
       )}
+      {source === "store" && job === null ? (
+        <Tag kind="source" help="Uploaded to this server: its card says when">
+          uploaded
+        </Tag>
+      ) : null}
       {source === "folder" ? (
         <Tag kind="source" help="A folder on the server: use, pin or download it here; change it there">
           server folder

@@ -3,7 +3,6 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { compareHref, type TryLink } from "../adapters/compare-link.js";
 import { exampleLinkOf } from "../adapters/try-link.js";
 import type { Job } from "../client/fine-tuning.js";
-import { generation } from "../client/tasks.js";
 import { Confirmation } from "../parts/confirmation.js";
 import { formatAgo, formatCount, formatDuration, formatNumber } from "../parts/format.js";
 import { keptWords } from "../parts/kept.js";
@@ -106,7 +105,7 @@ export function JobCard({ job, colour, onToggle, onChanged, onStarted }: JobCard
               <a class="button" href={hrefOf("adapters", new URLSearchParams({ name: adapterOf(job) }))}>
                 Its card
               </a>
-              <ProductLink job={job} product={product} />
+              <ProductLink job={job} />
             </>
           )}
         </div>
@@ -116,15 +115,14 @@ export function JobCard({ job, colour, onToggle, onChanged, onStarted }: JobCard
 }
 
 /** On an example of the job's own rows if its card has one: beside the base, or in the form of its task. */
-function ProductLink({ job, product }: { readonly job: Job; readonly product: string }) {
+function ProductLink({ job }: { readonly job: Job }) {
   const [link, setLink] = useState<TryLink | null>(null);
   const name = adapterOf(job);
   useEffect(() => {
     let isWanted = true;
     const read = async (): Promise<void> => {
       const [adapter, card] = await Promise.all([client.adapter(name), client.card(name)]);
-      const asked = { ...adapter, name: adapter.tasks.includes(generation) ? product : name };
-      if (isWanted) setLink(exampleLinkOf(asked, card));
+      if (isWanted) setLink(exampleLinkOf(adapter, card));
     };
     read().catch(() => {}); // it may be gone: the comparison says so
     return () => {
@@ -132,7 +130,7 @@ function ProductLink({ job, product }: { readonly job: Job; readonly product: st
     };
   }, [name]);
   return (
-    <a class="button primary" href={link?.href ?? compareHref(product, job.model)}>
+    <a class="button primary" href={link?.href ?? compareHref(name, job.model)}>
       {link?.isComparison === false ? "Try it" : "Compare"}
     </a>
   );

@@ -85,9 +85,10 @@ function Jobs() {
       onDragLeave={({ currentTarget, relatedTarget }) => {
         if (!(relatedTarget instanceof Node && currentTarget.contains(relatedTarget))) setOver(false);
       }}
+      // The dialog keeps what is dropped on it to itself.
+      onDropCapture={() => setOver(false)}
       onDrop={(event) => {
         event.preventDefault();
-        setOver(false);
         const [file] = event.dataTransfer?.files ?? [];
         if (file) setStarting({ file });
       }}
