@@ -23,6 +23,7 @@ import { loadRowTokenizer } from "../text/tokenizer/row-tokenizer.js";
 import { chooseForTask, type DeviceFacts, describeDevice, onCardOrCpu } from "./device.js";
 import { usableThreads } from "./machine.js";
 import type { EngineSettings } from "./options/engine-options.js";
+import { flagName } from "./options/names.js";
 import type { AdapterFolder } from "./serve/adapter-folder.js";
 import { noAdapters } from "./serve/no-adapters.js";
 import { joinTask, type TaskAdapterTier } from "./serve/task-adapter-tier.js";
@@ -68,18 +69,28 @@ export interface TaskStack extends AsyncDisposable {
   readonly gateway: TaskGateway;
 }
 
-/** Throws a UsageError for all settings that the model does not take, `device_unavailable`, and `model_unsupported` for several graphs that are not an encoder-decoder. */
+const typeOptions = ["dtype", "headDtype", "activationDtype", "kvCacheDtype"] as const;
+
+type TypeSettings = Pick<EngineSettings, (typeof typeOptions)[number]>;
+
+/** Types are those of the ONNX file. What `forDecoders` has is meant for other bases. */
+const typeFaults = (settings: TypeSettings, forDecoders: TypeSettings | null): string[] =>
+  typeOptions.flatMap((name) => {
+    const type = settings[name];
+    if (type === "auto" || type === "fp32" || forDecoders?.[name] === type) return [];
+    return [`--${flagName(name)} ${type} is for decoders; a task model has the types of its ONNX file.`];
+  });
+
+/** `forDecoders`: settings of a server that also has a decoder. Throws a UsageError for all settings that the model does not take, `device_unavailable`, and `model_unsupported` for several graphs that are not an encoder-decoder. */
 export async function planTaskStack({
   settings,
   pooling = null,
-}: Pick<TaskStackOptions, "settings" | "pooling">): Promise<TaskPlan> {
-  const { dtype } = settings;
+  forDecoders = null,
+}: Pick<TaskStackOptions, "settings" | "pooling"> & { readonly forDecoders?: TypeSettings | null }): Promise<TaskPlan> {
   const model = await openTaskModel(settings.model ?? "");
   const pools = poolsVectors(model);
   const faults = [
-    ...(dtype === "auto" || dtype === "fp32"
-      ? []
-      : [`--dtype ${dtype} is for decoders; a task model has the types of its ONNX file.`]),
+    ...typeFaults(settings, forDecoders),
     ...(pooling === null || pools ? [] : [poolingFault(pooling, model)]),
   ];
   const device = await chooseForTask(model, settings).catch((error: unknown): never => {

@@ -275,7 +275,7 @@ describe("the bases of a server", () => {
       /The base .*missing cannot be opened: --model must be/,
     );
     await assert.rejects(
-      openService({ model: [policy, llama], device: "cpu", dtype: "int8" }),
+      openService({ model: [policy, other], device: "cpu", dtype: "int8" }),
       /The base .*policy-mlp cannot/,
     );
   });

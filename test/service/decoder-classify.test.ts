@@ -183,7 +183,7 @@ describe("adapters with a classification head", () => {
     const { tasks } = JSON.parse(await (await fetch(`${service.url}/v1/adapters/three`)).text());
     assert.deepEqual(tasks, labelled);
     const { bases } = JSON.parse(await (await fetch(service.url)).text());
-    assert.deepEqual(bases, [{ name: "llama", text: true, task: null, tasks: written }]);
+    assert.deepEqual(bases, [{ name: "llama", text: true, task: null, tasks: written, trains: [] }]);
   });
 
   test("an adapter without one, and the base, classify nothing", async () => {

@@ -25,9 +25,9 @@ const vocabSize = 320;
 const answerLength = 24;
 /**
  * Adapters are fp32 and the weights are the same: what differs is that eight bits hold the activations. These models are 64 wide,
- * with weights ten times as large as a trained model's.
+ * with weights ten times as large as a trained model's. With VNNI, weights use all eight bits too: the largest error seen is 7.2e-2.
  */
-const bounds = { relativeError: 7e-2, nats: 0.4, share: 7 / 8 };
+const bounds = { relativeError: 8e-2, nats: 0.4, share: 7 / 8 };
 /** Its texts are longer than the server lets a context of this model become. */
 const tooShort = "llama-dynamic-short";
 

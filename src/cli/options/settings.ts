@@ -6,7 +6,7 @@ import { commonFlag } from "./common-names.js";
 import { renamedVariables, successorsOf } from "./former-names.js";
 import { environmentName, flagName } from "./names.js";
 import { type Option, type OptionTable, type Settings, valueSeparator } from "./option.js";
-import { hosts, list, networks, origins } from "./units.js";
+import { hosts, list, names, networks, origins } from "./units.js";
 
 export interface Sources {
   /** Strings or booleans from the command line, by option name. */
@@ -112,7 +112,7 @@ function unknownKeys(
 }
 
 const isList = (parse: unknown): boolean =>
-  parse === list || parse === origins || parse === hosts || parse === networks;
+  parse === list || parse === names || parse === origins || parse === hosts || parse === networks;
 
 /** A file may hold a list in place of words joined by a separator; null: it may not. */
 function asText(value: unknown, separator: string | null): string {

@@ -88,9 +88,10 @@ export async function planBases(parts: OpeningParts): Promise<() => Promise<Open
   }
   if (settings.adapters !== null) await requireFolder("--adapters", settings.adapters);
   const areTasks = await Promise.all(parts.bases.map(({ model }) => isTaskModel(model)));
+  const forDecoders = areTasks.includes(false) ? settings : null;
   const looked: Surveyed[] = [];
   for (const [index, base] of shareCard(parts.bases, areTasks).entries()) {
-    looked.push(await naming(base, () => survey(base, areTasks[index] === true, folder, parts)));
+    looked.push(await naming(base, () => survey(base, areTasks[index] === true, forDecoders, folder, parts)));
   }
   const surveyed = withReasons(looked, parts.bases);
   refuseEqualNames(surveyed);
@@ -132,13 +133,14 @@ async function planOnly(base: BaseSettings, folder: AdapterFolder | null, parts:
 async function survey(
   settings: BaseSettings,
   isTask: boolean,
+  forDecoders: ServeSettings | null,
   folder: AdapterFolder | null,
   parts: OpeningParts,
 ): Promise<Surveyed> {
   // The server's goes to all bases, for which it need not mean anything; what a base has for itself must.
   const pooling = settings.pooling === parts.settings.pooling ? null : settings.pooling;
   return isTask
-    ? { kind: "task", settings, plan: await planTaskStack({ settings, pooling }) }
+    ? { kind: "task", settings, plan: await planTaskStack({ settings, pooling, forDecoders }) }
     : { kind: "decoder", settings, survey: await surveyStack(stackOptionsOf(settings, folder, parts)) };
 }
 
