@@ -106,7 +106,7 @@ async function samplesOf({ check, model }: TrainJob, served: Served, signal: Abo
   }));
 }
 
-/** Prompts of some rows. What a chat's template has widened is told by the user's words. */
+/** Prompts of some rows, to try the adapter with. A prompt that a chat's template has wrapped gets the user's message as its title. */
 async function examplesOf({ check, model }: TrainJob): Promise<CardFacts["examples"]> {
   const prompts = (await examplePrompts(check, model.tokenizer)).filter(isShortExample);
   const rows = await Promise.all(check.slice(0, prompts.length).map(({ place }) => readRowAt(place, decoderTexts)));

@@ -97,7 +97,7 @@ function decoderBaseOf(
   const own = { kind: "decoder", folder: checkpoint.directory, dtype, chatTemplate, cacheDir } as const;
   return {
     ...baseOf(stack, own, bases, settings),
-    // A classifier has no head that writes.
+    // A checkpoint with a classification head cannot generate text.
     ...(checkpoint.config.classifier
       ? { tasks: [scoreTask], methods: ["supervised"] }
       : { tasks: ["text-generation", scoreTask], methods: ["supervised", "dpo"] }),
