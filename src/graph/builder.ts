@@ -61,8 +61,9 @@ export class GraphBuilder {
     return this.#scopes.join(".");
   }
 
-  input(name: string, type: ElementType, shape: Shape): Value {
-    const value = { name, type, shape };
+  /** `shape`: null if callers may give any. */
+  input(name: string, type: ElementType, shape: Shape | null): Value {
+    const value: Value = shape ? { name, type, shape } : { name, type, shape: [], unknown: "shape" };
     this.#claim(name);
     this.#inputs.push(value);
     return value;

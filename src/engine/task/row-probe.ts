@@ -153,7 +153,7 @@ async function spreads(watched: Watched, trial: Trial, targets: readonly Weighte
     const parts = { product: !isBias, gain: false, shift: isBias, whole: false };
     return { path: `${i}`, target, layout: "none" as const, parts };
   });
-  const graph = adaptGraph(watched.plain, adapted, null);
+  const graph = adaptGraph(watched.plain, adapted, "any");
   using session = await Session.create(serializeGraph(graph), { threads: watched.threads, optimization: 0 });
   const stacks = new Map<string, Tensor>();
   for (const { path, target, parts } of adapted) {

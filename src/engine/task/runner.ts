@@ -5,6 +5,7 @@ import { at } from "../../base/list.js";
 import { serializeGraph } from "../../graph/serialize.js";
 import type { Graph } from "../../graph/types.js";
 import { type AdaptedNode, needsRowCount, type RowLayout } from "../../model/task/adapted-node.js";
+import type { RowCount } from "../../model/task/adapted-ops.js";
 import type { BlockPlan } from "../../model/task/blocked/plan.js";
 import { type Blocks, loadBlocks } from "../../model/task/blocked/weights.js";
 import { adapterRows, adaptGraph } from "../../model/task/serving-graph.js";
@@ -55,10 +56,10 @@ export class TaskRunner implements AsyncDisposable {
   #profile: string | undefined;
   #profiles = 0;
   #plain: Promise<Session> | null = null;
-  /** Graphs with the parts of this plan, by their number of rows (null: any). */
+  /** Graphs with the parts of this plan, by what they are made for. */
   #plan: StackPlan = new Map();
   #blocks: Promise<Blocks> | null = null;
-  readonly #adapted = new Map<number | null, Promise<Adapted>>();
+  readonly #adapted = new Map<RowCount, Promise<Adapted>>();
 
   constructor(options: RunnerOptions) {
     this.#options = options;
@@ -113,7 +114,8 @@ export class TaskRunner implements AsyncDisposable {
     const first = rows[0];
     assert(first, "a run has a row");
     // Rows that only fill up the batch are like its first one, without an adapter.
-    const filled = Array.from({ length: count ?? rows.length }, (_, i) => rows[i] ?? { ...first, place: 0 });
+    const length = typeof count === "number" ? count : rows.length;
+    const filled = Array.from({ length }, (_, i) => rows[i] ?? { ...first, place: 0 });
     const inputs = this.#options.graph.inputs.map(
       ({ name }) => [name, joined(filled.map((row) => row.inputs.get(name)))] as const,
     );
@@ -122,10 +124,10 @@ export class TaskRunner implements AsyncDisposable {
       using binding = session.bind();
       for (const [name, tensor] of inputs) binding.input(name, tensor);
       if (stacks && adapted) {
-        const tensors = await this.#stacks.of(stacks);
+        const tensors = count === "lone" ? stacks.of(first.place) : await this.#stacks.of(stacks);
         for (const [name, tensor] of tensors) if (adapted.inputs.has(name)) binding.input(name, tensor);
         const places = BigInt64Array.from(filled, ({ place }) => BigInt(place));
-        binding.input(adapterRows, Tensor.from("int64", [filled.length], places));
+        if (count !== "lone") binding.input(adapterRows, Tensor.from("int64", [filled.length], places));
       }
       for (const { name } of outputs) binding.outputToHost(name);
       await session.run(binding, signal);
@@ -151,9 +153,11 @@ export class TaskRunner implements AsyncDisposable {
     return { type, shape: [1, ...shape.slice(1)], data: data.subarray(row * size, (row + 1) * size) };
   }
 
-  /** The number of rows of the graph that runs; null: as many as there are. */
-  #rowCount(rows: number, nodes: readonly AdaptedNode[]): number | null {
-    if (!needsRowCount(nodes)) return null;
+  /** What the graph that runs is made for. */
+  #rowCount(rows: number, nodes: readonly AdaptedNode[]): RowCount {
+    // A card holds copies of whole stacks.
+    if (rows === 1 && nodes.length > 0 && this.#device.capabilities.hostMemory) return "lone";
+    if (!needsRowCount(nodes)) return "any";
     let count = 1;
     while (count < rows) count *= 2;
     return Math.min(count, this.#options.maxBatch);
@@ -188,11 +192,7 @@ export class TaskRunner implements AsyncDisposable {
     return made;
   }
 
-  async #adaptedSession(
-    { plan, blocks }: Stacks,
-    nodes: readonly AdaptedNode[],
-    rows: number | null,
-  ): Promise<Adapted> {
+  async #adaptedSession({ plan, blocks }: Stacks, nodes: readonly AdaptedNode[], rows: RowCount): Promise<Adapted> {
     if (!sameParts(plan, this.#plan)) {
       await this.forgetAdapted();
       this.#plan = plan;
@@ -205,7 +205,7 @@ export class TaskRunner implements AsyncDisposable {
     return made;
   }
 
-  async #loadAdapted(nodes: readonly AdaptedNode[], rows: number | null, plan: BlockPlan | null): Promise<Adapted> {
+  async #loadAdapted(nodes: readonly AdaptedNode[], rows: RowCount, plan: BlockPlan | null): Promise<Adapted> {
     const graph = adaptGraph(this.#options.graph, nodes, rows, plan && (await this.#blocksOf(plan)));
     this.#weights.add(graph);
     return { session: await this.#load(graph), inputs: new Set(graph.inputs.map(({ name }) => name)) };

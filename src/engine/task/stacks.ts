@@ -7,7 +7,7 @@ import { padded, writeFilters } from "../../model/task/blocked/filters.js";
 import type { BlockedConvolution, BlockPlan } from "../../model/task/blocked/plan.js";
 import type { TaskModule } from "../../model/task/target-modules.js";
 import { floatsOf } from "../../model/task/weight-values.js";
-import { Tensor } from "../../runtime/tensor.js";
+import { alignedFloats, Tensor } from "../../runtime/tensor.js";
 import type { FoldedAdapter, FoldedModule } from "./folded.js";
 
 /** What the stacks of a module have room for. */
@@ -90,7 +90,7 @@ function entriesOf(plan: ModulePlan, blocks: BlockPlan | null): Entry[] {
     const ranks = padded(rank, blocks.block);
     return [
       ...(product ? [{ name: names.a, shape: [ranks, inputs, ...kernel] }] : []),
-      ...(product ? [{ name: names.b, shape: [outputs, ranks] }] : []),
+      ...(product ? [{ name: names.b, shape: [outputs, ranks, 1, 1] }] : []),
       ...(gain ? [{ name: names.gain, shape: [outputs] }] : []),
       ...(shift ? [{ name: names.shift, shape: [outputs] }] : []),
     ];
@@ -126,6 +126,7 @@ export class Stacks {
   readonly tensors: ReadonlyMap<string, Tensor<"float32">>;
   /** The modules that the adapter in each place changes. */
   readonly #changed = new Map<number, ReadonlySet<TaskModule>>();
+  readonly #parts = new Map<number, ReadonlyMap<string, Tensor<"float32">>>();
   #version = 0;
 
   private constructor(plan: StackPlan, blocks: BlockPlan | null, tensors: ReadonlyMap<string, Tensor<"float32">>) {
@@ -140,7 +141,7 @@ export class Stacks {
     const stacks = new Stacks(
       plan,
       blocksOf(plan, blocks),
-      new Map(entries.map(({ name, shape }) => [name, Tensor.zeros("float32", [places + 1, ...shape])])),
+      new Map(entries.map(({ name, shape }) => [name, alignedZeros([places + 1, ...shape])])),
     );
     for (const module of plan.values()) if (module.whole) await stacks.#fillWithBase(module, places);
     return stacks;
@@ -149,6 +150,20 @@ export class Stacks {
   /** Grows with each `write`: copies of an older version are outdated. */
   get version(): number {
     return this.#version;
+  }
+
+  /** The entries of one place by themselves, sharing memory. */
+  of(place: number): ReadonlyMap<string, Tensor<"float32">> {
+    const known = this.#parts.get(place);
+    if (known) return known;
+    const parts = new Map(
+      [...this.tensors].map(([name, tensor]) => {
+        const entry = tensor.shape.slice(1);
+        return [name, tensor.as(entry, place * sizeOf(entry))];
+      }),
+    );
+    this.#parts.set(place, parts);
+    return parts;
   }
 
   /** Whether the adapter in a place changes one of these modules. */
@@ -256,6 +271,11 @@ export class Stacks {
     if (target.bias) bias.set(await floatsOf(target.bias.values));
     for (let place = 1; place <= places; place++) this.#writeWhole(this.plan.get(module) as ModulePlan, place, null);
   }
+}
+
+/** Where kernels read fast: a lone row's adapter is read as it lies here. */
+function alignedZeros(shape: readonly number[]): Tensor<"float32"> {
+  return Tensor.from("float32", shape, alignedFloats(sizeOf(shape)));
 }
 
 /** Copies a tensor into the corner of a larger one. */

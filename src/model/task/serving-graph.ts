@@ -9,8 +9,9 @@ import { Ops } from "../../graph/ops.js";
 import { pruneGraph } from "../../graph/prune.js";
 import { sortNodes } from "../../graph/sort.js";
 import type { Graph, Node, Value } from "../../graph/types.js";
-import { AdaptedLayers } from "./adapted-layers.js";
+import { addParts } from "./adapted-layers.js";
 import type { AdaptedNode, ModuleParts } from "./adapted-node.js";
+import { AdaptedOps, type RowCount } from "./adapted-ops.js";
 import { BlockedLayers } from "./blocked/layers.js";
 import type { BlockPlan } from "./blocked/plan.js";
 import type { Blocks } from "./blocked/weights.js";
@@ -18,14 +19,11 @@ import type { Blocks } from "./blocked/weights.js";
 /** int64 [rows]: the place of each row's adapter. */
 export const adapterRows = "adapter_rows";
 
-/**
- * `rows`: how many rows a run has, for graphs that need it; null: any number. `blocks`: convolutions to run in blocks; those of them
- * that are adapted keep the base's weights.
- */
+/** `blocks`: convolutions to run in blocks; those of them that are adapted keep the base's weights. */
 export function adaptGraph(
   graph: Graph,
   adapted: readonly AdaptedNode[],
-  rows: number | null,
+  rows: RowCount,
   blocks: Blocks | null = null,
 ): Graph {
   const replaced = new Map<Node, Node | null>();
@@ -41,12 +39,12 @@ export function adaptGraph(
     return other === undefined ? [node] : (other ?? []);
   });
   const builder = GraphBuilder.from({ ...graph, nodes });
-  const layers = new AdaptedLayers(new Ops(builder), adapterRows, rows);
-  if (blocks) new BlockedLayers(new Ops(builder), layers, blocks, inBlocks).write();
+  const ops = new AdaptedOps(new Ops(builder), adapterRows, rows);
+  if (blocks) new BlockedLayers(new Ops(builder), ops, blocks, inBlocks).write();
   for (const item of others) {
     const base = replaced.get(item.target.node)?.outputs[0];
     assert(base !== undefined, "a layer has an output");
-    builder.scope(`lora.${item.path}`, () => layers.add(item, base, outputOf(item)));
+    builder.scope(`lora.${item.path}`, () => addParts(ops, item, base, outputOf(item)));
   }
   const isResized = adapted.some(({ parts }) => parts.whole);
   for (const output of graph.outputs) builder.output(isResized ? { ...output, unknown: "shape" } : output);

@@ -3,9 +3,9 @@
 import { assert } from "../../../base/errors.js";
 import { valueAt } from "../../../base/list.js";
 import type { Ops } from "../../../graph/ops.js";
-import type { Attribute, Initializer, Node, Value } from "../../../graph/types.js";
-import type { AdaptedLayers } from "../adapted-layers.js";
+import type { Attribute, Dim, Initializer, Node, Value } from "../../../graph/types.js";
 import { type AdaptedNode, stackNames } from "../adapted-node.js";
+import type { AdaptedOps } from "../adapted-ops.js";
 import type { BlockedConvolution, BlockedOperator } from "./plan.js";
 import type { Blocks } from "./weights.js";
 
@@ -18,15 +18,15 @@ export const blockedDomain = "com.microsoft.nchwc";
  */
 export class BlockedLayers {
   readonly #op: Ops;
-  readonly #layers: AdaptedLayers;
+  readonly #rowOps: AdaptedOps;
   readonly #blocks: Blocks;
   readonly #adapted: ReadonlyMap<Node, AdaptedNode>;
   /** By the name of the value that they hold in blocks. */
   readonly #made = new Map<string, Value>();
 
-  constructor(op: Ops, layers: AdaptedLayers, blocks: Blocks, adapted: readonly AdaptedNode[]) {
+  constructor(op: Ops, rowOps: AdaptedOps, blocks: Blocks, adapted: readonly AdaptedNode[]) {
     this.#op = op;
-    this.#layers = layers;
+    this.#rowOps = rowOps;
     this.#blocks = blocks;
     this.#adapted = new Map(adapted.map((item) => [item.target.node, item]));
   }
@@ -68,7 +68,7 @@ export class BlockedLayers {
         const { values } = this.#blocks.plan;
         const isFirstOne = values.get(a.name)?.size.join() === "1,1";
         const product = this.#some(node.op, [this.#byPosition(x, a), this.#byPosition(other, b)]);
-        return this.#layers.reshaped(product, this.#layers.shape(isFirstOne ? other : x));
+        return this.#rowOps.reshaped(product, this.#rowOps.shape(isFirstOne ? other : x));
       }
       default:
         return this.#some(node.op, inputs, node.attributes);
@@ -82,7 +82,7 @@ export class BlockedLayers {
   }
 
   #positions(y: Value, count: number): Value {
-    return this.#layers.reshaped(y, this.#layers.ints(0, count, -1, this.#blocks.plan.block));
+    return this.#rowOps.reshaped(y, this.#rowOps.ints(0, count, -1, this.#blocks.plan.block));
   }
 
   #convolution(convolution: BlockedConvolution): Value {
@@ -105,58 +105,58 @@ export class BlockedLayers {
     const first = parts.gain ? base(null, null, false) : base(bias, other, isSimple && !parts.product);
     const summed = parts.product ? this.#product(adapted, convolution, x, first, isSimple) : first;
     if (isSimple) return summed;
-    const vector = (name: string): Value => this.#spread(this.#layers.ofRows(name, [outputs]), outputs);
-    const layers = this.#layers;
+    const vector = (name: string): Value => this.#spread(this.#rowOps.ofRows(name, [outputs]), outputs);
+    const ops = this.#rowOps;
     const count = outputs / this.#blocks.plan.block;
     const terms = [this.#positions(summed, count)];
-    if (parts.gain) terms.push(layers.some("Mul", [this.#positions(first, count), vector(names.gain)]));
+    if (parts.gain) terms.push(ops.some("Mul", [this.#positions(first, count), vector(names.gain)]));
     if (parts.shift) terms.push(vector(names.shift));
-    if (parts.gain && bias) terms.push(this.#spread(layers.reshaped(bias, layers.ints(1, -1)), outputs));
+    if (parts.gain && bias) terms.push(this.#spread(ops.reshaped(bias, ops.ints(1, -1)), outputs));
     if (parts.gain && other) terms.push(this.#positions(other, count));
-    const total = layers.reshaped(
-      terms.reduce((left, right) => layers.some("Add", [left, right])),
-      layers.shape(first),
+    const total = ops.reshaped(
+      terms.reduce((left, right) => ops.some("Add", [left, right])),
+      ops.shape(first),
     );
-    return hasRelu ? layers.some("Relu", [total]) : total;
+    return hasRelu ? ops.some("Relu", [total]) : total;
   }
 
   /** [rows, outputs] as a factor or a term of all positions. */
   #spread(rows: Value, outputs: number): Value {
     const { block } = this.#blocks.plan;
-    return this.#layers.reshaped(rows, this.#layers.ints(0, outputs / block, 1, block));
+    return this.#rowOps.reshaped(rows, this.#rowOps.ints(this.#rowOps.isLone ? 1 : 0, outputs / block, 1, block));
   }
 
   /** `base` + B A x. */
   #product({ path }: AdaptedNode, convolution: BlockedConvolution, x: Value, base: Value, isLast: boolean): Value {
-    const layers = this.#layers;
+    const ops = this.#rowOps;
     const { target, inputs, outputs, hasRelu } = convolution;
     const names = stackNames(path);
-    const { rows } = layers;
+    const { rows } = ops;
     const side = (value: Value, channels: number): Value =>
-      rows === 1 ? value : layers.reshaped(value, layers.ints(1, channels, 0, 0));
-    const a = layers.reshaped(
-      layers.ofRows(names.a, [`rank.${path}`, inputs, ...target.kernel]),
-      layers.ints(-1, inputs, ...target.kernel),
-    );
+      rows === 1 ? value : ops.reshaped(value, ops.ints(1, channels, 0, 0));
+    const filters = (name: string, entry: readonly Dim[], shape: readonly number[]): Value => {
+      const found = ops.ofRows(name, entry);
+      return ops.isLone ? found : ops.reshaped(found, ops.ints(...shape));
+    };
+    const rank = `rank.${path}`;
+    const a = filters(names.a, [rank, inputs, ...target.kernel], [-1, inputs, ...target.kernel]);
     const attributes = { ...target.node.attributes, kernel_shape: [...target.kernel] };
     const low =
       convolution.input === "plain"
         ? this.#oneByOne(x, a, attributes)
         : this.#convolved(side(x, rows * inputs), a, null, null, { ...attributes, group: rows }, false);
-    const b = layers.reshaped(layers.ofRows(names.b, [outputs, `rank.${path}`]), layers.ints(rows * outputs, -1, 1, 1));
+    const b = filters(names.b, [outputs, rank, 1, 1], [rows * outputs, -1, 1, 1]);
     const pointwise = { kernel_shape: [1, 1], group: rows };
     const y = this.#convolved(low, b, null, side(base, rows * outputs), pointwise, hasRelu && isLast);
     if (rows === 1) return y;
     // A number of rows that ONNX Runtime knows would let it compute what follows otherwise than it does for one row.
-    const shape = layers.once(`${x.name} to ${outputs}`, () =>
-      layers.joined(layers.shape(x, 0, 1), layers.ints(outputs, 0, 0)),
-    );
-    return layers.reshaped(y, shape);
+    const shape = ops.once(`${x.name} to ${outputs}`, () => ops.joined(ops.shape(x, 0, 1), ops.ints(outputs, 0, 0)));
+    return ops.reshaped(y, shape);
   }
 
   /** The kernel of images without blocks takes no groups that do not fill blocks, so rows run one after the other. */
   #oneByOne(x: Value, a: Value, attributes: Readonly<Record<string, Attribute | number | number[]>>): Value {
-    const { rows } = this.#layers;
+    const { rows } = this.#rowOps;
     const options = { ...attributes, group: 1 };
     if (rows === 1) return this.#convolved(x, a, null, null, options, false);
     const split = (value: Value): Value[] =>
