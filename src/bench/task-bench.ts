@@ -20,6 +20,7 @@ import type { TaskModule } from "../model/task/target-modules.js";
 import type { Device } from "../runtime/device/device.js";
 import { Session } from "../runtime/session.js";
 import { Tensor } from "../runtime/tensor.js";
+import { elementCount } from "../tensor/shape.js";
 import { type Contender, interleave } from "./interleave.js";
 import { ratioOf, type Series, type Spread, spreadOf } from "./series.js";
 import { type EncoderSize, encoderGraph, miniLm, type ResidualSize, residualGraph, resNet18 } from "./task-graphs.js";
@@ -213,7 +214,7 @@ async function timeEngine(
 /** Ids of small numbers, a mask of ones, pixels of a wave. */
 function inputOf({ name, type, shape }: Graph["inputs"][number], rows: number): TaskTensor {
   const sizes = [rows, ...shape.slice(1).map(Number)];
-  const count = sizes.reduce((product, size) => product * size, 1);
+  const count = elementCount(sizes);
   if (type === "float32") {
     return { type, shape: sizes, data: Float32Array.from({ length: count }, (_, i) => Math.sin(i)) };
   }
@@ -229,7 +230,7 @@ function randomAdapter(modules: readonly TaskModule[], rank: number, index: numb
   const values = (count: number): Float32Array =>
     Float32Array.from({ length: count }, (_, i) => 0.02 * Math.sin(1 + i * (index + 1)));
   const hosts = modules.map(({ path, inFeatures, outFeatures, kernel }): [string, HostTaskModule] => {
-    const window = kernel.reduce((product, size) => product * size, 1);
+    const window = elementCount(kernel);
     return [path, { rank, a: values(rank * inFeatures * window), b: values(rank * outFeatures), ...none }];
   });
   return { digest: digestOf(index), rank, bytes: 0, labels: null, modules: new Map(hosts) };

@@ -3,6 +3,7 @@
 import { GraphBuilder } from "../graph/builder.js";
 import { Ops } from "../graph/ops.js";
 import type { Graph, Value } from "../graph/types.js";
+import { elementCount } from "../tensor/shape.js";
 
 export interface EncoderSize {
   readonly layers: number;
@@ -35,7 +36,7 @@ class Weights {
 
   /** Numbers in [-size, size), or all `constant`. */
   add(name: string, shape: readonly number[], size: number, constant?: number): Value {
-    const count = shape.reduce((product, axis) => product * axis, 1);
+    const count = elementCount(shape);
     const values = new Float32Array(count);
     if (constant !== undefined) values.fill(constant);
     else for (let i = 0; i < count; i++) values[i] = size * this.#next();

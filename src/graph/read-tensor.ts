@@ -1,6 +1,7 @@
 /** Tensors of an ONNX file. Sizes are compared with the bytes that are there before anything is allocated for a tensor. */
 
 import { type TensorProto, TensorProto_DataLocation, TensorProto_DataType } from "../onnx/codec.js";
+import { elementCount } from "../tensor/shape.js";
 import type { LocateExternal } from "./external.js";
 import { type OnnxFault, quoted } from "./onnx-fault.js";
 import { dataType } from "./serialize.js";
@@ -35,7 +36,7 @@ export function readTensor(proto: TensorProto, what: string, locate: LocateExter
   const type = elementTypeOf(proto.dataType, what, fault);
   if (proto.segment) throw fault.unsupported(`stores ${what} in segments; whole tensors are allowed`);
   const shape = sizesOf(proto.dims, what, fault);
-  const count = shape.reduce((product, size) => product * size, 1);
+  const count = elementCount(shape);
   if (count > maxElements)
     throw fault.invalid(`gives ${what} the sizes [${shape.join(", ")}], more than any file holds`);
   const byteLength = count * elementBytes[type];

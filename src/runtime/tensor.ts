@@ -1,5 +1,6 @@
 /** Tensors that ONNX Runtime reads and writes: OrtValues over host memory, which each tensor keeps alive. */
 import { assert } from "../base/errors.js";
+import { elementCount } from "../tensor/shape.js";
 import { ort, type Pointer } from "./api.js";
 
 const kinds = {
@@ -47,7 +48,7 @@ export class Tensor<T extends TensorType = TensorType> implements Disposable {
 
   /** Zeroed memory. Pages of large buffers that are never touched cost nothing. */
   static zeros<T extends TensorType>(type: T, shape: readonly number[]): Tensor<T> {
-    return Tensor.over(type, shape, new ArrayBuffer(count(shape) * kinds[type].bytes));
+    return Tensor.over(type, shape, new ArrayBuffer(elementCount(shape) * kinds[type].bytes));
   }
 
   /** A tensor over existing memory; `byteOffset` must be a multiple of the element's size. */
@@ -57,7 +58,7 @@ export class Tensor<T extends TensorType = TensorType> implements Disposable {
     buffer: ArrayBufferLike,
     byteOffset = 0,
   ): Tensor<T> {
-    const size = count(shape);
+    const size = elementCount(shape);
     const { bytes, array } = kinds[type];
     assert(byteOffset + size * bytes <= buffer.byteLength, `a ${type} tensor [${shape}] lies inside its buffer`);
     return new Tensor(type, shape, new array(buffer as ArrayBuffer, byteOffset, size) as TensorArray<T>);
@@ -71,7 +72,7 @@ export class Tensor<T extends TensorType = TensorType> implements Disposable {
   rows(first: number, rows: number): Tensor<T> {
     const [total = 1, ...rest] = this.shape;
     assert(first >= 0 && first + rows <= total, `rows ${first}..${first + rows} of ${total}`);
-    const offset = this.data.byteOffset + first * count(rest) * kinds[this.type].bytes;
+    const offset = this.data.byteOffset + first * elementCount(rest) * kinds[this.type].bytes;
     return Tensor.over(this.type, [rows, ...rest], this.data.buffer, offset);
   }
 
@@ -82,7 +83,10 @@ export class Tensor<T extends TensorType = TensorType> implements Disposable {
 
   /** A part of the same memory in another shape, `first` elements from its start. */
   as(shape: readonly number[], first = 0): Tensor<T> {
-    assert(first + count(shape) <= this.data.length, `[${shape}] from element ${first} on lies in [${this.shape}]`);
+    assert(
+      first + elementCount(shape) <= this.data.length,
+      `[${shape}] from element ${first} on lies in [${this.shape}]`,
+    );
     return Tensor.over(this.type, shape, this.data.buffer, this.data.byteOffset + first * kinds[this.type].bytes);
   }
 
@@ -115,10 +119,9 @@ export function alignedFloats(count: number): Float32Array<ArrayBuffer> {
 // ONNX Runtime refuses a null pointer even for tensors without elements.
 const emptyMemory = new Uint8Array(64);
 
-const count = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
-
 /** Bytes of a dense tensor. */
-export const tensorBytes = (type: TensorType, shape: readonly number[]): number => count(shape) * kinds[type].bytes;
+export const tensorBytes = (type: TensorType, shape: readonly number[]): number =>
+  elementCount(shape) * kinds[type].bytes;
 
 /** ONNX Runtime's code of an element type. */
 export const tensorCode = (type: TensorType): number => kinds[type].code;

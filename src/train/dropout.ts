@@ -1,5 +1,6 @@
 /** Dropout masks: a pure function of seed, step, run and target module. */
 import { Tensor } from "../runtime/tensor.js";
+import { elementCount } from "../tensor/shape.js";
 import { Draws, purposes } from "./random.js";
 
 /** A mask input of the training graph: for the head, a row per label; otherwise, a row per token. */
@@ -37,7 +38,7 @@ export function dropoutMask(
   { seed, step, run, module }: MaskPlace & { readonly module: number },
 ): Tensor {
   const bound = Math.round(dropout * 65_536);
-  const data = new Uint8Array(shape.reduce((count, size) => count * size, 1));
+  const data = new Uint8Array(elementCount(shape));
   const draws = new Draws(seed, purposes.dropout, step, run, module);
   for (let j = 0; j < data.length; j += 2) {
     const word = draws.word();

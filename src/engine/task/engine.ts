@@ -8,6 +8,7 @@ import { Alarm, deferred, within } from "../../base/async.js";
 import { assert, LorikeetError } from "../../base/errors.js";
 import { FairQueue } from "../../base/fair-queue.js";
 import { type Logger, silent } from "../../base/log.js";
+import { elementCount } from "../../tensor/shape.js";
 import type { EngineLimits, EngineObserver, EngineStats } from "../types.js";
 import type { TaskBank } from "./bank.js";
 import { Job } from "./job.js";
@@ -330,7 +331,7 @@ function cut(
       const { axis, width } = widths.get(name) ?? { axis: -1, width: Number.POSITIVE_INFINITY };
       const size = tensor.shape.at(axis);
       if (size === undefined || width >= size) return [name, tensor] as const;
-      const inner = tensor.shape.slice(axis).reduce((product, length) => product * length, 1) / size;
+      const inner = elementCount(tensor.shape.slice(axis)) / size;
       const data = tensor.data.filter((_: number | bigint, i: number) => Math.floor(i / inner) % size < width);
       return [name, { ...tensor, shape: tensor.shape.with(axis, width), data }] as const;
     }),

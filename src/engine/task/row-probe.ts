@@ -12,6 +12,7 @@ import { adapterRows, adaptGraph } from "../../model/task/serving-graph.js";
 import type { WeightedNode } from "../../model/task/weighted-nodes.js";
 import { Session } from "../../runtime/session.js";
 import { Tensor } from "../../runtime/tensor.js";
+import { elementCount } from "../../tensor/shape.js";
 import { type Trial, TrialInputs } from "./trial-inputs.js";
 
 /** How a layer's rows are found, or a clause that says why they cannot be. */
@@ -185,7 +186,7 @@ async function spreads(watched: Watched, trial: Trial, targets: readonly Weighte
 }
 
 function waves(shape: readonly number[], size: number): Tensor<"float32"> {
-  const count = shape.reduce((product, length) => product * length, 1);
+  const count = elementCount(shape);
   const values = Float32Array.from({ length: count }, (_, i) => size * Math.sin(1 + 1.7 * i));
   return Tensor.from("float32", shape, values);
 }

@@ -8,6 +8,7 @@ import type { BlockedConvolution, BlockPlan } from "../../model/task/blocked/pla
 import type { TaskModule } from "../../model/task/target-modules.js";
 import { floatsOf } from "../../model/task/weight-values.js";
 import { alignedFloats, Tensor } from "../../runtime/tensor.js";
+import { elementCount } from "../../tensor/shape.js";
 import type { FoldedAdapter, FoldedModule } from "./folded.js";
 
 /** What the stacks of a module have room for. */
@@ -107,11 +108,9 @@ function entriesOf(plan: ModulePlan, blocks: BlockPlan | null): Entry[] {
   ];
 }
 
-const sizeOf = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1);
-
 /** Bytes of one place. */
 export function placeBytes(plan: StackPlan, blocks: BlockPlan | null): number {
-  return entriesOfAll(plan, blocks).reduce((sum, { shape }) => sum + 4 * sizeOf(shape), 0);
+  return entriesOfAll(plan, blocks).reduce((sum, { shape }) => sum + 4 * elementCount(shape), 0);
 }
 
 function entriesOfAll(plan: StackPlan, blocks: BlockPlan | null): Entry[] {
@@ -159,7 +158,7 @@ export class Stacks {
     const parts = new Map(
       [...this.tensors].map(([name, tensor]) => {
         const entry = tensor.shape.slice(1);
-        return [name, tensor.as(entry, place * sizeOf(entry))];
+        return [name, tensor.as(entry, place * elementCount(entry))];
       }),
     );
     this.#parts.set(place, parts);
@@ -207,7 +206,13 @@ export class Stacks {
     const names = stackNames(path);
     const { inputs, outputs } = blocked;
     const ranks = padded(rank, block);
-    const a = { block, outputs: ranks, inputs, splitsInputs: blocked.input === "blocked", window: sizeOf(kernel) };
+    const a = {
+      block,
+      outputs: ranks,
+      inputs,
+      splitsInputs: blocked.input === "blocked",
+      window: elementCount(kernel),
+    };
     const b = { block, outputs, inputs: ranks, splitsInputs: true, window: 1 };
     const [toA, toB] = [this.#entry(names.a, place).fill(0), this.#entry(names.b, place).fill(0)];
     if (from?.a) writeFilters(toA, a, from.a, { outputs: from.rank, inputs: inFeatures });
@@ -275,7 +280,7 @@ export class Stacks {
 
 /** Where kernels read fast: a lone row's adapter is read as it lies here. */
 function alignedZeros(shape: readonly number[]): Tensor<"float32"> {
-  return Tensor.from("float32", shape, alignedFloats(sizeOf(shape)));
+  return Tensor.from("float32", shape, alignedFloats(elementCount(shape)));
 }
 
 /** Copies a tensor into the corner of a larger one. */
@@ -283,10 +288,10 @@ function copyInto(to: Float32Array, shape: readonly number[], from: Float32Array
   // Axes after the last one that differs are copied in one piece.
   let inner = shape.length;
   while (inner > 0 && shape[inner - 1] === sizes[inner - 1]) inner--;
-  const run = sizeOf(sizes.slice(Math.max(inner - 1, 0)));
-  const stride = sizeOf(shape.slice(Math.max(inner - 1, 0)));
+  const run = elementCount(sizes.slice(Math.max(inner - 1, 0)));
+  const stride = elementCount(shape.slice(Math.max(inner - 1, 0)));
   const outer = sizes.slice(0, Math.max(inner - 1, 0));
-  const count = sizeOf(outer);
+  const count = elementCount(outer);
   for (let index = 0; index < count; index++) {
     let at = 0;
     let rest = index;

@@ -2,6 +2,7 @@
 
 import type { HostTaskAdapter, HostTaskModule } from "../../adapter/types.js";
 import type { TaskModule } from "../../model/task/target-modules.js";
+import { elementCount } from "../../tensor/shape.js";
 import type { RunRow } from "./runner.js";
 import type { Trial } from "./trial-inputs.js";
 
@@ -42,7 +43,7 @@ export function fullTrialAdapters(modules: readonly TaskModule[]): HostTaskAdapt
   const second = new Map<string, HostTaskModule>();
   if (last) {
     const { path, outFeatures, inFeatures, groups, kernel } = last;
-    const weight = wave((outFeatures * inFeatures * sizeOf(kernel)) / groups, 3);
+    const weight = wave((outFeatures * inFeatures * elementCount(kernel)) / groups, 3);
     second.set(path, { ...nothing, whole: { weight, outFeatures, bias: null } });
   }
   return [adapterOf("trial of all parts", 8, first), adapterOf("trial of a layer", 0, second)];
@@ -55,10 +56,13 @@ const adapterOf = (digest: string, rank: number, modules: ReadonlyMap<string, Ho
 };
 
 function lora({ inFeatures, outFeatures, kernel }: TaskModule, rank: number): HostTaskModule {
-  return { ...nothing, rank, a: wave(rank * inFeatures * sizeOf(kernel), rank), b: wave(rank * outFeatures, rank) };
+  return {
+    ...nothing,
+    rank,
+    a: wave(rank * inFeatures * elementCount(kernel), rank),
+    b: wave(rank * outFeatures, rank),
+  };
 }
-
-const sizeOf = (sizes: readonly number[]): number => sizes.reduce((product, size) => product * size, 1);
 
 const wave = (count: number, step: number): Float32Array =>
   Float32Array.from({ length: count }, (_, i) => 0.05 * Math.sin(1 + i * step));

@@ -1,6 +1,7 @@
 /** Tensors as bytes after a message: little-endian, row-major, without padding. */
 
 import type { TaskData, TaskTensor, TaskType } from "../../engine/task/types.js";
+import { elementCount } from "../../tensor/shape.js";
 import { Found } from "../body/parse.js";
 import { datatypeOf } from "./tensors.js";
 
@@ -19,7 +20,7 @@ const arrays = {
 /** A tensor of all of the bytes; a description of what is wrong otherwise. */
 export function tensorOfBytes(type: TaskType, shape: readonly number[], bytes: Uint8Array): TaskTensor | Found {
   const array = arrays[type];
-  const size = shape.reduce((product, axis) => product * axis, 1) * array.BYTES_PER_ELEMENT;
+  const size = elementCount(shape) * array.BYTES_PER_ELEMENT;
   if (bytes.byteLength !== size) {
     return new Found(`${bytes.byteLength} bytes of data; ${datatypeOf(type)} [${shape.join(", ")}] takes ${size}`);
   }

@@ -2,6 +2,7 @@
 
 import { assert } from "../../base/errors.js";
 import type { TaskData, TaskPort, TaskTensor, TaskType } from "../../engine/task/types.js";
+import { elementCount } from "../../tensor/shape.js";
 import { Found } from "../body/parse.js";
 import { valuesOf } from "../tasks/values.js";
 
@@ -60,7 +61,7 @@ export function tensorOf(type: TaskType, shape: readonly number[], data: readonl
       `${datatypes[type]} as JSON; it comes as binary data, with \`binary_data_size\` in \`parameters\``,
     );
   }
-  const count = shape.reduce((product, size) => product * size, 1);
+  const count = elementCount(shape);
   const isNested = data.some(Array.isArray);
   if (!isNested && data.length !== count) {
     const found = data.length > count ? `more than ${count}` : data.length;

@@ -1,5 +1,6 @@
 /** The CPU as a device: its memory is the host's, so nothing is staged and nobody waits for a turn. */
 import { assert } from "../../base/errors.js";
+import { elementCount } from "../../tensor/shape.js";
 import { Tensor, type TensorArray, type TensorType } from "../tensor.js";
 import type { Bindable, Device, DeviceRows, DeviceTensor, RowPart } from "./device.js";
 
@@ -59,8 +60,6 @@ function bytesOf(tensor: Bindable): Uint8Array {
   return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 }
 
-const elements = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1);
-
 /** Rows where they lie: a layout is the row itself. */
 class HostRows implements DeviceRows {
   readonly count: number;
@@ -86,7 +85,7 @@ class HostRows implements DeviceRows {
   layout<T extends TensorType>(name: string, type: T, first: number, count: number): TensorArray<T> {
     const tensor = this.#tensor(name);
     assert(tensor.type === type, `${name} holds ${tensor.type}`);
-    const stride = elements(tensor.shape.slice(1));
+    const stride = elementCount(tensor.shape.slice(1));
     return tensor.data.subarray(first * stride, (first + count) * stride) as TensorArray<T>;
   }
 
@@ -94,9 +93,9 @@ class HostRows implements DeviceRows {
 
   async copy(from: number, to: number, part?: RowPart): Promise<void> {
     for (const { shape, data } of this.#tensors.values()) {
-      const stride = elements(shape.slice(1));
-      const step = part ? elements(shape.slice(part.axis)) : stride;
-      const size = part ? part.count * elements(shape.slice(part.axis + 1)) : stride;
+      const stride = elementCount(shape.slice(1));
+      const step = part ? elementCount(shape.slice(part.axis)) : stride;
+      const size = part ? part.count * elementCount(shape.slice(part.axis + 1)) : stride;
       for (let at = 0; at < stride; at += step) {
         data.copyWithin(to * stride + at, from * stride + at, from * stride + at + size);
       }

@@ -1,5 +1,6 @@
 /** Rows of tensors on a device whose views may begin anywhere: each row is a view, and a copy moves it. */
 import { assert } from "../../base/errors.js";
+import { elementCount } from "../../tensor/shape.js";
 import { Tensor, type TensorArray, type TensorType } from "../tensor.js";
 import type { Device, DeviceRows, DeviceTensor } from "./device.js";
 
@@ -10,8 +11,6 @@ interface Entry {
   /** What rows are written from, in host memory. */
   layout: Tensor | null;
 }
-
-const elements = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1);
 
 export class ViewedRows implements DeviceRows {
   readonly count: number;
@@ -36,7 +35,7 @@ export class ViewedRows implements DeviceRows {
 
   view(name: string, first: number, count: number): DeviceTensor {
     const { row, tensor } = this.#entry(name);
-    return tensor.as([count, ...row], first * elements(row));
+    return tensor.as([count, ...row], first * elementCount(row));
   }
 
   layout<T extends TensorType>(name: string, type: T, _first: number, count: number): TensorArray<T> {
@@ -44,7 +43,7 @@ export class ViewedRows implements DeviceRows {
     assert(entry.type === type, `${name} holds ${entry.type}`);
     if ((entry.layout?.shape[0] ?? 0) < count) entry.layout = Tensor.zeros(type, [count, ...entry.row]);
     const { data } = entry.layout as Tensor;
-    return data.subarray(0, count * elements(entry.row)) as TensorArray<T>;
+    return data.subarray(0, count * elementCount(entry.row)) as TensorArray<T>;
   }
 
   async write(first: number, count: number): Promise<void> {

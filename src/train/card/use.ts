@@ -1,5 +1,6 @@
 /** How a card says to use what was trained: commands that work as they stand. */
 import { basename, dirname, join } from "node:path";
+import { elementCount } from "../../tensor/shape.js";
 import type { RunRecord, TaskRecord } from "../files/record.js";
 import type { CardExample, CardFacts } from "./facts.js";
 import { fence, quoted, shownPath } from "./text.js";
@@ -65,7 +66,7 @@ function taskRequest({ outputDir }: CardFacts, { text = "...", picture }: CardEx
     return [`curl -sS ${server}/models/${name}/pipeline/${task.name} \\`, content];
   }
   if (inputs === undefined) return [`curl -sS ${server}/v2/models/${name}`];
-  const zeros = inputs.map((input) => ({ ...input, data: Array(input.shape.reduce((a, b) => a * b, 1)).fill(0) }));
+  const zeros = inputs.map((input) => ({ ...input, data: Array(elementCount(input.shape)).fill(0) }));
   return [`curl -sS ${server}/v2/models/${name}/infer ${json} \\`, `  -d ${bodyOf({ inputs: zeros })}`];
 }
 

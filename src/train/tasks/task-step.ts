@@ -17,6 +17,7 @@ import { type TrainedTarget, type TrainedTensor, trainedTensors } from "../../mo
 import { buildTrainable } from "../../model/task/training-graph.js";
 import { type Binding, Session, SharedWeights } from "../../runtime/session.js";
 import { Tensor } from "../../runtime/tensor.js";
+import { elementCount } from "../../tensor/shape.js";
 import type { Parameter } from "../step.js";
 import { withSizes } from "./static-graph.js";
 
@@ -59,14 +60,14 @@ export class TaskStep implements Disposable {
   constructor(options: TaskStepOptions) {
     this.#options = options;
     const tensors = [...options.initializers, ...options.targets.flatMap(trainedTensors)];
-    const total = tensors.reduce((sum, { shape }) => sum + countOf(shape), 0);
+    const total = tensors.reduce((sum, { shape }) => sum + elementCount(shape), 0);
     this.values = new Float32Array(total);
     this.gradients = new Float32Array(total);
     const bound = new Map<string, { value: Tensor<"float32">; gradient: Tensor<"float32"> }>();
     let offset = 0;
     this.parameters = tensors.map(({ name, shape }) => {
       const begin = offset;
-      offset += countOf(shape);
+      offset += elementCount(shape);
       const value = Tensor.over("float32", shape, this.values.buffer, 4 * begin);
       const gradient = Tensor.over("float32", shape, this.gradients.buffer, 4 * begin);
       bound.set(name, { value, gradient });
@@ -267,8 +268,6 @@ function bindFeeds({ binding, inputs }: Runnable, feeds: ReadonlyMap<string, Ten
 
 const gradientName = (name: string): string => `gradient.${name}`;
 const outputName = (name: string): string => `output.${name}`;
-const countOf = (shape: readonly number[]): number => shape.reduce((count, size) => count * size, 1);
-
 function nameOutput(op: Ops, value: Value, as: string): void {
   const { type, shape } = value;
   for (const output of op.builder.node("Identity", [value], [{ type, shape, name: as }])) op.builder.output(output);

@@ -9,6 +9,7 @@ import { at } from "../../base/list.js";
 import type { Rounding, WeightForm } from "../../model/weights.js";
 import { bytesOf, type Dtype, viewAs } from "../../tensor/dtype.js";
 import { bfloat16ToFloat32, float16ToFloat32, float32ToFloat16 } from "../../tensor/half.js";
+import { elementCount } from "../../tensor/shape.js";
 import { isFloat, isReferenced, type Place, type Weight } from "../layout.js";
 import {
   blockCount,
@@ -83,7 +84,7 @@ export function tasksOf(weight: Weight, place: Place): ConvertTask[] {
   for (const { file, dtype, shape, offset, byteLength } of sources) {
     const sourceRows = shape.length === 0 ? 1 : at(shape, 0);
     const rowBytes = sourceRows === 0 ? 0 : byteLength / sourceRows;
-    const rowElements = shape.slice(1).reduce((product, size) => product * size, 1);
+    const rowElements = elementCount(shape.slice(1));
     const step = Math.max(1, Math.floor(elementsPerTask / Math.max(1, rowElements)));
     for (let row = 0; row < sourceRows; row += step) {
       const count = Math.min(step, sourceRows - row);

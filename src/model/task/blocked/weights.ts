@@ -2,6 +2,7 @@
 
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Initializer, Node } from "../../../graph/types.js";
+import { elementCount } from "../../../tensor/shape.js";
 import { floatsOf } from "../weight-values.js";
 import { writeFilters } from "./filters.js";
 import type { BlockedConvolution, BlockPlan } from "./plan.js";
@@ -48,7 +49,7 @@ async function weightOf(
   const { kernel, outFeatures, inFeatures } = target;
   const inputs = convolution.inputs / groups;
   const splitsInputs = input === "blocked" && inputs > 1;
-  const window = kernel.reduce((product, size) => product * size, 1);
+  const window = elementCount(kernel);
   const values = allocate(outputs * inputs * window);
   const layout = { block, outputs, inputs, splitsInputs, window };
   writeFilters(values, layout, await floatsOf(target.weight), {

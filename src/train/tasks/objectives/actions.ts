@@ -3,6 +3,7 @@
 import { float32At } from "../../../base/list.js";
 import type { Value } from "../../../graph/types.js";
 import { Tensor } from "../../../runtime/tensor.js";
+import { elementCount } from "../../../tensor/shape.js";
 import type { Metrics } from "../../trainable.js";
 import { actionValue, lossInputs, policyGradient, squaredError } from "../losses.js";
 import { type Meter, type Outputs, outputOf, type TaskObjective } from "../types.js";
@@ -98,7 +99,7 @@ function weightsOf<T>(targets: readonly T[], rows: number, weight: number, count
 /** The values of an output of a row. */
 export function rowOf(outputs: Outputs, name: string, row: number): Float32Array {
   const { data, shape } = outputOf(outputs, name);
-  const width = shape.slice(1).reduce((count, size) => count * size, 1);
+  const width = elementCount(shape.slice(1));
   return data.subarray(row * width, (row + 1) * width) as Float32Array;
 }
 
