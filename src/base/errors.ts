@@ -141,6 +141,11 @@ export class LorikeetError extends Error {
   }
 }
 
+/** Whether an error has one of these codes. */
+export function hasCode(error: unknown, ...codes: readonly ErrorCode[]): error is LorikeetError {
+  return error instanceof LorikeetError && codes.includes(error.code);
+}
+
 /** Throws an `internal` error if an invariant does not hold. Not for bad input. */
 export function assert(condition: unknown, message: string): asserts condition {
   if (!condition) throw new LorikeetError("internal", `Invariant broken: ${message}`);

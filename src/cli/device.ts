@@ -1,6 +1,6 @@
 /** The device of a command: how it is chosen, how much memory it offers, and how it is described to users. */
 
-import { LorikeetError } from "../base/errors.js";
+import { hasCode, type LorikeetError } from "../base/errors.js";
 import type { Logger } from "../base/log.js";
 import { isEncoderDecoder } from "../model/task/encoder-decoder.js";
 import { type DeviceChoice, findDevice } from "../runtime/device/choose.js";
@@ -47,7 +47,7 @@ export async function onCardOrCpu<T>(
 
 /** Faults that another device need not have. */
 const isCardFault = (error: unknown): error is LorikeetError =>
-  error instanceof LorikeetError && ["device_unavailable", "device_lost", "runtime_failed"].includes(error.code);
+  hasCode(error, "device_unavailable", "device_lost", "runtime_failed");
 
 /** Bytes that weights, KV cache and adapters may take on the device. A card reserves the memory of adapters in use at the start; the CPU does not. */
 export function memoryFor(choice: DeviceChoice, activeAdapterBytes: number): number {

@@ -2,7 +2,7 @@
 
 import { createHash } from "node:crypto";
 import { stat } from "node:fs/promises";
-import { LorikeetError } from "../base/errors.js";
+import { hasCode, LorikeetError } from "../base/errors.js";
 import {
   type OpenedGraphs,
   openGraphs,
@@ -91,7 +91,7 @@ export async function openSeq2SeqStack(
   } catch (error) {
     await close();
     if (isStopped(error)) throw tooSlow(name, options.trialTimeoutMs, error);
-    if (error instanceof LorikeetError && error.code === "runtime_failed") {
+    if (hasCode(error, "runtime_failed")) {
       throw new LorikeetError("model_unsupported", `The model ${name} cannot run. ${error.message}`, { cause: error });
     }
     throw error;

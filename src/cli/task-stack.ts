@@ -2,7 +2,7 @@
 
 import { readdir } from "node:fs/promises";
 import type { UploadLimits } from "../adapter/upload/upload.js";
-import { LorikeetError } from "../base/errors.js";
+import { hasCode, LorikeetError } from "../base/errors.js";
 import type { Logger, Progress } from "../base/log.js";
 import type { RowProbe } from "../engine/task/row-probe.js";
 import { probeModel, refusalsOf, type StartedTask, servedGraph, startTaskEngine } from "../engine/task/start.js";
@@ -184,7 +184,7 @@ async function openPlanned(options: TaskStackOptions, { model, device: choice }:
   }
 }
 
-export const isStopped = (cause: unknown): boolean => cause instanceof LorikeetError && cause.code === "cancelled";
+export const isStopped = (cause: unknown): boolean => hasCode(cause, "cancelled");
 
 /** `code`: `device_unavailable` where another device may be faster. */
 export function tooSlow(

@@ -1,5 +1,5 @@
 /** Drops the oldest turns of a chat that is too long for the context, as few as possible. */
-import { LorikeetError } from "../base/errors.js";
+import { hasCode } from "../base/errors.js";
 import type { ChatMessage } from "../text/types.js";
 import type { ChatRequest, GenerationRequest } from "./requests.js";
 
@@ -53,7 +53,5 @@ function withoutTurns(messages: readonly ChatMessage[], count: number): ChatMess
 }
 
 function isTooLong(error: unknown): boolean {
-  return (
-    error instanceof LorikeetError && (error.code === "context_length_exceeded" || error.code === "prompt_too_long")
-  );
+  return hasCode(error, "context_length_exceeded", "prompt_too_long");
 }

@@ -3,7 +3,7 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Semaphore } from "../base/async.js";
-import { assert, LorikeetError } from "../base/errors.js";
+import { assert, hasCode, type LorikeetError } from "../base/errors.js";
 import type { Progress } from "../base/log.js";
 import type { TryLock } from "../base/try-lock.js";
 import { RepositoryCache } from "./cache.js";
@@ -76,7 +76,7 @@ export async function pullRepository(repository: Repository, options: PullOption
   try {
     return await pull.run();
   } catch (error) {
-    if (error instanceof LorikeetError && error.code === "hub_unreachable") throw unreachable(error, pull.hasBegun);
+    if (hasCode(error, "hub_unreachable")) throw unreachable(error, pull.hasBegun);
     throw fullDisk(error, environment.cache, shownName(repository));
   }
 }

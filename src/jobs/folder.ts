@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { deferred } from "../base/async.js";
 import { storageFault } from "../base/durable.js";
-import { LorikeetError } from "../base/errors.js";
+import { hasCode, LorikeetError } from "../base/errors.js";
 import { makeFolders } from "../base/files.js";
 import { FolderLock } from "../base/lock.js";
 import { lifeOf, ownerKey } from "../base/owner.js";
@@ -57,8 +57,7 @@ async function lockFolder(folder: string): Promise<() => Promise<void>> {
 }
 
 function inUse(cause: unknown, folder: string): unknown {
-  if (!(cause instanceof LorikeetError) || cause.code !== "conflict")
-    return storageFault(cause, folder, "fine-tuning folder");
+  if (!hasCode(cause, "conflict")) return storageFault(cause, folder, "fine-tuning folder");
   const message = "Another process has the folder of --fine-tuning open.";
   return new LorikeetError("conflict", message, { operator: folder, cause });
 }

@@ -3,7 +3,7 @@
  * here. What cannot be deleted now is tried again later.
  */
 
-import { LorikeetError } from "../../base/errors.js";
+import { hasCode } from "../../base/errors.js";
 import type { LockTurn } from "../../base/lock.js";
 import type { Logger } from "../../base/log.js";
 import type { StoreDisk } from "./disk.js";
@@ -97,7 +97,7 @@ export class Collector {
 
   #notCollected(cause: unknown): void {
     this.#isDue = true;
-    if (cause instanceof LorikeetError && cause.code === "conflict") return; // another process writes
+    if (hasCode(cause, "conflict")) return; // another process writes
     this.#parts.logger.warn({ err: cause }, "Unused versions could not be deleted; the next scan tries again.");
   }
 }

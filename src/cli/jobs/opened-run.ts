@@ -1,6 +1,6 @@
 /** What runs of jobs share, whatever kind of base they train. */
 
-import { LorikeetError } from "../../base/errors.js";
+import { hasCode } from "../../base/errors.js";
 import type { TrainingReport, TrainingRun } from "../../jobs/types.js";
 import type { CardFacts } from "../../train/card/facts.js";
 import type { Fields } from "../../train/data/rows.js";
@@ -72,7 +72,7 @@ export async function firstThatFits<Opened>(
     try {
       return await open(choice);
     } catch (error) {
-      if (!(error instanceof LorikeetError) || error.code !== "out_of_memory") throw error;
+      if (!hasCode(error, "out_of_memory")) throw error;
     }
   }
   return await open(least);

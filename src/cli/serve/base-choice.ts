@@ -1,6 +1,6 @@
 /** Which of several bases an adapter belongs to: the ones that its config names, and what is said where no base or several fit. */
 
-import { LorikeetError } from "../../base/errors.js";
+import { hasCode, LorikeetError } from "../../base/errors.js";
 
 interface Named {
   /** The served name. */
@@ -21,7 +21,7 @@ const lastSegment = (name: string): string => /[^/\\]*$/.exec(name.replace(/[/\\
 
 /** Whether a check's error is about the adapter and the base, not about this process. */
 export const isMisfit = (error: unknown): error is LorikeetError =>
-  error instanceof LorikeetError && (error.code === "adapter_invalid" || error.code === "adapter_unsupported");
+  hasCode(error, "adapter_invalid", "adapter_unsupported");
 
 /** A base that an adapter does not fit, and why. */
 export interface Misfit {

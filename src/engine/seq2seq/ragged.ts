@@ -3,7 +3,7 @@
  * own graph computes for each of them.
  */
 
-import { LorikeetError } from "../../base/errors.js";
+import { hasCode, LorikeetError } from "../../base/errors.js";
 import { at } from "../../base/list.js";
 import { pruneGraph } from "../../graph/prune.js";
 import type { Graph } from "../../graph/types.js";
@@ -67,7 +67,7 @@ export async function tryRagged(trial: RaggedTrial): Promise<RaggedGraph | null>
     const found = await run(runner, rows.slice(0, lengths));
     if (found.every((outputs, row) => agrees(graphs, outputs, at(expected, row)))) return { graph, runner, rows };
   } catch (error) {
-    if (!(error instanceof LorikeetError) || error.code !== "runtime_failed") {
+    if (!hasCode(error, "runtime_failed")) {
       await runner[Symbol.asyncDispose]();
       throw error;
     }

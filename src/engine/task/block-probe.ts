@@ -1,6 +1,6 @@
 /** Asks ONNX Runtime whether its convolutions over blocks of channels work on this CPU as they are used here, and how large a block is. */
 
-import { LorikeetError } from "../../base/errors.js";
+import { hasCode } from "../../base/errors.js";
 import { GraphBuilder } from "../../graph/builder.js";
 import { serializeGraph } from "../../graph/serialize.js";
 import type { Value } from "../../graph/types.js";
@@ -17,7 +17,7 @@ export async function probeBlocks(threads: number): Promise<number | null> {
     const block = await sizeOfBlock(threads);
     return block > 1 && (await adds(block, threads)) ? block : null;
   } catch (error) {
-    if (error instanceof LorikeetError && error.code === "runtime_failed") return null;
+    if (hasCode(error, "runtime_failed")) return null;
     throw error;
   }
 }

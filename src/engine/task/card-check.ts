@@ -6,7 +6,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { LorikeetError } from "../../base/errors.js";
+import { hasCode, LorikeetError } from "../../base/errors.js";
 import { at } from "../../base/list.js";
 import { median } from "../../base/median.js";
 import type { TaskModule } from "../../model/task/target-modules.js";
@@ -53,7 +53,7 @@ export async function openOnCard(options: CardCheckOptions): Promise<TaskRunner>
     return runner;
   } catch (error) {
     await runner[Symbol.asyncDispose]();
-    if (!(error instanceof LorikeetError) || error.code !== "runtime_failed") throw error;
+    if (!hasCode(error, "runtime_failed")) throw error;
     throw refused(options, `a run failed: ${error.message}`, error);
   } finally {
     await rm(folder, { recursive: true, force: true });
@@ -137,7 +137,7 @@ async function runs(reference: TaskRunner, trial: Trial, { signal }: CardCheckOp
     await reference.run([trialRow(trial, 0, 0)], null, signal);
     return true;
   } catch (error) {
-    if (error instanceof LorikeetError && error.code === "runtime_failed") return false;
+    if (hasCode(error, "runtime_failed")) return false;
     throw error;
   }
 }

@@ -5,7 +5,7 @@
 
 import type { AdapterSource, HostTaskAdapter } from "../../adapter/types.js";
 import { Alarm, deferred, within } from "../../base/async.js";
-import { assert, LorikeetError } from "../../base/errors.js";
+import { assert, hasCode, LorikeetError } from "../../base/errors.js";
 import { FairQueue } from "../../base/fair-queue.js";
 import { type Logger, silent } from "../../base/log.js";
 import { elementCount } from "../../tensor/shape.js";
@@ -236,7 +236,7 @@ export class BatchingEngine implements TaskEngine {
     try {
       return await runner.run(rows, stacks, this.#stop.signal);
     } catch (error) {
-      if (!(error instanceof LorikeetError) || error.code !== "runtime_failed") throw error;
+      if (!hasCode(error, "runtime_failed")) throw error;
       if (rows.length === 1) return [refusedInputs(error)];
       const alone: (ReadonlyMap<string, TaskTensor> | Error)[] = [];
       for (const row of rows) alone.push(...(await this.#outputs([row], stacks)));

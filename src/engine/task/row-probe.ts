@@ -3,7 +3,7 @@
  * reshape and transpose as they like; running one tells what reading it does not.
  */
 
-import { LorikeetError } from "../../base/errors.js";
+import { hasCode } from "../../base/errors.js";
 import { serializeGraph } from "../../graph/serialize.js";
 import type { Graph, Value } from "../../graph/types.js";
 import { type RowLayout, stackNames } from "../../model/task/adapted-node.js";
@@ -109,7 +109,7 @@ async function tryRows(
   try {
     return await compareRows(watched, session, trial, targets, alone);
   } catch (error) {
-    if (!(error instanceof LorikeetError) || error.code !== "runtime_failed") throw error;
+    if (!hasCode(error, "runtime_failed")) throw error;
     return alone("the model did not run with several rows", trial);
   }
 }
@@ -180,7 +180,7 @@ async function spreads(watched: Watched, trial: Trial, targets: readonly Weighte
     }
     return true;
   } catch (error) {
-    if (error instanceof LorikeetError && error.code === "runtime_failed") return false;
+    if (hasCode(error, "runtime_failed")) return false;
     throw error;
   }
 }
@@ -353,7 +353,7 @@ class Watched {
     try {
       return await this.run(session, inputs);
     } catch (error) {
-      if (error instanceof LorikeetError && error.code === "runtime_failed") return null;
+      if (hasCode(error, "runtime_failed")) return null;
       throw error;
     }
   }

@@ -3,7 +3,7 @@
  * failed.
  */
 import { Semaphore } from "../../base/async.js";
-import { assert, LorikeetError } from "../../base/errors.js";
+import { assert, hasCode, LorikeetError } from "../../base/errors.js";
 import { ort, type Pointer } from "../api.js";
 import { Tensor, type TensorType, tensorBytes, tensorCode } from "../tensor.js";
 import { type CardMemory, CardTensor } from "./card-tensor.js";
@@ -164,7 +164,7 @@ export abstract class Card implements Device {
 
   /** A failure of ONNX Runtime's may be that of one run, or mean that the device is gone: then nothing else works either. */
   async #lossBehind(error: unknown): Promise<LorikeetError | null> {
-    if (!(error instanceof LorikeetError && error.code === "runtime_failed") || this.#allocator === 0n) return null;
+    if (!hasCode(error, "runtime_failed") || this.#allocator === 0n) return null;
     try {
       await this.#probe();
       return null;

@@ -1,7 +1,7 @@
 /** The routes of the Open Inference Protocol (KServe's version 2). */
 import type { Request, Response } from "express";
 import { deferred } from "../../base/async.js";
-import { LorikeetError } from "../../base/errors.js";
+import { hasCode } from "../../base/errors.js";
 import { checkVersion, modelMetadata, modelVersion, parseInfer, serializeInfer } from "../../gateway/kserve/infer.js";
 import { BinaryMessage } from "../../gateway/kserve/message.js";
 import type { RequestSummary } from "../../gateway/observer.js";
@@ -34,7 +34,7 @@ export function kserveHandlers(gateway: TaskGateway, options: ServerOptions & Re
     model: async (req: Request, res: Response): Promise<void> => {
       const name = modelOf(req);
       const described = await gateway.signatureOf(name, contextOf(res).signal).catch((error: unknown) => {
-        const isFull = error instanceof LorikeetError && error.code === "queue_full";
+        const isFull = hasCode(error, "queue_full");
         if (isFull) options.onLimit?.("max-queue");
         throw error;
       });

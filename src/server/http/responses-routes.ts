@@ -1,6 +1,6 @@
 /** The routes of OpenAI's Responses API. */
 import type { Request, Response } from "express";
-import { LorikeetError } from "../../base/errors.js";
+import { hasCode, LorikeetError } from "../../base/errors.js";
 import { isObject } from "../../base/json.js";
 import type { Bases } from "../../gateway/bases.js";
 import type { Gateway } from "../../gateway/gateway.js";
@@ -32,7 +32,7 @@ export function responsesHandlers({ bases, responses, access, options }: Respons
       noteBody(gateway, options, body, res);
       const starting = responses.start(gateway, owner, body, req.socket);
       const queued = await starting.catch((error: unknown) => {
-        const isFull = error instanceof LorikeetError && error.code === "background_full";
+        const isFull = hasCode(error, "background_full");
         if (isFull) options.onLimit?.("max-background-responses");
         throw error;
       });

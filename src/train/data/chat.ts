@@ -1,6 +1,6 @@
 /** Encodes chats with the model's template, with the loss on the assistant's turns. */
 
-import { LorikeetError } from "../../base/errors.js";
+import { hasCode } from "../../base/errors.js";
 import { at } from "../../base/list.js";
 import { droppedByTemplate } from "../../text/tools/template-support.js";
 import { type Tool, templateTool } from "../../text/tools/types.js";
@@ -145,7 +145,7 @@ function rendererOf(tokenizer: Tokenizer, tools: readonly Tool[]): Render {
     try {
       return tokenizer.renderChat(messages, { addGenerationPrompt, ...shown });
     } catch (error) {
-      if (error instanceof LorikeetError && error.code === "invalid_value") throw new RowFault(error.message);
+      if (hasCode(error, "invalid_value")) throw new RowFault(error.message);
       throw error;
     }
   };

@@ -10,7 +10,7 @@
 import { cp, mkdir, readFile, rename, rmdir, stat } from "node:fs/promises";
 import { basename, dirname, join, relative, resolve } from "node:path";
 import { namesIn, orMissing, removeTree, renameDurably, replaceFile, syncTree } from "../../base/durable.js";
-import { LorikeetError } from "../../base/errors.js";
+import { hasCode, LorikeetError } from "../../base/errors.js";
 import { makeFolders } from "../../base/files.js";
 import { FolderLock } from "../../base/lock.js";
 import { lifeOf, ownerKey } from "../../base/owner.js";
@@ -65,7 +65,7 @@ export class RunFolder {
         }
       });
     } catch (cause) {
-      if (entered || !(cause instanceof LorikeetError) || cause.code !== "conflict") throw cause;
+      if (entered || !hasCode(cause, "conflict")) throw cause;
       const where = isElsewhere
         ? ` It runs on another machine or in another container. If it is gone, delete ${folder}.`
         : "";
