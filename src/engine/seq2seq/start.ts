@@ -10,7 +10,7 @@ import type { WeightedNode } from "../../model/task/weighted-nodes.js";
 import { ContinuousEngine } from "../engine.js";
 import { TaskBank } from "../task/bank.js";
 import { GraphWeights } from "../task/graph-weights.js";
-import type { FoundLayout } from "../task/row-probe.js";
+import type { FoundLayout } from "../task/row-layout.js";
 import { adaptedRowsIndependent, rowsIndependent } from "../task/row-test.js";
 import { TaskRunner } from "../task/runner.js";
 import { refusalsOf } from "../task/start.js";

@@ -32,10 +32,10 @@ export type StackNames = ReturnType<typeof stackNames>;
 
 /**
  * Where the rows of a batch lie in a layer's input. "first": one after the other, each as a block. "second": along the second axis, after
- * positions. "none": the input is the same for every row and its first axis is 1; what reads the layer takes an output for each row.
+ * positions. "shared": every row has the same input, whose first axis is 1, and what reads the layer takes an output for each row.
  * "uniform": in no known way, or what reads the layer takes no output for each row. All rows of a run then have one adapter here.
  */
-export type RowLayout = "first" | "second" | "none" | "uniform";
+export type RowLayout = "first" | "second" | "shared" | "uniform";
 
 export interface AdaptedNode {
   /** Names the module's stacks. */

@@ -101,7 +101,7 @@ export class Features implements Form {
 
   #rowsIn(x: Value): Value {
     if (this.#layout === "uniform") return this.#ops.ints(1);
-    return this.#layout === "none" ? this.#leading(x) : this.#ops.count;
+    return this.#layout === "shared" ? this.#leading(x) : this.#ops.count;
   }
 
   /** 1, or the number of rows after another adapted layer. */
@@ -120,7 +120,7 @@ export class Features implements Form {
     const flat = ops.reshaped(stack, ops.joined(ops.ints(-1), ops.shape(stack, 2)));
     const index = ops.once(`${this.#x.name} ${this.#layout} in tables of ${size}`, () => {
       const ids = ops.some("Cast", [this.#x], { to: 7 }, "int64");
-      const rows = this.#layout === "none" || this.#layout === "uniform" ? ops.ints(1) : ops.count;
+      const rows = this.#layout === "shared" || this.#layout === "uniform" ? ops.ints(1) : ops.count;
       const byRow = ops.reshaped(ids, ops.joined(rows, ops.ints(-1)));
       // Ids may count from the end.
       const counted = ops.some("Mod", [byRow, ops.ints(size)], {}, "int64");

@@ -114,7 +114,7 @@ test("rows along the second axis, and inputs that are the same for every row, ar
   });
   const { isBatched, layouts } = await probe(graph);
   assert.equal(isBatched, true);
-  assert.deepEqual(layouts, ["first", "second", "uniform", "none"]);
+  assert.deepEqual(layouts, ["first", "second", "uniform", "shared"]);
 });
 
 test("a model that mixes its rows, or has a fixed first axis, runs one request at a time", async () => {
