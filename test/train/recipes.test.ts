@@ -14,6 +14,7 @@ import { trainCommand } from "../../src/train/card/command.js";
 import { loadData } from "../../src/train/data/dataset.js";
 import { parseLabelTemplate } from "../../src/train/data/encode.js";
 import type { TestRecord } from "../../src/train/files/record.js";
+import { trainDefaults } from "../../src/train/settings.js";
 import { shippedBases } from "../../tools/recipes/cards/bases.js";
 import { readRunRecord, renderCard, type Shipped } from "../../tools/recipes/cards/card.js";
 import { languageAdapters } from "../../tools/recipes/cards/language.js";
@@ -161,6 +162,15 @@ test("the card of everything shipped is what its recipe writes, with a test, an 
     folders.push(...Object.values(adapters).map(({ outputDir }) => outputDir));
   }
   assert.deepEqual(folders.sort(), shippedFolders().sort());
+});
+
+test("the command that trains a run again states a limit of time exactly, in its largest unit", () => {
+  const limitOf = (maxTimeMs: number): string | undefined => {
+    const folders = { model: "base", data: "rows.jsonl", outputDir: "out", initFrom: null };
+    const settings = { ...trainDefaults, learningRate: 1e-4, maxTimeMs };
+    return /--max-time (\S+)/.exec(trainCommand(folders, { settings, data: { digest: "sha256:0" } }))?.[1];
+  };
+  assert.deepEqual([86_400_000, 5_400_000, 90_000, 1500].map(limitOf), ["1d", "90m", "90s", "1500ms"]);
 });
 
 /** Of all adapters. */

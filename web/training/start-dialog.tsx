@@ -164,7 +164,7 @@ export function StartDialog({ file: dropped, onStarted, onClose }: StartDialogPr
             checked={showsRows}
             onChange={({ currentTarget }) => setShowsRows(currentTarget.checked)}
           />
-          Show up to three short rows on its card, as examples; everybody who may use this server reads cards
+          Show up to three short rows on the card as examples. Anyone who can use this server can read it.
         </label>
         <div class="controls">
           <NumberField
@@ -177,7 +177,7 @@ export function StartDialog({ file: dropped, onStarted, onClose }: StartDialogPr
             onChange={setEpochs}
           />
           <NumberField
-            label="Learning rate, times the default"
+            label="Learning rate multiplier"
             value={learningRateMultiplier}
             min={0.01}
             max={100}

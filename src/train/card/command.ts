@@ -16,7 +16,7 @@ const mostCharacters = 76;
 /** With the options that are not the defaults, and the digest of the data, so that other data is refused. */
 export function trainCommand(
   { model, data, outputDir, initFrom }: Pick<CardFacts, "model" | "data" | "outputDir" | "initFrom">,
-  { settings, data: { digest } }: Pick<RunRecord, "settings" | "data">,
+  { settings, data: { digest } }: Pick<RunRecord, "settings"> & { readonly data: Pick<RunRecord["data"], "digest"> },
 ): string {
   const isTold = ([name, value]: [string, unknown]): boolean => {
     if (value === null || value === false || (settings.method === "full" && ofAdapters.includes(name))) return false;
@@ -31,7 +31,7 @@ export function trainCommand(
     ),
     ...Object.entries(settings)
       .filter(isTold)
-      .map(([name, value]) => (name === "maxTimeMs" ? `--max-time ${value}ms` : flagOf(name, value))),
+      .map(([name, value]) => (name === "maxTimeMs" ? `--max-time ${timeOf(Number(value))}` : flagOf(name, value))),
     `--data-digest ${digest}`,
   ];
   const lines = [""];
@@ -41,6 +41,19 @@ export function trainCommand(
     else lines[lines.length - 1] = line === "" ? word : `${line} ${word}`;
   }
   return lines.join(" \\\n");
+}
+
+const units = [
+  [86_400_000, "d"],
+  [3_600_000, "h"],
+  [60_000, "m"],
+  [1000, "s"],
+] as const;
+
+/** A number of milliseconds, in the largest unit that states it exactly. */
+function timeOf(ms: number): string {
+  const [size, unit] = units.find(([each]) => ms % each === 0) ?? [1, "ms"];
+  return `${ms / size}${unit}`;
 }
 
 const optionOf = (name: string): string => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
