@@ -41,6 +41,19 @@ export interface AskedName {
   readonly param: string;
 }
 
+/** Whether a gateway gives what a route answers. */
+export type Fits<F extends Face> = (gateway: NonNullable<Faces[F]>) => boolean;
+
+export const generatesText: Fits<"text"> = ({ generates }) => generates;
+
+/** Answers chats: without a template none can be read. */
+export const generatesChats: Fits<"text"> = ({ generates, tokenizer }) => generates && tokenizer?.chatTemplate != null;
+
+interface Able<F extends Face> {
+  readonly name: string;
+  readonly gateway: NonNullable<Faces[F]>;
+}
+
 const deeds: Readonly<Record<Face, string>> = {
   text: "generates no text",
   task: "is not a task model",
@@ -77,29 +90,39 @@ export class Bases {
   }
 
   /**
-   * The gateway that answers a name. Without a name it is the only one that could. The one base of a server answers everything, and
-   * refuses unknown names itself. Throws LorikeetError `model_not_found`, `model_unsupported`, or `invalid_value` if several could, which
-   * counts as a request of the route, if one is given.
+   * The gateway that answers a name. Without a name it is the only one that `fits`, by default the only one with the face. The one base of
+   * a server answers everything, and refuses unknown names itself. Throws LorikeetError `model_not_found`, `model_unsupported`, or
+   * `invalid_value` if several could, which counts as a request of the route, if one is given.
    */
-  pick<F extends Face>(face: F, asked: AskedName, route: Route | null): NonNullable<Faces[F]> {
+  pick<F extends Face>(
+    face: F,
+    asked: AskedName,
+    route: Route | null,
+    fits: Fits<F> = () => true,
+  ): NonNullable<Faces[F]> {
     const startedAt = performance.now();
     try {
-      return this.#pick(face, asked);
+      return this.#pick(face, asked, fits);
     } catch (error) {
       if (route !== null) this.#observer.ended(summaryOf(route, startedAt, null, asFault(error), null));
       throw error;
     }
   }
 
-  #pick<F extends Face>(face: F, { name, param }: AskedName): NonNullable<Faces[F]> {
-    const [only, ...others] = this.with(face);
-    if (only && (this.all.length === 1 || (name === null && others.length === 0))) return only;
-    const able = this.all.filter((base) => base[face] !== null);
-    if (name === null) throw unnamed(able, param);
+  #pick<F extends Face>(face: F, { name, param }: AskedName, fits: Fits<F>): NonNullable<Faces[F]> {
+    const able = this.all.flatMap(({ name, [face]: gateway }): Able<F>[] => (gateway ? [{ name, gateway }] : []));
+    const [only, ...others] = able;
+    if (only && (this.all.length === 1 || (name === null && others.length === 0))) return only.gateway;
+    const fitting = able.filter(({ gateway }) => fits(gateway));
+    if (name === null) {
+      const [first, ...more] = fitting;
+      if (first && more.length === 0) return first.gateway;
+      throw first ? unnamed(fitting, param) : unfit(able, param);
+    }
     const base = this.#baseOf(name, param);
     const gateway = base[face];
     if (gateway !== null) return gateway as NonNullable<Faces[F]>;
-    throw unable(name, base, face, able, param);
+    throw unable(name, base, face, fitting.length > 0 ? fitting : able, param);
   }
 
   /** Whether the base that answers a name has a face; without a name, or for one that no base knows, whether any base has it. */
@@ -163,14 +186,21 @@ function basesFirst(models: readonly Model[]): Model[] {
   return [...models.filter(isBase), ...adapters.sort((left, right) => (left.name < right.name ? -1 : 1))];
 }
 
-const listed = (bases: readonly Base[]): string => bases.map(({ name }) => `\`${name}\``).join(", ");
+type Named = Pick<Base, "name">;
 
-function unnamed(able: readonly Base[], param: string): LorikeetError {
+const listed = (bases: readonly Named[]): string => bases.map(({ name }) => `\`${name}\``).join(", ");
+
+function unnamed(able: readonly Named[], param: string): LorikeetError {
   const message = `\`${param}\` is missing, and several bases could answer: ${listed(able)}; name one of them, or one of their adapters.`;
   return new LorikeetError("invalid_value", message, { param, allowed: able.map(({ name }) => name) });
 }
 
-function unable(name: string, base: Base, face: Face, able: readonly Base[], param: string): LorikeetError {
+function unfit(able: readonly Named[], param: string): LorikeetError {
+  const message = `\`${param}\` is missing, and none of the bases ${listed(able)} gives what this route answers; name an adapter that does.`;
+  return new LorikeetError("model_unsupported", message, { param });
+}
+
+function unable(name: string, base: Base, face: Face, able: readonly Named[], param: string): LorikeetError {
   const which = name === base.name ? `\`${name}\`` : `The base \`${base.name}\` of \`${name}\``;
   const message = `${which} ${deeds[face]}; use ${listed(able)} or one of ${able.length === 1 ? "its" : "their"} adapters on this route.`;
   return new LorikeetError("model_unsupported", message, {

@@ -87,6 +87,8 @@ export interface Gateway extends ModelGateway {
   readonly bounds: RequestBounds;
   readonly maxPromptCharacters: number;
   readonly tokenizer: Tokenizer | null;
+  /** A classifier has no head to generate text with. */
+  readonly generates: boolean;
   readonly fingerprint: string;
   /** What the same model does besides text: vectors of texts. null: nothing. */
   readonly tasks: TaskGateway | null;
@@ -179,6 +181,7 @@ export function createGateway(parts: GatewayParts): Gateway {
     bounds,
     maxPromptCharacters: prompts.maxPromptCharacters,
     tokenizer,
+    generates,
     fingerprint: model.fingerprint,
     sourceTask: model.source?.task ?? null,
     sources: model.source ? { ...model.source.settings, languages, startIds: model.source.startIds } : null,

@@ -1,4 +1,4 @@
-/** Several bases in one process: a decoder, two policies of the same shapes and a classifier, with one folder of adapters. */
+/** Several bases in one process: a decoder, two policies of the same shapes, a classifier and an embedder, with one folder of adapters. */
 
 import assert from "node:assert/strict";
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -24,7 +24,7 @@ const classifier = join(taskRoot, "bert-sequence-classification");
 const other = join(temporary, "other-policy");
 const adapters = join(temporary, "adapters");
 const policyAdapter = join(policy, "adapters/first-r8");
-const models = [llama, policy, other, classifier];
+const models = [llama, policy, other, classifier, join(taskRoot, "bert-embeddings")];
 
 /** The adapter with another base in its config. */
 function renamed(source: string, to: string, base: string | null): string {
@@ -83,6 +83,8 @@ async function infer(model: string): Promise<{ status: number; text: string }> {
   return { status: response.status, text: await response.text() };
 }
 
+const named = (inputs: string): object => ({ model: "bert-sequence-classification", inputs });
+
 const outputsOf = ({ text }: { text: string }): string => JSON.stringify(JSON.parse(text).outputs);
 
 describe("several bases in one process", () => {
@@ -124,6 +126,27 @@ describe("several bases in one process", () => {
     );
   });
 
+  test("without a model a route of texts goes to the only base that gives what it answers, or lists those", async () => {
+    const answered = async (path: string, body: object, status = 200): Promise<string> => {
+      const response = await post(service.url, path, body);
+      const text = await response.text();
+      assert.equal(response.status, status, `${path}: ${text}`);
+      return text;
+    };
+    const labels = await answered("/classify", { input: "good" });
+    assert.match(labels, /"model":"bert-sequence-classification"/);
+    assert.equal(await answered("/predict", { inputs: "good" }), await answered("/predict", named("good")));
+    assert.match(await answered("/pooling", { input: "good", task: "classify" }), /"bert-sequence-classification"/);
+    assert.match(await answered("/pooling", { input: "good", task: "token_embed" }), /"model":"bert-embeddings"/);
+    const rows = { query: "a", documents: ["b"] };
+    assert.match(await answered("/rerank", rows), /"model":"bert-embeddings"/);
+    assert.match(await answered("/v1/embeddings", { input: "good" }), /"model":"bert-embeddings"/);
+    const several = /several bases could answer: `bert-sequence-classification`, `bert-embeddings`; name/;
+    assert.match(await answered("/pooling", { input: "good" }, 400), several);
+    const none = /none of the bases `bert-sequence-classification`, `bert-embeddings` gives what this route answers/;
+    assert.match(await answered("/embed_sparse", { inputs: "good" }, 424), none);
+  });
+
   test("names are unique over all bases, and no adapter may have a base's", async () => {
     const { data } = await json<{ data: { id: string; parent: string | null }[] }>("/v1/models");
     assert.deepEqual(
@@ -133,6 +156,7 @@ describe("several bases in one process", () => {
         ["policy-mlp", null],
         ["other-policy", null],
         ["bert-sequence-classification", null],
+        ["bert-embeddings", null],
         ["found", "other-policy"],
         ["own", "llama"],
       ],
@@ -226,6 +250,7 @@ describe("several bases in one process", () => {
       "policy-mlp",
       "other-policy",
       "bert-sequence-classification",
+      "bert-embeddings",
     ]);
     const text = await (await fetch(`${service.url}/metrics`)).text();
     assert.match(text, /^lorikeet_adapters\{base="other-policy",tier="(host|device)"\} 1$/m);

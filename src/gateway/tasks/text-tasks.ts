@@ -6,6 +6,7 @@ import type { TaskSignature, TaskTensor } from "../../engine/task/types.js";
 import type { RowTokenizer } from "../../text/tokenizer/row-tokenizer.js";
 import { type EncodedRow, padRows, type TextRow } from "../../text/tokenizer/rows.js";
 import type { EncodeBudget } from "../encode-budget.js";
+import { answersTexts, scoresPairs, type TextAnswer } from "./answers.js";
 import { type Aggregation, entitiesOf } from "./entities.js";
 import type { InferAnswer, InferRequest } from "./inference.js";
 import { labelNames } from "./label-scores.js";
@@ -109,13 +110,16 @@ export class TextTasks {
     return this.#parts.tokenizer !== null;
   }
 
+  /** Whether the base gives what a route answers. */
+  answers(answer: TextAnswer): boolean {
+    return answersTexts(this.#parts, answer);
+  }
+
   /** Each pair as one row for a model with one label, which says how well two texts fit; else each text by itself, equal ones once. */
   async compare({ pairs, ...asked }: ComparedRequest, signal: AbortSignal): Promise<TokenizedRequest> {
     const { signatureOf, signature, head } = this.#parts;
     const { outputs } = await signatureOf(asked.model, signal);
-    const own = outputs === signature.outputs ? head.labels?.length : undefined;
-    const labels = outputs.find(({ name, shape }) => name === "logits" && shape?.length === 2)?.shape?.[1];
-    const isTogether = (own ?? labels) === 1;
+    const isTogether = scoresPairs(outputs, outputs === signature.outputs ? head.labels : null);
     const texts = isTogether ? pairs : [...new Set(pairs.flatMap(({ text, pair }) => [text, pair]))];
     return await this.request({ ...asked, texts }, signal);
   }

@@ -2,8 +2,10 @@
 
 import { randomUUID } from "node:crypto";
 import * as v from "valibot";
+import { isObject } from "../../base/json.js";
 import { type BodyFormat, parse } from "../body/parse.js";
 import type { TextBounds } from "../body/text-inputs.js";
+import type { TextAnswer } from "../tasks/answers.js";
 import type { InferAnswer } from "../tasks/inference.js";
 import type { TextTasks, TokenizedRequest } from "../tasks/text-tasks.js";
 import { base64Of } from "../tasks/values.js";
@@ -32,6 +34,20 @@ export interface PoolingRequest extends TextsRequest {
   /** null: what the model's outputs are for. */
   readonly task: PoolingTask | null;
   readonly isBase64: boolean;
+}
+
+const answers: Readonly<Record<PoolingTask, TextAnswer>> = {
+  embed: "vectors",
+  classify: "labels",
+  token_embed: "tokenVectors",
+  token_classify: "tokenLabels",
+};
+
+/** What an untrusted body asks for; null: what the model's outputs are for. */
+export function answerOfPooling(body: unknown): TextAnswer | null {
+  const asked = isObject(body) ? body.task : null;
+  const task = tasks.find((each) => each === asked);
+  return task ? answers[task] : null;
 }
 
 /** Throws one LorikeetError that names every fault. */

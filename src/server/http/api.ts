@@ -4,7 +4,7 @@ import type { Express, Request, RequestHandler, Response } from "express";
 import { LorikeetError } from "../../base/errors.js";
 import { messagesProtocol } from "../../gateway/anthropic/protocol.js";
 import { modelInBody } from "../../gateway/asked-name.js";
-import type { Bases } from "../../gateway/bases.js";
+import { type Bases, type Fits, generatesChats, generatesText } from "../../gateway/bases.js";
 import type { FineTuning } from "../../gateway/fine-tuning/fine-tuning.js";
 import type { Gateway } from "../../gateway/gateway.js";
 import type { Route } from "../../gateway/observer.js";
@@ -13,9 +13,11 @@ import { openAiProtocols } from "../../gateway/openai/protocol.js";
 import type { Protocol } from "../../gateway/protocol.js";
 import type { GenerationRequest } from "../../gateway/requests.js";
 import type { Responses } from "../../gateway/responses/responses.js";
+import { type TextAnswer, textAnswers } from "../../gateway/tasks/answers.js";
 import type { TaskGateway } from "../../gateway/tasks/task-gateway.js";
 import { adapterIdInBody } from "../../gateway/tgi/asked-name.js";
 import { type TgiProtocols, tgiProtocols } from "../../gateway/tgi/protocol.js";
+import { answerOfPooling } from "../../gateway/vllm/pooling.js";
 import type { Access } from "../access/access.js";
 import type { ServerOptions } from "../options.js";
 import type { ReaderBounds } from "../reader-pace.js";
@@ -106,21 +108,25 @@ function addModelApi(app: Express, { bases, options, json, named }: ApiParts & {
 /** What task models have besides. */
 function addTaskApi(app: Express, { bases, options, json }: ApiParts): void {
   const api = apiOf(app);
-  const task = (name: "classify" | "pooling" | "score" | "rerank" | "embeddings"): RequestHandler =>
-    routed(bases, faceOfTexts(bases), (gateway) => taskHandlers(gateway, options)[name], { route: name });
+  const task = (name: "classify" | "pooling" | "score" | "rerank" | "embeddings", of: AnswerOf): RequestHandler =>
+    routed(bases, faceOfTexts(bases), (gateway) => taskHandlers(gateway, options)[name], {
+      ...{ route: name, fits: answering(of) },
+    });
   const tei = teiOf({ bases, options });
-  const ranked = { post: [json, teiIfHas("texts", tei("rerank", "rerank"), task("rerank"))] };
-  api("/classify", { post: [json, task("classify")] });
-  api("/score", { post: [json, task("score")] });
-  api("/pooling", { post: [json, task("pooling")] });
+  const ranked = {
+    post: [json, teiIfHas("texts", tei("rerank", "rerank", "pairScores"), task("rerank", "pairScores"))],
+  };
+  api("/classify", { post: [json, task("classify", "labels")] });
+  api("/score", { post: [json, task("score", "pairScores")] });
+  api("/pooling", { post: [json, task("pooling", answerOfPooling)] });
   api("/rerank", ranked);
   route(app, "/v2/rerank", ranked);
-  api("/embeddings", { post: [json, task("embeddings")] });
-  route(app, "/embed", { post: [json, tei("embed", "embed")] });
-  route(app, "/embed_all", { post: [json, tei("embedAll", "embed")] });
-  route(app, "/embed_sparse", { post: [json, tei("embedSparse", "embed")] });
-  route(app, "/predict", { post: [json, tei("predict", "predict")] });
-  route(app, "/similarity", { post: [json, tei("similarity", "similarity")] });
+  api("/embeddings", { post: [json, task("embeddings", "vectors")] });
+  route(app, "/embed", { post: [json, tei("embed", "embed", "vectors")] });
+  route(app, "/embed_all", { post: [json, tei("embedAll", "embed", "tokenVectors")] });
+  route(app, "/embed_sparse", { post: [json, tei("embedSparse", "embed", "sparseVectors")] });
+  route(app, "/predict", { post: [json, tei("predict", "predict", "labels")] });
+  route(app, "/similarity", { post: [json, tei("similarity", "similarity", "pairScores")] });
   route(app, "/decode", { post: [json, tei("decode", "detokenize")] });
   route(app, "/info", { get: [tei("info", null)] });
 }
@@ -130,7 +136,7 @@ function addTensorApi(app: Express, { bases, options }: ApiParts): void {
   const { version } = bases.with("tensors")[0] ?? { version: "" };
   const about = { route: null, asked: modelInPath };
   const inPath = { route: "infer", asked: modelInPath } as const;
-  const kserve = (name: "model" | "ready" | "infer", asked: RoutedOptions) =>
+  const kserve = (name: "model" | "ready" | "infer", asked: RoutedOptions<"tensors">) =>
     routed(bases, "tensors", (gateway) => kserveHandlers(gateway, options)[name], asked);
   route(app, "/v2", { get: [serverMetadata(version)] });
   // A name may have slashes, so the longer paths come first.
@@ -144,11 +150,23 @@ function addTensorApi(app: Express, { bases, options }: ApiParts): void {
 /** Of bases that take texts; where none does, each says what it takes. */
 const faceOfTexts = (bases: Bases): "textTask" | "task" => (bases.with("textTask").length > 0 ? "textTask" : "task");
 
-/** The handlers of text-embeddings-inference. */
+/** What a route answers with, or what its body asks for; null: anything of texts. */
+type AnswerOf = TextAnswer | ((body: unknown) => TextAnswer | null);
+
+const answering =
+  (of: AnswerOf) =>
+  ({ texts }: TaskGateway, body: unknown): boolean => {
+    const answer = typeof of === "string" ? of : of(body);
+    return answer === null ? textAnswers.some((each) => texts.answers(each)) : texts.answers(answer);
+  };
+
+/** The handlers of text-embeddings-inference. `of`: null for those that run no model. */
 const teiOf =
   ({ bases, options }: RoutedParts) =>
-  (name: keyof ReturnType<typeof teiHandlers>, counted: Route | null): RequestHandler =>
-    routed(bases, faceOfTexts(bases), (gateway) => teiHandlers(gateway, options)[name], { route: counted });
+  (name: keyof ReturnType<typeof teiHandlers>, counted: Route | null, of: TextAnswer | null = null): RequestHandler =>
+    routed(bases, faceOfTexts(bases), (gateway) => teiHandlers(gateway, options)[name], {
+      ...{ route: counted, ...(of && { fits: answering(of) }) },
+    });
 
 /** Calls about tokens, which differ between models that generate text, whose calls know chats, and others. */
 function addTokenApi(app: Express, { bases, options, json }: ApiParts): void {
@@ -176,7 +194,8 @@ function pipelineOf({ bases, options }: RoutedParts): RequestHandler {
 export function generateOf({ bases, options }: RoutedParts) {
   const handler = (name: keyof TgiProtocols): RequestHandler => {
     const build = (gateway: Gateway) => generateHandler(tgiProtocols(gateway)[name], gateway, options);
-    return routed(bases, "text", build, { route: "generate", asked: (req) => adapterIdInBody(req.body) });
+    const asked = (req: Request) => adapterIdInBody(req.body);
+    return routed(bases, "text", build, { route: "generate", asked, fits: generatesText });
   };
   return { either: handler("either"), generate: handler("generate"), generateStream: handler("generateStream") };
 }
@@ -189,17 +208,20 @@ function addTextApi(
   const generating = <Request extends GenerationRequest>(
     name: Route,
     protocolOf: (gateway: Gateway) => Protocol<Request>,
+    fits: Fits<"text">,
   ): RequestHandler =>
-    routed(bases, "text", (gateway) => generateHandler(protocolOf(gateway), gateway, options), { route: name });
+    routed(bases, "text", (gateway) => generateHandler(protocolOf(gateway), gateway, options), { route: name, fits });
   const countTokens = routed(bases, "text", (gateway) => tokenizeHandlers(gateway, options).countTokens, {
-    route: "count_tokens",
+    ...{ route: "count_tokens", fits: generatesChats },
   });
   const { generate, generateStream } = generateOf({ bases, options });
   const stored = responsesHandlers({ bases, responses, access, options });
   const api = apiOf(app);
-  api("/completions", { post: [json, generating("completions", (gateway) => openAiProtocols(gateway).completions)] });
-  api("/chat/completions", { post: [json, generating("chat", (gateway) => openAiProtocols(gateway).chat)] });
-  api("/messages", { post: [json, generating("messages", messagesProtocol)] });
+  const completions = generating("completions", (gateway) => openAiProtocols(gateway).completions, generatesText);
+  const chat = generating("chat", (gateway) => openAiProtocols(gateway).chat, generatesChats);
+  api("/completions", { post: [json, completions] });
+  api("/chat/completions", { post: [json, chat] });
+  api("/messages", { post: [json, generating("messages", messagesProtocol, generatesChats)] });
   api("/messages/count_tokens", { post: [json, countTokens] });
   api("/generate", { post: [json, generate] });
   api("/generate_stream", { post: [json, generateStream] });

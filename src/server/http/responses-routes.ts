@@ -2,7 +2,7 @@
 import type { Request, Response } from "express";
 import { hasCode, LorikeetError } from "../../base/errors.js";
 import { isObject } from "../../base/json.js";
-import type { Bases } from "../../gateway/bases.js";
+import { type Bases, generatesChats } from "../../gateway/bases.js";
 import type { Gateway } from "../../gateway/gateway.js";
 import { readItemQuery } from "../../gateway/responses/item-list.js";
 import type { Responses } from "../../gateway/responses/responses.js";
@@ -39,7 +39,7 @@ export function responsesHandlers({ bases, responses, access, options }: Respons
       await sendJson(res, queued, options);
     };
   return {
-    create: routed(bases, "text", create, { route: "responses" }),
+    create: routed(bases, "text", create, { route: "responses", fits: generatesChats }),
     get: async (req: Request, res: Response): Promise<void> => {
       requireNoStream(queryOf(req));
       await sendJson(res, await responses.get(access.ownerOf(req), idOf(req)), options);

@@ -2,15 +2,17 @@
 import type { Request, RequestHandler, Response } from "express";
 import { assert } from "../../base/errors.js";
 import { modelInBody } from "../../gateway/asked-name.js";
-import type { AskedName, Bases, Face, Faces } from "../../gateway/bases.js";
+import type { AskedName, Bases, Face, Faces, Fits } from "../../gateway/bases.js";
 import type { ModelNames } from "../../gateway/model-gateway.js";
 import type { Route } from "../../gateway/observer.js";
 
-export interface RoutedOptions {
+export interface RoutedOptions<F extends Face> {
   /** What a request counts as that reaches no base; null: it is not counted. */
   readonly route: Route | null;
   /** Finds the name in a request. Default: its body's `model`. */
   readonly asked?: (req: Request) => AskedName;
+  /** Whether a gateway gives what a request of the route is answered with. Default: every one with the face. */
+  readonly fits?: (gateway: NonNullable<Faces[F]>, body: unknown) => boolean;
 }
 
 type Handler = (req: Request, res: Response) => void | Promise<void>;
@@ -20,11 +22,12 @@ export function routed<F extends Face>(
   bases: Bases,
   face: F,
   build: (gateway: NonNullable<Faces[F]>) => Handler,
-  { route, asked = (req) => modelInBody(req.body) }: RoutedOptions,
+  { route, asked = (req) => modelInBody(req.body), fits = () => true }: RoutedOptions<F>,
 ): RequestHandler {
   const handlers = new Map(bases.with(face).map((gateway) => [gateway, build(gateway)] as const));
   return (req, res) => {
-    const handler = handlers.get(bases.pick(face, asked(req), route));
+    const fitsBody: Fits<F> = (gateway) => fits(gateway, req.body);
+    const handler = handlers.get(bases.pick(face, asked(req), route, fitsBody));
     assert(handler, "every base that can answer has a handler");
     return handler(req, res);
   };

@@ -14,7 +14,7 @@ import { routedRequests } from "./routed-requests.js";
 
 /** Those of all models that take tensors. */
 export const inferRequestsOf = (bases: Bases): RequestTypes =>
-  routedRequests(bases, "tensors", { infer: "infer" }, inferRequests);
+  routedRequests(bases, "tensors", { infer: { route: "infer" } }, inferRequests);
 
 function inferRequests(gateway: TaskGateway): RequestTypes {
   return { infer: { takesBytes: true, make: (ask) => inferRequest(gateway, ask) } };

@@ -6,7 +6,7 @@ import * as v from "valibot";
 import { LorikeetError } from "../../base/errors.js";
 import { isObject, type Json } from "../../base/json.js";
 import { modelInBody } from "../../gateway/asked-name.js";
-import type { Bases } from "../../gateway/bases.js";
+import { type Bases, generatesChats } from "../../gateway/bases.js";
 import type { PublicFault } from "../../gateway/fault.js";
 import { openAiError } from "../../gateway/openai/errors.js";
 import { LatestResponse } from "../../gateway/responses/latest.js";
@@ -30,7 +30,7 @@ export function responsesDialect(bases: Bases, responses: Responses, owner: stri
     begin: async (signal, connection) => {
       requireStream(body);
       requireForeground(body);
-      const gateway = bases.pick("text", modelInBody(body), "responses");
+      const gateway = bases.pick("text", modelInBody(body), "responses", generatesChats);
       const protocol = responses.protocol(gateway, owner, latest);
       const reading = { route: protocol.route, read: () => protocol.read({ ...body, stream: true }) };
       const answer = await gateway.complete(reading, signal, connection);

@@ -1,17 +1,24 @@
 /** Sends each request of a WebSocket to the base that its body names. */
 import { at } from "../../base/list.js";
 import { modelInBody } from "../../gateway/asked-name.js";
-import type { Bases, Face, Faces } from "../../gateway/bases.js";
+import type { Bases, Face, Faces, Fits } from "../../gateway/bases.js";
 import type { Route } from "../../gateway/observer.js";
 import type { SocketRequest } from "./dialect.js";
 import { faultForm, type RequestType, type RequestTypes } from "./lorikeet-dialect.js";
 import type { AskMessage } from "./message.js";
 
-/** The types of requests that the bases with a face take. `routes`: what each counts as if it reaches no base. */
+export interface SocketRoute<F extends Face> {
+  /** What a request counts as that reaches no base. */
+  readonly route: Route;
+  /** Default: every gateway with the face. */
+  readonly fits?: Fits<F>;
+}
+
+/** The types of requests that the bases with a face take. */
 export function routedRequests<F extends Face>(
   bases: Bases,
   face: F,
-  routes: Readonly<Record<string, Route>>,
+  routes: Readonly<Record<string, SocketRoute<F>>>,
   typesOf: (gateway: NonNullable<Faces[F]>) => RequestTypes,
 ): RequestTypes {
   const gateways = bases.with(face);
@@ -20,7 +27,8 @@ export function routedRequests<F extends Face>(
     takesBytes,
     make: (ask) => {
       try {
-        const index = gateways.indexOf(bases.pick(face, modelInBody(ask.body), routes[name] ?? null));
+        const { route = null, fits } = routes[name] ?? {};
+        const index = gateways.indexOf(bases.pick(face, modelInBody(ask.body), route, fits));
         return at(types, index)[name]?.make(ask) ?? unanswered(ask, null);
       } catch (error) {
         return unanswered(ask, error);

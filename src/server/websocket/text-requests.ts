@@ -1,12 +1,15 @@
 /** The requests of a WebSocket to a model that generates text: completions and chats, always streamed. */
-import type { Bases } from "../../gateway/bases.js";
+import { type Bases, generatesChats, generatesText } from "../../gateway/bases.js";
 import type { Gateway } from "../../gateway/gateway.js";
 import { type OpenAiProtocol, type OpenAiProtocols, openAiProtocols } from "../../gateway/openai/protocol.js";
 import { requireStream } from "./dialect.js";
 import { faultForm, type RequestType, type RequestTypes } from "./lorikeet-dialect.js";
 import { routedRequests } from "./routed-requests.js";
 
-const routes = { completions: "completions", "chat.completions": "chat" } as const;
+const routes = {
+  completions: { route: "completions", fits: generatesText },
+  "chat.completions": { route: "chat", fits: generatesChats },
+} as const;
 
 /** Those of all bases that generate text. */
 export const textRequestsOf = (bases: Bases): RequestTypes =>
