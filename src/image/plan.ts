@@ -8,7 +8,6 @@ export type ResizeRule =
   | { readonly kind: "exact"; readonly width: number; readonly height: number }
   /** The shorter edge has this length, but the longer one at most `longest`; both are rounded down to multiples of `multiple`. */
   | { readonly kind: "shortest"; readonly edge: number; readonly longest: number | null; readonly multiple: number }
-  | { readonly kind: "longest"; readonly edge: number }
   /** As large as fits. */
   | { readonly kind: "within"; readonly width: number; readonly height: number };
 
@@ -63,10 +62,6 @@ export function resizedSize(rule: ResizeRule, { width, height }: Size): Size {
   switch (rule.kind) {
     case "exact":
       return { width: rule.width, height: rule.height };
-    case "longest": {
-      const scale = rule.edge / Math.max(width, height);
-      return atLeastOne(width * scale, height * scale);
-    }
     case "within": {
       const scale = Math.min(rule.width / width, rule.height / height);
       return atLeastOne(width * scale, height * scale);
@@ -116,8 +111,6 @@ function describeRule(rule: ResizeRule): string {
   switch (rule.kind) {
     case "exact":
       return `to ${rule.width}x${rule.height}`;
-    case "longest":
-      return `the longer edge to ${rule.edge}`;
     case "within":
       return `to fit ${rule.width}x${rule.height}`;
     case "shortest": {

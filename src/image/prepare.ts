@@ -2,6 +2,7 @@
 
 import { float32At, uint8At } from "../base/list.js";
 import { decodeImage } from "./decode.js";
+import { invalidImage } from "./faults.js";
 import {
   type CropRounding,
   type PreprocessPlan,
@@ -38,8 +39,11 @@ export function preparePixels(image: RgbImage, plan: PreprocessPlan): PreparedIm
     changed = resize(image, width, height, plan.resize.resample);
   }
   if (plan.crop) changed = centerCrop(changed, plan.crop, plan.crop.rounding);
-  const width = Math.max(changed.width, plan.pad?.width ?? 0);
-  const height = Math.max(changed.height, plan.pad?.height ?? 0);
+  const { width, height } = plan.pad ?? changed;
+  if (changed.width > width || changed.height > height) {
+    const size = `${changed.width}x${changed.height}`;
+    throw invalidImage(`is ${size} before it is padded; at most ${width}x${height} fits the model`);
+  }
   const mask = new BigInt64Array(width * height);
   for (let y = 0; y < changed.height; y++) mask.fill(1n, y * width, y * width + changed.width);
   return {

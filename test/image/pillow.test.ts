@@ -105,3 +105,25 @@ test("padding is marked in the mask", () => {
   const { mask } = preparePixels({ width: 4, height: 2, data: new Uint8Array(24) }, plan);
   assert.deepEqual([...mask].map(Number), [1, 1, 1, 1, 0, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0]);
 });
+
+test("sizes that no processor of a family takes are refused", () => {
+  const refused: readonly (readonly [string, Json, RegExp])[] = [
+    ["ViT", { size: { longest_edge: 9 } }, /size\.width from 1 to 16384/],
+    ["Detr", { size: { shortest_edge: 9 } }, /"longest_edge" beside "shortest_edge"/],
+    ["RTDetr", { size: 9 }, /"longest_edge" beside "shortest_edge"/],
+    ["PoolFormer", { crop_pct: 1.5 }, /"crop_pct" above 0 and at most 1/],
+    ["ConvNext", { crop_pct: null, size: 9 }, /"crop_pct" above 0 and at most 1/],
+    ["ConvNext", { do_center_crop: true, crop_size: 8, size: 9 }, /two crops/],
+    ["Levit", { size: { max_height: 9, max_width: 9 } }, /max_height/],
+  ];
+  for (const [family, config, message] of refused)
+    assert.throws(() => readProcessorConfig({ image_processor_type: `${family}ImageProcessor`, ...config }), {
+      message,
+    });
+});
+
+test("a picture beyond the size that a model pads to is refused", () => {
+  const plan = readProcessorConfig({ do_resize: false, do_pad: true, pad_size: { height: 5, width: 3 } });
+  const image = { width: 4, height: 2, data: new Uint8Array(24) };
+  assert.throws(() => preparePixels(image, plan), { code: "image_invalid", message: /is 4x2 .* 3x5/ });
+});
