@@ -1,5 +1,6 @@
 /** The order in which nodes can run. */
 
+import { producersOf } from "./edges.js";
 import { bodyNames } from "./prune.js";
 import type { Node } from "./types.js";
 
@@ -8,8 +9,8 @@ import type { Node } from "./types.js";
  * produces count as graph inputs.
  */
 export function sortNodes(nodes: readonly Node[]): readonly Node[] | { readonly cyclic: Node } {
-  const producers = new Map(nodes.flatMap((node) => node.outputs.map(({ name }) => [name, node] as const)));
-  const producersOf = ({ inputs, attributes }: Node): Node[] =>
+  const producers = producersOf(nodes);
+  const nodesBefore = ({ inputs, attributes }: Node): Node[] =>
     [...inputs.flatMap((input) => input?.name ?? []), ...bodyNames(attributes)].flatMap(
       (name) => producers.get(name) ?? [],
     );
@@ -17,7 +18,7 @@ export function sortNodes(nodes: readonly Node[]): readonly Node[] | { readonly 
   const open = new Set<Node>();
   for (const first of nodes) {
     // An explicit stack, not recursion: in a hostile file every node may depend on the next.
-    const stack = [{ node: first, before: producersOf(first) }];
+    const stack = [{ node: first, before: nodesBefore(first) }];
     open.add(first);
     for (let top = stack.at(-1); top !== undefined; top = stack.at(-1)) {
       const next = top.before.pop();
@@ -28,7 +29,7 @@ export function sortNodes(nodes: readonly Node[]): readonly Node[] | { readonly 
       } else if (!sorted.has(next)) {
         if (open.has(next)) return { cyclic: next };
         open.add(next);
-        stack.push({ node: next, before: producersOf(next) });
+        stack.push({ node: next, before: nodesBefore(next) });
       }
     }
   }

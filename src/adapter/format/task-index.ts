@@ -2,9 +2,8 @@
 
 import type { StoredWeight } from "../../model/blueprint.js";
 import type { TaskTarget } from "../../model/task/adapter-targets.js";
-import { presentSpelling } from "../../model/task/names.js";
+import { currentSpelling, modulesAt } from "../../model/task/names.js";
 import { isLookup, isSharedTable } from "../../model/task/shared-tables.js";
-import { modulesAt } from "../../model/task/target-modules.js";
 import type { FixedBias, ModuleIndex, ModuleSpec, NamedModule, ResolvedModule } from "./base.js";
 import { type Faults, quote, quoteList } from "./faults.js";
 import type { Feature } from "./features.js";
@@ -140,7 +139,7 @@ export class TaskIndex implements ModuleIndex {
 
   spellingsOf(path: string): readonly string[] {
     const names = this.#byPath.get(path)?.names ?? [];
-    return [...new Set([path, ...names.map((name) => name.path)].flatMap((name) => [name, presentSpelling(name)]))];
+    return [...new Set([path, ...names.map((name) => name.path)].flatMap((name) => [name, currentSpelling(name)]))];
   }
 
   wrapperOf(): string {

@@ -3,16 +3,17 @@
  * and sums that an exporter wrote for them. Adapters with trained biases (`bias="all"`) shift their outputs.
  */
 
+import { producersOf } from "../../graph/edges.js";
 import type { Graph, Initializer, Node, Value } from "../../graph/types.js";
 import { namesOf } from "./names.js";
 import type { WeightedNode } from "./weighted-nodes.js";
 
 export interface BiasNode {
   readonly target: WeightedNode;
-  /** The module that the name of the bias tells; null if it tells none, or other layers read it too and the node's own name disagrees. */
-  readonly stated: string | null;
-  /** The module that the node's own name and scope tell; null if they tell none. */
-  readonly own: string | null;
+  /** The module by the name of the bias; null if that names none, or other layers read it too and the node's own name disagrees. */
+  readonly biasPath: string | null;
+  /** The module by the node's own name and scope; null if they name none. */
+  readonly nodePath: string | null;
   /** Whether the operator's bias is the module's in any case. A sum's constant may hold more, such as a folded mean. */
   readonly isCertain: boolean;
 }
@@ -35,34 +36,35 @@ interface FoundBias {
   /** The nearest name that ends in `.bias`. */
   readonly name: string | null;
   readonly size: number;
-  /** How many axes of one follow. */
+  /** How many axes of size 1 follow. */
   readonly trailing: number;
 }
 
 class BiasReader {
   readonly #graph: Graph;
   readonly #initializers: ReadonlyMap<string, Initializer>;
-  readonly #makers: ReadonlyMap<string, Node>;
-  readonly #taken: ReadonlySet<Node>;
-  readonly #counts = new Map<string, number>();
+  readonly #producers: ReadonlyMap<string, Node>;
+  readonly #weightedNodes: ReadonlySet<Node>;
+  /** How many nodes read each bias, by its name. */
+  readonly #readers = new Map<string, number>();
 
   constructor(graph: Graph, weighted: readonly WeightedNode[]) {
     this.#graph = graph;
     this.#initializers = new Map(graph.initializers.map((item) => [item.value.name, item]));
-    this.#makers = new Map(graph.nodes.flatMap((node) => node.outputs.map(({ name }) => [name, node] as const)));
-    this.#taken = new Set(weighted.flatMap(({ node, bias }) => (bias?.add ? [node, bias.add] : [node])));
+    this.#producers = producersOf(graph.nodes);
+    this.#weightedNodes = new Set(weighted.flatMap(({ node, bias }) => (bias?.add ? [node, bias.add] : [node])));
     for (const { op, inputs } of graph.nodes) {
       if (op === "Identity" || op === "Unsqueeze") continue;
       for (const input of inputs) {
         const name = this.#biasOf(input)?.name;
-        if (name) this.#counts.set(name, (this.#counts.get(name) ?? 0) + 1);
+        if (name) this.#readers.set(name, (this.#readers.get(name) ?? 0) + 1);
       }
     }
   }
 
   read(): BiasNode[] {
     return this.#graph.nodes.flatMap((node) => {
-      if (node.domain !== "" || this.#taken.has(node)) return [];
+      if (node.domain !== "" || this.#weightedNodes.has(node)) return [];
       if (normalizations.has(node.op) || node.op === "ConvTranspose") return this.#ofThirdInput(node);
       return node.op === "Add" ? this.#ofSum(node) : [];
     });
@@ -91,16 +93,16 @@ class BiasReader {
     { isCertain, input }: Pick<BiasNode, "isCertain"> & { readonly input: number },
   ): BiasNode {
     const names = namesOf(node, "", name);
-    const stated = names.find(({ by }) => by === "bias")?.path ?? null;
-    const own = names.find(({ by }) => by === "scope" || by === "node")?.path ?? null;
-    const isShared = (this.#counts.get(name ?? "") ?? 0) > 1;
-    const isOwn = !isShared || (stated !== null && own !== null && isUseOf(own, stated));
+    const biasPath = names.find(({ by }) => by === "bias")?.path ?? null;
+    const nodePath = names.find(({ by }) => by === "scope" || by === "node")?.path ?? null;
+    const isShared = (this.#readers.get(name ?? "") ?? 0) > 1;
+    const isOwn = !isShared || (biasPath !== null && nodePath !== null && isUseOf(nodePath, biasPath));
     const bias = { values, add: node, input };
     const target: WeightedNode = {
       ...{ kind: "bias", node, weight: values, outFirst: false, inFeatures: size, outFeatures: size, kernel: [] },
       ...{ groups: 1, names, bias, mayBeFolded: false, ...(channels && { channels }) },
     };
-    return { target, stated: isOwn ? stated : null, own, isCertain };
+    return { target, biasPath: isOwn ? biasPath : null, nodePath, isCertain };
   }
 
   /** A constant vector, seen through what only repeats or reshapes it. */
@@ -111,13 +113,13 @@ class BiasReader {
       if (name === null && at.name.endsWith(".bias")) name = at.name;
       const values = this.#initializers.get(at.name);
       if (values) return vectorOf(values, name, added);
-      const maker = this.#makers.get(at.name);
-      if (maker?.op === "Unsqueeze") {
-        const axes = this.#initializers.get(maker.inputs[1]?.name ?? "")?.value.shape[0];
+      const producer = this.#producers.get(at.name);
+      if (producer?.op === "Unsqueeze") {
+        const axes = this.#initializers.get(producer.inputs[1]?.name ?? "")?.value.shape[0];
         if (typeof axes !== "number") return null;
         added += axes;
-      } else if (maker?.op !== "Identity") return null;
-      at = maker.inputs[0];
+      } else if (producer?.op !== "Identity") return null;
+      at = producer.inputs[0];
     }
     return null;
   }
@@ -136,11 +138,11 @@ function vectorOf(values: Initializer, name: string | null, added: number): Foun
 }
 
 /** Exporters number the uses of a module: `norm_1` is the second one of `norm`. */
-function isUseOf(own: string, module: string): boolean {
-  const [segments, others] = [own.split("."), module.split(".")];
+function isUseOf(path: string, module: string): boolean {
+  const [found, expected] = [path.split("."), module.split(".")];
   const fits = (segment: string, i: number): boolean => {
-    const other = others[i] ?? "";
-    return segment === other || (segment.startsWith(`${other}_`) && /^\d+$/.test(segment.slice(other.length + 1)));
+    const name = expected[i] ?? "";
+    return segment === name || (segment.startsWith(`${name}_`) && /^\d+$/.test(segment.slice(name.length + 1)));
   };
-  return segments.length === others.length && segments.every(fits);
+  return found.length === expected.length && found.every(fits);
 }

@@ -84,7 +84,7 @@ export class CheckpointContent implements AsyncDisposable {
     const tolerance = target.weight.value.type === "float32" ? tolerances.float32 : tolerances.half;
     const matches: ContentMatch[] = [];
     for (const layout of layoutsOf(target)) {
-      const rows = rowsOf(values, target, layout.turned);
+      const rows = rowsOf(values, target, layout.transposed);
       for (const candidate of this.#candidates.filter(({ tensor }) => sameShape(tensor.shape, layout.shape))) {
         const factor = await this.#factorOf(candidate, rows, mayBeScaled, tolerance);
         if (!factor) continue;
@@ -190,10 +190,10 @@ function placeOf({ file, tensor }: Pick<Candidate, "file" | "tensor">): StoredWe
 
 /** The shapes that the weight can have in a checkpoint: [out, in], or [in, out] as GPT-2's Conv1D has it. */
 function layoutsOf({ kind, weight, inFeatures, outFeatures, outFirst }: WeightedNode) {
-  if (kind !== "linear") return [{ shape: weight.value.shape.map(Number), turned: false }];
+  if (kind !== "linear") return [{ shape: weight.value.shape.map(Number), transposed: false }];
   return [
-    { shape: [outFeatures, inFeatures], turned: !outFirst },
-    { shape: [inFeatures, outFeatures], turned: outFirst },
+    { shape: [outFeatures, inFeatures], transposed: !outFirst },
+    { shape: [inFeatures, outFeatures], transposed: outFirst },
   ];
 }
 
@@ -202,9 +202,9 @@ interface Rows {
   row(index: number): Float32Array;
 }
 
-function rowsOf(values: Float32Array, { weight }: WeightedNode, turned: boolean): Rows {
+function rowsOf(values: Float32Array, { weight }: WeightedNode, transposed: boolean): Rows {
   const [first = 0, second = 0] = weight.value.shape.map(Number);
-  if (!turned) {
+  if (!transposed) {
     const length = values.length / first;
     return { count: first, row: (index) => values.subarray(index * length, (index + 1) * length) };
   }

@@ -1,5 +1,6 @@
 /** Which outputs of a graph a layer decides by itself: only its bias and an activation lie between. */
 
+import { readersOf } from "../../graph/edges.js";
 import type { Graph, Node } from "../../graph/types.js";
 
 /** Operators that keep each value of a layer's outputs apart, or a softmax over them. */
@@ -14,19 +15,12 @@ export interface HeadOutputs {
 export class HeadReader {
   readonly #outputs: ReadonlySet<string>;
   readonly #constants: ReadonlySet<string>;
-  readonly #readers = new Map<string, Node[]>();
+  readonly #readers: ReadonlyMap<string, readonly Node[]>;
 
   constructor({ outputs, initializers, nodes }: Graph) {
     this.#outputs = new Set(outputs.map(({ name }) => name));
     this.#constants = new Set(initializers.map(({ value }) => value.name));
-    for (const node of nodes) {
-      for (const input of node.inputs) {
-        if (!input) continue;
-        const readers = this.#readers.get(input.name);
-        if (readers) readers.push(node);
-        else this.#readers.set(input.name, [node]);
-      }
-    }
+    this.#readers = readersOf(nodes);
   }
 
   outputsOf(layer: Node): HeadOutputs {

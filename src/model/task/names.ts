@@ -1,4 +1,4 @@
-/** Where the name of a module survives an export, and how adapters may spell it. */
+/** The names of modules: where they survive an export, and which paths mean the same module. */
 
 import type { Node } from "../../graph/types.js";
 
@@ -42,7 +42,7 @@ function pathOfNode(name: string): string | null {
 }
 
 /** Modules that transformers 5 renamed, from the names of version 4. Files and adapters have either. */
-const renamed: readonly (readonly [former: RegExp, present: string])[] = [
+const renamed: readonly (readonly [old: RegExp, current: string])[] = [
   [/\bencoder\.layer\./g, "layers."],
   [/\battention\.(?:attention|self)\.(query|key|value)\b/g, "attention.$1"],
   [/\battention\.query\b/g, "attention.q_proj"],
@@ -57,6 +57,31 @@ const renamed: readonly (readonly [former: RegExp, present: string])[] = [
 ];
 
 /** A path in the spelling of transformers 5, to compare paths of either. */
-export function presentSpelling(path: string): string {
-  return renamed.reduce((text, [former, present]) => text.replace(former, present), path);
+export function currentSpelling(path: string): string {
+  return renamed.reduce((text, [old, current]) => text.replace(old, current), path);
+}
+
+/** Whether one path is the other, or its end after a dot. */
+export const pathsAgree = (a: string, b: string): boolean => a === b || a.endsWith(`.${b}`) || b.endsWith(`.${a}`);
+
+/**
+ * The modules that an adapter's path means: those of that name, else those with the same name in the spelling of transformers 5, else those
+ * with a name of which it is the end or which is its end, else the same in that spelling. More than one: the path is ambiguous.
+ */
+export function modulesAt<T extends { readonly path: string; readonly names: readonly ModuleName[] }>(
+  modules: readonly T[],
+  path: string,
+): readonly T[] {
+  const current = currentSpelling(path);
+  const tests: readonly ((name: string) => boolean)[] = [
+    (name) => name === path,
+    (name) => currentSpelling(name) === current,
+    (name) => pathsAgree(name, path),
+    (name) => pathsAgree(currentSpelling(name), current),
+  ];
+  for (const fits of tests) {
+    const found = modules.filter((module) => [module, ...module.names].some(({ path: name }) => fits(name)));
+    if (found.length > 0) return found;
+  }
+  return [];
 }

@@ -4,6 +4,7 @@
  */
 
 import { GraphBuilder } from "../../graph/builder.js";
+import { producersOf, readersOf } from "../../graph/edges.js";
 import { sortNodes } from "../../graph/sort.js";
 import type { Graph, Node, Value } from "../../graph/types.js";
 import { findWeightedNodes, type WeightedNode } from "./weighted-nodes.js";
@@ -22,14 +23,14 @@ export interface PositionTable {
 
 /** Tables that are not indexed by an input's values. Tables of distances are among them: their index is as long as the past. */
 export function positionTables(graph: Graph): PositionTable[] {
-  const makers = makersOf(graph);
+  const producers = producersOf(graph.nodes);
   const inputs = new Set(graph.inputs.map(({ name }) => name));
   const isData = (name: string, seen: Set<string>): boolean => {
     if (inputs.has(name)) return true;
-    const maker = makers.get(name);
-    if (!maker || maker.op === "Shape" || seen.has(name)) return false;
+    const producer = producers.get(name);
+    if (!producer || producer.op === "Shape" || seen.has(name)) return false;
     seen.add(name);
-    return maker.inputs.some((input) => input !== null && isData(input.name, seen));
+    return producer.inputs.some((input) => input !== null && isData(input.name, seen));
   };
   return findWeightedNodes(graph).flatMap((target) => {
     const index = target.kind === "table" ? target.node.inputs[1]?.name : undefined;
@@ -79,21 +80,9 @@ export function raggedStep(
 /** Outputs under the names that they had. */
 const named = (outputs: readonly Value[]) => outputs.map(({ type, shape, name }) => ({ type, shape, name }));
 
-function makersOf({ nodes }: Graph): ReadonlyMap<string, Node> {
-  return new Map(nodes.flatMap((node) => node.outputs.map(({ name }) => [name, node] as const)));
-}
-
-/** The first softmax on each way from a value, but for ways through its sizes. */
+/** The first softmax on each path from a value, except paths through its sizes. */
 function softmaxesBehind({ nodes }: Graph, name: string): Node[] {
-  const readers = new Map<string, Node[]>();
-  for (const node of nodes) {
-    for (const input of node.inputs) {
-      if (!input) continue;
-      const known = readers.get(input.name);
-      if (known) known.push(node);
-      else readers.set(input.name, [node]);
-    }
-  }
+  const readers = readersOf(nodes);
   const found = new Set<Node>();
   const seen = new Set<Node>();
   const names = [name];

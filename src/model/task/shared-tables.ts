@@ -16,7 +16,7 @@ export const isSharedTable = (path: string): boolean => lastSegment(path) === sh
 export const isLookup = (path: string): boolean => lastSegment(path) === lookup;
 
 /** The names of a module, the most certain first, where some of them may be the shared table's: its own come instead, as far as the file tells them. */
-export function ownNamesOf(kind: ModuleKind, names: readonly ModuleName[], role: FileRole): readonly ModuleName[] {
+export function unsharedNames(kind: ModuleKind, names: readonly ModuleName[], role: FileRole): readonly ModuleName[] {
   const table = names.find(({ path }) => isSharedTable(path));
   if (!table || kind === "convolution") return names;
   const others = names.filter(({ path }) => !isSharedTable(path));

@@ -5,8 +5,8 @@ import type { Graph } from "../../graph/types.js";
 import type { StoredWeight } from "../blueprint.js";
 import type { CheckpointContent, ContentMatch } from "./content.js";
 import { type FileRole, type Manifest, manifestName } from "./manifest.js";
-import { type ModuleName, presentSpelling } from "./names.js";
-import { ownNamesOf } from "./shared-tables.js";
+import { type ModuleName, pathsAgree } from "./names.js";
+import { unsharedNames } from "./shared-tables.js";
 import { hasSameValues } from "./weight-values.js";
 import { findWeightedNodes, type ModuleKind, type WeightedNode } from "./weighted-nodes.js";
 
@@ -41,7 +41,7 @@ export interface TaskModule {
   readonly stored: StoredWeight | null;
   /** Its bias there; null if it is not there. */
   readonly storedBias: StoredWeight | null;
-  /** The path of the convolution that a batch normalization was folded into. */
+  /** Of a batch normalization that was folded into another layer: that layer's path; else null. */
   readonly foldedInto: string | null;
   /** Where it is applied. A module of a decoder is in several graphs. Empty: the graphs do not show where. */
   readonly uses: readonly { readonly graph: TaskGraph; readonly target: WeightedNode }[];
@@ -50,7 +50,10 @@ export interface TaskModule {
 /** What a manifest says of modules. */
 export type ModuleRules = Pick<Manifest, "rename" | "foldedNorms">;
 
-/** All but those of kind "bias". `content`: the checkpoint of the model; null if it is not there. Throws `model_invalid` for a rule of a module that is not there. */
+/**
+ * The modules of every kind except "bias", which `findBiasModules` finds. `content`: the checkpoint of the model; null if it is not there.
+ * Throws `model_invalid` for a rule of a module that is not there.
+ */
 export async function findTaskModules(
   graphs: readonly TaskGraph[],
   content: CheckpointContent | null,
@@ -61,7 +64,7 @@ export async function findTaskModules(
   for (const graph of graphs) {
     for (const target of findWeightedNodes(graph.graph)) {
       const read = await readModule(graph, target, content, rules);
-      for (const name of ownNames(target)) unused.delete(name);
+      for (const name of namesInFile(target)) unused.delete(name);
       const module = (await callOf(modules, read)) ?? read;
       const known = modules.get(keyOf(module));
       modules.set(keyOf(module), known ? joined(known, module) : module);
@@ -103,7 +106,7 @@ function withOwnPaths(modules: readonly TaskModule[]): TaskModule[] {
 }
 
 /** The names by which a manifest may mean a module. */
-const ownNames = ({ node, names }: WeightedNode): string[] => [node.name, ...names.map(({ path }) => path)];
+const namesInFile = ({ node, names }: WeightedNode): string[] => [node.name, ...names.map(({ path }) => path)];
 
 async function readModule(
   graph: TaskGraph,
@@ -111,29 +114,48 @@ async function readModule(
   content: CheckpointContent | null,
   { rename, foldedNorms }: ModuleRules,
 ): Promise<TaskModule> {
-  const given = ownNames(target).flatMap((name) => rename?.get(name) ?? []);
-  const told = target.names.map(({ by, path }) => ({ by, path: withRole(path, graph.role) }));
-  const exact = (await content?.match(target)) ?? [];
-  const scaled = exact.length === 0 && isGemm(target) ? ((await content?.match(target, true)) ?? []) : [];
-  const isFolded = scaled.length > 0 || (exact.length === 0 && hasForeignScope(target, told));
-  // Its scope is the normalization's.
-  const stated = isFolded ? told.filter(({ by }) => by !== "scope") : told;
-  const matches = narrowed(scaled.length > 0 ? scaled : exact, stated);
+  const { kind, inFeatures, outFeatures, kernel, groups } = target;
+  const { matches, stated, isFolded } = await matchWeight(target, graph.role, content);
+  const renamed = namesInFile(target).flatMap((name) => rename?.get(name) ?? []);
   const found = [...matches.map(({ path }) => ({ by: "content" as const, path })), ...stated];
   const names: ModuleName[] = [
-    ...given.map((path) => ({ by: "manifest" as const, path })),
-    ...ownNamesOf(target.kind, found, graph.role),
+    ...renamed.map((path) => ({ by: "manifest" as const, path })),
+    ...unsharedNames(kind, found, graph.role),
   ];
   const path = names[0]?.path ?? target.node.name;
-  const { kind, inFeatures, outFeatures, kernel, groups } = target;
   const measured = foldedNormOf(target.mayBeFolded || isFolded, matches);
   const hasNone = foldedNorms === false || content?.hasBatchNorms === false;
   const foldedNorm: FoldedNorm = measured.kind === "unknown" && hasNone ? { kind: "none" } : measured;
-  const stored = matches[0]?.stored ?? null;
+  const [match] = matches;
   const biases = content ? await content.biases() : null;
-  const storedBias = biases?.get(matches[0]?.path ?? path)?.stored ?? null;
-  const rest = { stored, storedBias, foldedInto: null, uses: [{ graph, target }] };
-  return { path, kind, names, inFeatures, outFeatures, kernel, groups, foldedNorm, ...rest };
+  const storedBias = biases?.get(match?.path ?? path)?.stored ?? null;
+  return {
+    ...{ path, kind, names, inFeatures, outFeatures, kernel, groups, foldedNorm },
+    ...{ stored: match?.stored ?? null, storedBias, foldedInto: null, uses: [{ graph, target }] },
+  };
+}
+
+interface WeightMatch {
+  /** The tensors of the checkpoint that the weight equals, or is a scaled copy of. */
+  readonly matches: readonly ContentMatch[];
+  /** The names that the file gives. */
+  readonly stated: readonly ModuleName[];
+  /** Whether a normalization was folded into a linear layer. */
+  readonly isFolded: boolean;
+}
+
+async function matchWeight(
+  target: WeightedNode,
+  role: FileRole,
+  content: CheckpointContent | null,
+): Promise<WeightMatch> {
+  const inFile = target.names.map(({ by, path }) => ({ by, path: withRole(path, role) }));
+  const exact = (await content?.match(target)) ?? [];
+  const scaled = exact.length === 0 && isGemm(target) ? ((await content?.match(target, true)) ?? []) : [];
+  const isFolded = scaled.length > 0 || (exact.length === 0 && hasForeignScope(target, inFile));
+  // The scope of a folded layer is the normalization's.
+  const stated = isFolded ? inFile.filter(({ by }) => by !== "scope") : inFile;
+  return { matches: narrowed(scaled.length > 0 ? scaled : exact, stated), stated, isFolded };
 }
 
 /** Paths in an encoder's file lack the prefix `encoder`. */
@@ -144,7 +166,7 @@ export function withRole(path: string, role: FileRole): string {
 /** Equal tensors under several names are narrowed by the names that the file itself gives. Tied ones keep all of their names. */
 function narrowed(matches: readonly ContentMatch[], stated: readonly ModuleName[]): readonly ContentMatch[] {
   if (matches.length < 2) return matches;
-  const agreeing = matches.filter(({ path }) => stated.some((name) => isSame(name.path, path)));
+  const agreeing = matches.filter(({ path }) => stated.some((name) => pathsAgree(name.path, path)));
   return agreeing.length > 0 ? agreeing : matches;
 }
 
@@ -152,11 +174,11 @@ function narrowed(matches: readonly ContentMatch[], stated: readonly ModuleName[
 const isGemm = ({ kind, bias }: WeightedNode): boolean => kind === "linear" && bias !== null && bias.add === null;
 
 /** Whether a linear layer's node is of another module than its weight, and of none around that. */
-function hasForeignScope(target: WeightedNode, told: readonly ModuleName[]): boolean {
-  const pathBy = (by: ModuleName["by"]): string | undefined => told.find((name) => name.by === by)?.path;
+function hasForeignScope(target: WeightedNode, names: readonly ModuleName[]): boolean {
+  const pathBy = (by: ModuleName["by"]): string | undefined => names.find((name) => name.by === by)?.path;
   const [own, scope] = [pathBy("initializer"), pathBy("scope")];
   if (!isGemm(target) || own === undefined || scope === undefined) return false;
-  return !isSame(own, scope) && !own.startsWith(`${scope}.`);
+  return !pathsAgree(own, scope) && !own.startsWith(`${scope}.`);
 }
 
 function foldedNormOf(mayBeFolded: boolean, matches: readonly ContentMatch[]): FoldedNorm {
@@ -175,29 +197,4 @@ function joined(known: TaskModule, more: TaskModule): TaskModule {
     storedBias: known.storedBias ?? more.storedBias,
     uses: [...known.uses, ...more.uses],
   };
-}
-
-/** Whether one path is the other, or its end after a dot. */
-const isSame = (a: string, b: string): boolean => a === b || a.endsWith(`.${b}`) || b.endsWith(`.${a}`);
-
-/**
- * The modules that an adapter's path means: those of that name, else those with a name of which it is the end or which is its end,
- * else the same in the spelling of transformers 5. More than one: the path is ambiguous.
- */
-export function modulesAt<T extends Pick<TaskModule, "path" | "names">>(
-  modules: readonly T[],
-  path: string,
-): readonly T[] {
-  const present = presentSpelling(path);
-  const tests: readonly ((name: string) => boolean)[] = [
-    (name) => name === path,
-    (name) => presentSpelling(name) === present,
-    (name) => isSame(name, path),
-    (name) => isSame(presentSpelling(name), present),
-  ];
-  for (const fits of tests) {
-    const found = modules.filter((module) => [module, ...module.names].some(({ path: name }) => fits(name)));
-    if (found.length > 0) return found;
-  }
-  return [];
 }

@@ -5,7 +5,7 @@ import type { Graph, Initializer, Node, Value } from "../../graph/types.js";
 import { transpose } from "../../tensor/transpose.js";
 import type { NewWeight } from "./rewritten.js";
 import type { TaskModule } from "./target-modules.js";
-import { biasInput, readsTurned, type WeightedNode } from "./weighted-nodes.js";
+import { biasInput, readsTransposed, type WeightedNode } from "./weighted-nodes.js";
 
 /** What a layer's weight and bias become, each in the order of its initializer; null: they stay. */
 export interface LayerChange {
@@ -76,7 +76,7 @@ interface Edit extends Place {
   readonly from: Initializer;
   readonly values: NewWeight;
   /** Whether the input is the initializer transposed. */
-  readonly isTurned: boolean;
+  readonly isTransposed: boolean;
 }
 
 function weightPlace(target: WeightedNode): Place {
@@ -87,12 +87,12 @@ function weightPlace(target: WeightedNode): Place {
 function editsOf({ path, target, weight, bias }: LayerChange): Edit[] {
   const edits: Edit[] = [];
   if (weight) {
-    const isTurned = readsTurned(target);
-    edits.push({ ...weightPlace(target), name: `${path}.weight`, from: target.weight, values: weight, isTurned });
+    const isTransposed = readsTransposed(target);
+    edits.push({ ...weightPlace(target), name: `${path}.weight`, from: target.weight, values: weight, isTransposed });
   }
   if (bias && target.bias) {
     const from = target.bias.values;
-    edits.push({ ...biasInput(target, target.bias), name: `${path}.bias`, from, values: bias, isTurned: false });
+    edits.push({ ...biasInput(target, target.bias), name: `${path}.bias`, from, values: bias, isTransposed: false });
   }
   return edits;
 }
@@ -133,13 +133,13 @@ function freeName(wanted: string, taken: Set<string>): string {
   return name;
 }
 
-const storedShape = ({ values, isTurned }: Edit): number[] =>
-  isTurned ? values.shape.toReversed() : [...values.shape];
+const storedShape = ({ values, isTransposed }: Edit): number[] =>
+  isTransposed ? values.shape.toReversed() : [...values.shape];
 
 function storedAs(edit: Edit): NewWeight {
-  const { values, isTurned } = edit;
+  const { values, isTransposed } = edit;
   const [rows = 0, columns = 0] = values.shape;
-  return isTurned ? { shape: storedShape(edit), data: transpose(values.data, rows, columns) } : values;
+  return isTransposed ? { shape: storedShape(edit), data: transpose(values.data, rows, columns) } : values;
 }
 
 function withInputs(node: Node, given: ReadonlyMap<number, Value> | undefined): Node {
@@ -168,7 +168,7 @@ function moved(module: TaskModule, original: Graph, { graph, made, known }: Made
       add: target.bias.add && nodeOf(target.bias.add),
       ...(target.bias.input === undefined ? {} : { input: target.bias.input }),
     };
-    const outFirst = weight && readsTurned(target) ? !target.outFirst : target.outFirst;
+    const outFirst = weight && readsTransposed(target) ? !target.outFirst : target.outFirst;
     return {
       graph: { ...use.graph, graph },
       target: { ...target, node: nodeOf(target.node), weight: weight ?? target.weight, outFirst, bias },

@@ -1,5 +1,6 @@
-/** The nodes of a graph that apply a constant weight: products, convolutions and tables. Adapters can go around each of them. `bias-nodes.ts` finds others. */
+/** The nodes of a graph that apply a constant weight: products, convolutions and tables. `bias-nodes.ts` finds those that only add one. */
 
+import { producersOf, readersOf } from "../../graph/edges.js";
 import { sameShape } from "../../graph/shape.js";
 import type { Graph, Initializer, Node, Value } from "../../graph/types.js";
 import { type ModuleName, namesOf } from "./names.js";
@@ -59,27 +60,20 @@ export function findWeightedNodes(graph: Graph): WeightedNode[] {
 
 class WeightReader {
   readonly #initializers: ReadonlyMap<string, Initializer>;
-  readonly #makers: ReadonlyMap<string, Node>;
-  readonly #readers = new Map<string, Node[]>();
+  readonly #producers: ReadonlyMap<string, Node>;
+  readonly #readers: ReadonlyMap<string, readonly Node[]>;
 
   constructor({ initializers, nodes }: Graph) {
     this.#initializers = new Map(initializers.map((item) => [item.value.name, item]));
-    this.#makers = new Map(nodes.flatMap((node) => node.outputs.map(({ name }) => [name, node] as const)));
-    for (const node of nodes) {
-      for (const input of node.inputs) {
-        if (!input) continue;
-        const readers = this.#readers.get(input.name);
-        if (readers) readers.push(node);
-        else this.#readers.set(input.name, [node]);
-      }
-    }
+    this.#producers = producersOf(nodes);
+    this.#readers = readersOf(nodes);
   }
 
   linear(node: Node): WeightedNode[] {
     if (intOf(node, "transA", 0) !== 0 || floatOf(node, "alpha", 1) !== 1 || floatOf(node, "beta", 1) !== 1) return [];
     const found = this.#weightOf(node.inputs[1]);
     if (found?.shape.length !== 2) return [];
-    const outFirst = (intOf(node, "transB", 0) !== 0) !== found.turned;
+    const outFirst = (intOf(node, "transB", 0) !== 0) !== found.transposed;
     const [rows = 0, columns = 0] = found.shape;
     const [inFeatures, outFeatures] = outFirst ? [columns, rows] : [rows, columns];
     const bias = this.#biasOf(node, outFeatures);
@@ -91,7 +85,7 @@ class WeightReader {
 
   convolution(node: Node): WeightedNode[] {
     const found = this.#weightOf(node.inputs[1]);
-    if (!found || found.turned || found.shape.length < 3) return [];
+    if (!found || found.transposed || found.shape.length < 3) return [];
     const [outFeatures = 0, inOfGroup = 0, ...kernel] = found.shape;
     const groups = intOf(node, "group", 1);
     const inFeatures = inOfGroup * groups;
@@ -106,7 +100,7 @@ class WeightReader {
 
   table(node: Node): WeightedNode[] {
     const found = this.#weightOf(node.inputs[0]);
-    if (!found || found.turned || found.shape.length !== 2 || intOf(node, "axis", 0) !== 0) return [];
+    if (!found || found.transposed || found.shape.length !== 2 || intOf(node, "axis", 0) !== 0) return [];
     const [inFeatures = 0, outFeatures = 0] = found.shape;
     const names = namesOf(node, found.weight.value.name, null);
     return [{ ...plain, kind: "table", node, weight: found.weight, outFirst: false, inFeatures, outFeatures, names }];
@@ -114,17 +108,17 @@ class WeightReader {
 
   /** The initializer behind a value, seen through transpositions of a matrix. */
   #weightOf(value: Value | null | undefined) {
-    let turned = false;
+    let transposed = false;
     for (let at = value; at; ) {
       const weight = this.#initializers.get(at.name);
       if (weight) {
         const shape = weight.value.shape.map(Number);
-        return floats.has(weight.value.type) && !shape.includes(0) ? { weight, turned, shape } : null;
+        return floats.has(weight.value.type) && !shape.includes(0) ? { weight, transposed, shape } : null;
       }
-      const maker = this.#makers.get(at.name);
-      if (maker?.op !== "Transpose" && maker?.op !== "Identity") return null;
-      if (maker.op === "Transpose") turned = !turned;
-      at = maker.inputs[0];
+      const producer = this.#producers.get(at.name);
+      if (producer?.op !== "Transpose" && producer?.op !== "Identity") return null;
+      if (producer.op === "Transpose") transposed = !transposed;
+      at = producer.inputs[0];
     }
     return null;
   }
@@ -158,7 +152,7 @@ class WeightReader {
 }
 
 /** Whether a linear layer's node reads its weight transposed. */
-export const readsTurned = ({ kind, node, outFirst }: WeightedNode): boolean =>
+export const readsTransposed = ({ kind, node, outFirst }: WeightedNode): boolean =>
   kind === "linear" && outFirst !== (intOf(node, "transB", 0) !== 0);
 
 /** The node and its input that bring a layer's bias. */

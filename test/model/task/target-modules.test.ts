@@ -5,8 +5,9 @@ import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } f
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { after, test } from "node:test";
+import { modulesAt } from "../../../src/model/task/names.js";
 import { openTaskModel, type TaskModel } from "../../../src/model/task/open.js";
-import { modulesAt, type TaskModule } from "../../../src/model/task/target-modules.js";
+import type { TaskModule } from "../../../src/model/task/target-modules.js";
 import { SafetensorsFile } from "../../../src/tensor/safetensors.js";
 import { writeSafetensors } from "../../../src/tensor/safetensors-write.js";
 import { floatTensor, graphOf, onnxFile } from "../../support/onnx-file.js";
@@ -229,14 +230,14 @@ test("an encoder-decoder without its checkpoint still keeps encoder and decoder 
 
 test("paths of transformers 5 find modules that a file names as transformers 4 did, and the other way round", async () => {
   const { modules } = await openTaskModel(join(taskRoot, "yolos"));
-  for (const [present, former] of [
+  for (const [current, old] of [
     ["vit.layers.0.attention.q_proj", "vit.encoder.layer.0.attention.attention.query"],
     ["vit.layers.1.attention.o_proj", "vit.encoder.layer.1.attention.output.dense"],
     ["vit.layers.1.mlp.fc1", "vit.encoder.layer.1.intermediate.dense"],
     ["vit.layers.0.mlp.fc2", "vit.encoder.layer.0.output.dense"],
   ] as const) {
-    assert.deepEqual(modulesAt(modules, present), modulesAt(modules, former));
-    assert.equal(modulesAt(modules, present).length, 1, present);
+    assert.deepEqual(modulesAt(modules, current), modulesAt(modules, old));
+    assert.equal(modulesAt(modules, current).length, 1, current);
   }
   const renamed = modules.map((module) => ({
     ...module,
