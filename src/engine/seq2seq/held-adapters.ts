@@ -40,7 +40,8 @@ export class HeldAdapters implements ActiveSet<HostTaskAdapter, TaskHold> {
     const { digest } = adapter;
     if (!this.#held.has(digest)) {
       const wanted = [...[...this.#held.values()].map((held) => held.adapter), adapter];
-      if ((await this.#bank.placesWith(wanted)) < wanted.length) return null;
+      for (const each of wanted) await this.#bank.prepare(each);
+      if (!this.#bank.holds(wanted)) return null;
     }
     const held = this.#held.get(digest) ?? { adapter, users: 0 };
     this.#held.set(digest, held);

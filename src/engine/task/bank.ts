@@ -1,7 +1,7 @@
 /** Adapters that runs can use at once: a place in the stacks for each, reused for the adapter that was used least recently. */
 
 import type { HostTaskAdapter } from "../../adapter/types.js";
-import { LorikeetError } from "../../base/errors.js";
+import { assert, LorikeetError } from "../../base/errors.js";
 import type { BlockPlan } from "../../model/task/blocked/plan.js";
 import type { TaskModule } from "../../model/task/target-modules.js";
 import { type FoldedAdapter, foldAdapter } from "./folded.js";
@@ -16,14 +16,17 @@ export interface BankOptions {
   readonly blocks?: BlockPlan | null;
 }
 
+const none: StackPlan = new Map();
+
 /**
- * The stacks have what the adapters so far needed, and grow with a new one. Nothing else uses them while adapters are placed: the
- * engine does that between two runs.
+ * The stacks have what the adapters so far needed, and grow with a new one; where they would not have room for all adapters of a run then,
+ * they begin again with what that run needs. Nothing else uses them while adapters are placed: the engine does that between two runs.
  */
 export class TaskBank {
   readonly #options: BankOptions;
-  readonly #folded = new WeakMap<HostTaskAdapter, Promise<FoldedAdapter>>();
-  #plan: StackPlan = new Map();
+  readonly #folding = new WeakMap<HostTaskAdapter, Promise<FoldedAdapter>>();
+  readonly #folded = new WeakMap<HostTaskAdapter, FoldedAdapter>();
+  #plan = none;
   #stacks: Stacks | null = null;
   /** Digests by place, from place 1 on, least recently used first. */
   #placed = new Map<string, number>();
@@ -32,29 +35,35 @@ export class TaskBank {
     this.#options = options;
   }
 
-  /** How many adapters fit at once. At least one, else `prepare` would have refused the adapters. */
-  get places(): number {
-    return this.#placesIn(this.#plan);
-  }
-
   get #blocks(): BlockPlan | null {
     return this.#options.blocks ?? null;
   }
 
+  /** Places for adapters in stacks of this plan. */
   #placesIn(plan: StackPlan): number {
     const { maxPlaces, maxBytes } = this.#options;
-    return Math.max(1, Math.min(maxPlaces, Math.floor(maxBytes / Math.max(1, placeBytes(plan, this.#blocks)))));
+    return Math.min(maxPlaces, Math.floor(maxBytes / Math.max(1, placeBytes(plan, this.#blocks))));
   }
 
-  /** `places` once these adapters are among those that were used. Throws what `prepare` throws. */
-  async placesWith(adapters: readonly HostTaskAdapter[]): Promise<number> {
-    for (const adapter of adapters) await this.prepare(adapter);
-    const folded = await Promise.all(adapters.map((adapter) => this.#foldedOf(adapter)));
-    return this.#placesIn(folded.reduce(widenedPlan, this.#plan));
+  /** Stacks with a place for each: with room for the adapters before them too if possible. null: there are none. */
+  #planFor(adapters: readonly FoldedAdapter[]): StackPlan | null {
+    const plans = [this.#plan, none].map((plan) => adapters.reduce(widenedPlan, plan));
+    return plans.find((plan) => this.#placesIn(plan) >= adapters.length) ?? null;
+  }
+
+  /** Whether these prepared adapters can be in use at once. One alone always can. */
+  holds(adapters: readonly HostTaskAdapter[]): boolean {
+    if (adapters.every(({ digest }) => this.#placed.has(digest))) return true;
+    const folded = adapters.map((adapter) => {
+      const found = this.#folded.get(adapter);
+      assert(found, "a prepared adapter is folded");
+      return found;
+    });
+    return this.#planFor(folded) !== null;
   }
 
   get bytes(): number {
-    return this.#stacks ? (this.places + 1) * placeBytes(this.#plan, this.#blocks) : 0;
+    return this.#stacks ? (this.#placesIn(this.#plan) + 1) * placeBytes(this.#plan, this.#blocks) : 0;
   }
 
   get digests(): string[] {
@@ -64,25 +73,26 @@ export class TaskBank {
   /** Folds an adapter with the base, once. Throws `adapter_unsupported`, or `adapter_too_large` for one that the stacks cannot hold. */
   async prepare(adapter: HostTaskAdapter): Promise<void> {
     const folded = await this.#foldedOf(adapter);
-    const bytes = placeBytes(widenedPlan(this.#plan, folded), this.#blocks);
+    const bytes = placeBytes(widenedPlan(none, folded), this.#blocks);
     const { maxBytes } = this.#options;
     if (bytes <= maxBytes) return;
     throw new LorikeetError(
       "adapter_too_large",
-      `With this adapter, a place for an adapter in use takes ${bytes} bytes, more than the ${maxBytes} of --active-adapter-bytes.`,
+      `In use, this adapter takes ${bytes} bytes, more than the ${maxBytes} of --active-adapter-bytes.`,
       { found: bytes, allowed: maxBytes },
     );
   }
 
-  /** The stacks with these prepared adapters, at most `places` of them, and the place of each. */
+  /** The stacks with these prepared adapters, which `holds` has held, and the place of each. */
   async place(adapters: readonly HostTaskAdapter[]): Promise<{ stacks: Stacks; places: number[] }> {
     const folded = await Promise.all(adapters.map((adapter) => this.#foldedOf(adapter)));
-    const plan = folded.reduce(widenedPlan, this.#plan);
+    const plan = this.#planFor(folded);
+    assert(plan, "there is a place for each adapter of a batch");
     if (plan !== this.#plan || !this.#stacks) {
       this.#plan = plan;
       this.#placed = new Map();
       this.#stacks = null; // its memory may be needed for the next
-      this.#stacks = await Stacks.create(plan, this.places, this.#blocks);
+      this.#stacks = await Stacks.create(plan, this.#placesIn(plan), this.#blocks);
     }
     const stacks = this.#stacks;
     const wanted = new Set(folded.map(({ digest }) => digest));
@@ -97,16 +107,19 @@ export class TaskBank {
   }
 
   #foldedOf(adapter: HostTaskAdapter): Promise<FoldedAdapter> {
-    const known = this.#folded.get(adapter);
+    const known = this.#folding.get(adapter);
     if (known) return known;
     const folding = foldAdapter(adapter, this.#options.modules);
-    this.#folded.set(adapter, folding);
-    folding.catch(() => this.#folded.delete(adapter));
+    this.#folding.set(adapter, folding);
+    folding.then(
+      (folded) => this.#folded.set(adapter, folded),
+      () => this.#folding.delete(adapter),
+    );
     return folding;
   }
 
   #freePlace(wanted: ReadonlySet<string>): number {
-    if (this.#placed.size < this.places) {
+    if (this.#placed.size < this.#placesIn(this.#plan)) {
       const taken = new Set(this.#placed.values());
       for (let place = 1; ; place++) if (!taken.has(place)) return place;
     }

@@ -188,17 +188,19 @@ export class BatchingEngine implements TaskEngine {
     const [first] = this.#ready;
     if (!first) return [];
     const maxRows = this.signature.isBatched ? this.limits.maxBatch : 1;
-    const maxAdapters = this.#parts.bank.places;
-    const adapters = new Set<string>();
-    const batch = this.#ready.filter((job) => {
-      const { adapter } = job.request;
+    const adapters: HostTaskAdapter[] = [];
+    const taken = new Set<Job>();
+    for (const job of this.#ready) {
+      if (taken.size === maxRows) break;
+      const adapter = job.lease?.adapter ?? null;
       // Rows without adapters run in the plain graph: their bits do not depend on who has one.
-      if (job.shape !== first.shape || (adapter === null) !== (first.request.adapter === null)) return false;
-      if (adapter !== null && !adapters.has(adapter) && adapters.size === maxAdapters) return false;
-      if (adapter !== null) adapters.add(adapter);
-      return true;
-    });
-    const taken = new Set(batch.slice(0, maxRows));
+      if (job.shape !== first.shape || (adapter === null) !== (first.lease === null)) continue;
+      if (adapter && !adapters.some(({ digest }) => digest === adapter.digest)) {
+        if (!this.#parts.bank.holds([...adapters, adapter])) continue;
+        adapters.push(adapter);
+      }
+      taken.add(job);
+    }
     this.#ready = this.#ready.filter((job) => !taken.has(job));
     return [...taken];
   }

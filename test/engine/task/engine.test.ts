@@ -4,9 +4,10 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { test } from "node:test";
 import { loadTaskAdapter } from "../../../src/adapter/format.js";
-import type { AdapterLease, HostTaskAdapter } from "../../../src/adapter/types.js";
+import type { AdapterLease, HostTaskAdapter, HostTaskModule } from "../../../src/adapter/types.js";
 import { type Deferred, deferred } from "../../../src/base/async.js";
 import { LorikeetError } from "../../../src/base/errors.js";
+import { at } from "../../../src/base/list.js";
 import { TaskBank } from "../../../src/engine/task/bank.js";
 import { BatchingEngine } from "../../../src/engine/task/engine.js";
 import type { TaskRunner } from "../../../src/engine/task/runner.js";
@@ -86,8 +87,42 @@ test("an adapter that no place is large enough for is refused", async () => {
   const job = engine.submit({ inputs: observation(1), adapter: adapter.digest });
   await turn();
   loads[0]?.resolve(adapter);
-  await assert.rejects(job.result, /a place for an adapter in use takes \d+ bytes, more than the 64/);
+  await assert.rejects(job.result, /In use, this adapter takes \d+ bytes, more than the 64/);
   assert.equal(leases.size, 0);
+  await engine.close();
+});
+
+/** The adapter's products on some modules, with zeros up to a rank. */
+function widened(digest: string, paths: readonly string[], rank: number): HostTaskAdapter {
+  const widen = (values: Float32Array | null, own: number) => new Float32Array(((values?.length ?? 0) / own) * rank);
+  const modules = [...adapter.modules].flatMap(([path, host]): [string, HostTaskModule][] =>
+    paths.includes(path) ? [[path, { ...host, rank, a: widen(host.a, host.rank), b: widen(host.b, host.rank) }]] : [],
+  );
+  return { ...adapter, digest, rank, modules: new Map(modules) };
+}
+
+test("adapters that fit only one by one are served in turn, in any order and within the memory for them", async () => {
+  const pair = ["net.0", "net.2"];
+  const adapters = [widened("first", ["net.0"], 64), widened("second", ["net.2"], 32), widened("small", pair, 4)];
+  const { engine, loads } = await rig({ activeAdapterBytes: 12_000 });
+  for (const order of [
+    [0, 1, 2],
+    [2, 1, 0],
+    [0, 0, 1],
+    [2, 2, 2],
+  ]) {
+    const before = loads.length;
+    const wanted = order.map((index) => at(adapters, index));
+    const jobs = wanted.map(({ digest }) => engine.submit({ inputs: observation(1), adapter: digest }));
+    for (let count = before; count < before + jobs.length; count++) {
+      while (loads.length <= count) await turn();
+      at(loads, count).resolve(at(wanted, count - before));
+    }
+    assert.deepEqual(await Promise.all(jobs.map(codeOf)), ["done", "done", "done"]);
+    // The base's place comes on top.
+    assert.ok(engine.stats().activeAdapterBytes <= 2 * 12_000);
+  }
+  engine.check();
   await engine.close();
 });
 
