@@ -10,16 +10,20 @@ import type { Attribute, ElementType, Graph, Initializer, Node, Value } from "./
 
 /** Raises a graph and the graphs in its attributes. `names` holds every name of the file, and takes those that are added. */
 export function raiseGraph(graph: Graph, opset: number, names: Set<string>, fault: OnnxFault): Graph {
+  return raised(graph, [], { opset, names, fault });
+}
+
+/** `outer`: the weights of the graphs around it. */
+function raised(graph: Graph, outer: readonly Initializer[], context: FileContext): Graph {
   const initializers: Initializer[] = [];
+  const known = [...outer, ...graph.initializers];
   const nodes = graph.nodes.flatMap((node) => {
     const attributes = Object.entries(node.attributes).map(([key, attribute]): [string, Attribute] => [
       key,
-      attribute.kind === "graph"
-        ? { kind: "graph", value: raiseGraph(attribute.value, opset, names, fault) }
-        : attribute,
+      attribute.kind === "graph" ? { kind: "graph", value: raised(attribute.value, known, context) } : attribute,
     ]);
     const inner = { ...node, attributes: Object.fromEntries(attributes) };
-    return inner.domain === "" ? new NodeRaise(inner, { opset, names, initializers, fault }).raise() : [inner];
+    return inner.domain === "" ? new NodeRaise(inner, { ...context, known, initializers }).raise() : [inner];
   });
   return { ...graph, nodes, initializers: [...graph.initializers, ...initializers] };
 }
@@ -114,18 +118,32 @@ function inferenceNormalization(raise: NodeRaise): Node[] {
   return [raise.with({ outputs: [raise.output(0)] })];
 }
 
-/** Resize before opset 11, and Upsample, which it replaced: sizes round down, and places are scaled without a shift. */
+/**
+ * Resize before opset 11, and Upsample, which it replaced: places are scaled without a shift. The nearest pixel is the one before along an
+ * axis that grows, and the one after along an axis that shrinks, so that these take a node each.
+ */
 function oldResize(raise: NodeRaise): Node[] {
-  const scales = raise.input(1);
-  return [
+  const [x, scales] = [raise.input(0), raise.input(1)];
+  const resize = (nearest: "floor" | "ceil", from: Value, by: Value) =>
     raise.with({
-      op: "Resize",
-      inputs: [raise.input(0), null, scales],
+      ...{ op: "Resize", inputs: [from, null, by] },
       attributes: {
         coordinate_transformation_mode: { kind: "string", value: "asymmetric" },
-        nearest_mode: { kind: "string", value: "floor" },
+        nearest_mode: { kind: "string", value: nearest },
       },
-    }),
+    });
+  const constant = raise.floatsOf(scales);
+  if (raise.string("mode", "nearest") !== "nearest" || constant?.every((scale) => scale >= 1)) {
+    return [resize("floor", x, scales)];
+  }
+  if (constant?.every((scale) => scale <= 1)) return [resize("ceil", x, scales)];
+  const [growth, shrinkage, grown] = [raise.value("float32"), raise.value("float32"), raise.value(x.type)];
+  const one = raise.constant("float32", [], Float32Array.of(1));
+  return [
+    raise.make("Max", [scales, one], [growth]),
+    raise.make("Min", [scales, one], [shrinkage]),
+    { ...resize("floor", x, growth), name: grown.name, outputs: [grown] },
+    resize("ceil", grown, shrinkage),
   ];
 }
 
@@ -145,12 +163,17 @@ interface Changes {
   readonly without?: readonly string[];
 }
 
-interface RaiseContext {
+interface FileContext {
   readonly opset: number;
   readonly names: Set<string>;
+  readonly fault: OnnxFault;
+}
+
+interface RaiseContext extends FileContext {
+  /** The weights that the node may read. */
+  readonly known: readonly Initializer[];
   /** Collects the initializers that raised nodes add. */
   readonly initializers: Initializer[];
-  readonly fault: OnnxFault;
 }
 
 /** A node being raised: typed access to its attributes, inputs and outputs, and helpers to build its replacement. */
@@ -219,6 +242,13 @@ class NodeRaise {
     const found = this.node.inputs[index];
     if (found) return found;
     throw this.#invalid(`without its input ${index + 1}`);
+  }
+
+  /** The numbers of a weight that lies in the file; null: the value is none. */
+  floatsOf({ name }: Value): Float32Array | null {
+    const found = this.#context.known.find(({ value }) => value.name === name);
+    if (found?.value.type !== "float32" || found.data.kind !== "inline") return null;
+    return new Float32Array(Uint8Array.from(found.data.bytes).buffer);
   }
 
   output(index: number): Value {

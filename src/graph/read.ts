@@ -118,6 +118,7 @@ class GraphReader {
     if ("cyclic" in nodes)
       throw fault.invalid(`has a cycle: node ${quoted(nodes.cyclic.name)} depends on its own output`);
     const outputs = proto.output.map((info) => this.#readOutput(info));
+    if (this.#outer === null) this.#requireDistinct(outputs);
     return { name: proto.name, inputs, outputs, nodes, initializers: this.#initializers };
   }
 
@@ -157,6 +158,16 @@ class GraphReader {
     const value = this.#valueOf(info);
     if (this.#outer === null) this.#requireTensor(info, value, "output");
     return value;
+  }
+
+  #requireDistinct(outputs: readonly Value[]): void {
+    const { fault } = this.#context;
+    const names = new Set<string>();
+    for (const { name } of outputs) {
+      if (names.has(name)) throw fault.invalid(`lists the output ${quoted(name)} twice`);
+      names.add(name);
+    }
+    if (names.size === 0) throw fault.invalid("has no outputs");
   }
 
   #requireTensor({ name, type }: ValueInfoProto, value: Value, what: string): void {

@@ -8,7 +8,14 @@ import { after, test } from "node:test";
 import { LorikeetError } from "../../src/base/errors.js";
 import { openOnnx } from "../../src/graph/open.js";
 import { readOnnx } from "../../src/graph/read.js";
-import { create, StringStringEntryProtoSchema, type TensorProto, TensorProtoSchema } from "../../src/onnx/codec.js";
+import {
+  create,
+  decodeModel,
+  encodeModel,
+  StringStringEntryProtoSchema,
+  type TensorProto,
+  TensorProtoSchema,
+} from "../../src/onnx/codec.js";
 import { Tensor } from "../../src/runtime/tensor.js";
 import { type FileSpec, floatTensor, graphOf, onnxFile } from "../support/onnx-file.js";
 import { runGraph } from "../support/task-models.js";
@@ -44,6 +51,7 @@ const files: Readonly<Record<string, readonly [spec: Partial<FileSpec>, message:
     /node "one" \("Relu"\) that reads "z", which nothing produces/,
   ],
   "an output that nothing produces": [{ outputs: { q: [2] } }, /an output "q" that no node produces/],
+  "no outputs": [{ outputs: {} }, /bad\.onnx has no outputs/],
   "two values of one name": [
     { nodes: [relu("one", "x", "y"), relu("two", "x", "y")] },
     /defines "y" twice, .* node "two"/,
@@ -90,6 +98,12 @@ for (const [what, [spec, message]] of Object.entries(files)) {
     );
   });
 }
+
+test("an output that is listed twice is refused", () => {
+  const model = decodeModel(onnxFile(base));
+  model.graph?.output.push(...model.graph.output);
+  assert.throws(() => readOnnx(encodeModel(model), "bad.onnx", () => assert.fail()), /lists the output "y" twice/);
+});
 
 test("graphs that are nested too deep are refused", () => {
   let inner = graphOf({ inputs: {}, outputs: { a: [2] }, nodes: [relu("inner", "x", "a")] });

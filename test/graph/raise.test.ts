@@ -53,6 +53,14 @@ const cases: readonly Case[] = [
       ...{ inputs: ["x", "scales"], initializers: [floatTensor("scales", [4], [1, 1, 2, 2])] },
     })),
   ]),
+  ...[
+    [0.6, 0.6],
+    [2, 0.6],
+    [0.4, 1.5],
+  ].map((scales) => ({
+    ...{ op: "Resize", opset: 10, x: [1, 2, 7, 7], y: [1, 2, ...scales.map((scale) => Math.floor(7 * scale))] },
+    ...{ inputs: ["x", "scales"], initializers: [floatTensor("scales", [4], [1, 1, ...scales])] },
+  })),
   {
     ...{ op: "BatchNormalization", opset: 9, x: [2, 3, 4], y: [2, 3, 4], inputs: ["x", "g", "b", "m", "v"] },
     initializers: ["g", "b", "m", "v"].map((name, i) => floatTensor(name, [3], [0.5 + i, 1, 2])),
@@ -82,6 +90,22 @@ for (const [index, { opset, x, y, inputs = ["x"], outputs = ["y"], initializers 
     assert.deepEqual([raised.get("y")?.shape, raised.get("y")?.data], [original.shape, original.data]);
   });
 }
+
+test("a Resize of opset 10 keeps its pixels for sizes that are computed", async () => {
+  const spec: FileSpec = {
+    ...{ opset: 10, inputs: { x: [1, 2, 7, 7] }, outputs: { y: [1, 2, 14, 4] } },
+    initializers: [floatTensor("part", [4], [1, 1, 1, 0.3])],
+    nodes: [
+      { op: "Add", inputs: ["part", "more"], outputs: ["scales"] },
+      { op: "Resize", inputs: ["x", "scales"], outputs: ["y"] },
+    ],
+  };
+  const added = { ...spec, initializers: [...(spec.initializers ?? []), floatTensor("more", [4], [0, 0, 1, 0.3])] };
+  const data = Float32Array.from({ length: 98 }, (_, i) => Math.sin(1 + 3 * i));
+  const given = new Map([["x", Tensor.from("float32", [1, 2, 7, 7], data)]]);
+  const raised = await runGraph(read(added).graph, given);
+  assert.deepEqual(raised.get("y")?.data, (await runFile(onnxFile(added), given)).data);
+});
 
 /** What ONNX Runtime gives for the file as it is. */
 async function runFile(bytes: Uint8Array, inputs: ReadonlyMap<string, Tensor>): Promise<Tensor> {

@@ -40,8 +40,9 @@ export function layoutOf(target: WeightedNode, runs: RowRuns): FoundLayout {
   return found === null || lacksAxisOfOne ? "uniform" : found;
 }
 
-/** Whether the first axis of a value has one entry for each row, in order. */
-export const hasEntryPerRow = (name: string, runs: RowRuns): boolean => new ProbedValue(name, runs).isOneEntryPerRow;
+/** Whether the first axis of a value has one entry for each row, in order. A weight, which no run gives, has none. */
+export const hasEntryPerRow = (name: string, runs: RowRuns): boolean =>
+  runs.base.has(name) && new ProbedValue(name, runs).isOneEntryPerRow;
 
 /** Whether a bias lies along the axis of the outputs that its operator's form suggests. */
 function isAlongOutputs({ outFeatures, channels }: WeightedNode, shape: readonly number[]): boolean {

@@ -56,6 +56,7 @@ export async function probeRows(
   for (const size of sizes) {
     const [height, width] = size;
     const trial = new TrialInputs(graph, { ids: trialTokens, height, width });
+    if (!trial.fits) continue;
     const single = await probed.tryRun(trial.of([0]));
     if (!single) continue;
     if (!isNamed) return unbatched(targets, "the first axis of an input has a fixed size", trial);
@@ -63,7 +64,7 @@ export async function probeRows(
     if (!found.isBatched || size === options.imageSize) return found;
     // One position for each row looks like a row, wherever the positions of larger images lie.
     const larger = new TrialInputs(graph, { ids: trialTokens, height: 2 * height, width: 2 * width });
-    if (!(await addsEntries(probed, larger, single))) return found;
+    if (!larger.fits || !(await addsEntries(probed, larger, single))) return found;
     return { ...(await probeBatch(probe, larger)), trial };
   }
   return unbatched(targets, "the model did not run with trial inputs", null);

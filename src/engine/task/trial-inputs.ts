@@ -3,6 +3,7 @@
 import type { ElementType, Graph, Value } from "../../graph/types.js";
 import { findWeightedNodes } from "../../model/task/weighted-nodes.js";
 import { Tensor } from "../../runtime/tensor.js";
+import { elementCount } from "../../tensor/shape.js";
 
 /** Inputs for rows, of which each seed gives another. */
 export interface Trial {
@@ -13,6 +14,9 @@ export interface Trial {
 
 /** A multiple of what cards compute at once, as the usual length is not. */
 const longerTokens = 40;
+
+/** Of an input: more than any picture or text, and little memory for a few rows. */
+const maxElements = 2 ** 26;
 
 /** Stands for the sizes that a file only names. */
 export interface TrialSizes {
@@ -57,6 +61,11 @@ export class TrialInputs implements Trial {
         : null;
   }
 
+  /** Whether a row of them takes no more memory than a trial may. */
+  get fits(): boolean {
+    return this.#inputs.every((value) => elementCount(this.#shapeOf(value, 1)) <= maxElements);
+  }
+
   /** `seeds`: one for each row. */
   of(seeds: readonly number[]): Map<string, Tensor> {
     return new Map(this.#inputs.map((value) => [value.name, this.#tensor(value, seeds)]));
@@ -75,12 +84,13 @@ export class TrialInputs implements Trial {
     return isInteger(type) && shape.length < 3 ? this.#sizes.ids : this.#sizes.height;
   }
 
+  #shapeOf(value: Value, rows: number): number[] {
+    return value.shape.map((size, axis) => (axis === 0 && typeof size === "string" ? rows : this.#sizeOf(value, axis)));
+  }
+
   #tensor(value: Value, seeds: readonly number[]): Tensor {
     const { name, type, shape } = value;
-    const sizes = shape.map((size, axis) =>
-      axis === 0 && typeof size === "string" ? seeds.length : this.#sizeOf(value, axis),
-    );
-    const tensor = Tensor.zeros(type, sizes);
+    const tensor = Tensor.zeros(type, this.#shapeOf(value, seeds.length));
     const rows = typeof shape[0] === "number" || shape.length === 0 ? 1 : seeds.length;
     const perRow = tensor.data.length / rows;
     const entries = this.#entries.get(name);

@@ -58,6 +58,18 @@ test("an image with only names for sizes gets its channels from the convolution,
   assert.equal(unknown.isBatched, false);
 });
 
+test("a weight among the outputs, or inputs that nobody has memory for, leave rows alone and do not stop the start", async () => {
+  const weights = graphOf(({ op, input, weight }) => {
+    const w = weight("w", [4, 4]);
+    return [op.matMul(input("x", "float32", ["batch", 4]), w), w];
+  });
+  assert.equal((await probe(weights)).reason, 'rows of the output "w" cannot be told apart');
+  const vast = graphOf(({ op, input }) => [
+    op.one("Relu", [input("x", "float32", ["batch", 2 ** 40])], "float32", ["batch", 2 ** 40]),
+  ]);
+  assert.equal((await probe(vast)).reason, "the model did not run with trial inputs");
+});
+
 test("an image of one position does not hide that larger ones have their positions before their rows", async () => {
   const graph = graphOf(({ op, input, weight }) => {
     const x = input("pixel_values", "float32", ["batch_size", 3, "height", "width"]);
