@@ -32,7 +32,8 @@ async function modulesInGraphs(
     const weighted = modules.flatMap(({ uses }) => uses.flatMap((use) => (use.graph === graph ? [use.target] : [])));
     for (const node of findBiasNodes(graph.graph, weighted)) {
       const module = await readBiasModule(node, graph, biases);
-      if (!module) continue;
+      // Another layer's own bias, in a place where it cannot be told.
+      if (!module || modules.some(({ path }) => path === module.path)) continue;
       const key = JSON.stringify([module.path, module.outFeatures]);
       const known = found.get(key);
       found.set(key, known ? { ...known, uses: [...known.uses, ...module.uses] } : module);

@@ -34,7 +34,7 @@ export interface Bias {
   readonly values: Initializer;
   /** The node that adds it; null if the layer's own node does. */
   readonly add: Node | null;
-  /** The input of `add` that brings it, where something lies between. */
+  /** The input of `add` that brings it, perhaps repeated or reshaped. */
   readonly input?: number;
 }
 
@@ -78,7 +78,8 @@ class WeightReader {
     const [inFeatures, outFeatures] = outFirst ? [columns, rows] : [rows, columns];
     const bias = this.#biasOf(node, outFeatures);
     if (bias === "computed") return [];
-    const names = namesOf(node, found.weight.value.name, bias?.values.value.name ?? null);
+    const brought = bias && biasInput({ node }, bias);
+    const names = namesOf(node, found.weight.value.name, brought?.node.inputs[brought.input]?.name ?? null);
     const { weight } = found;
     return [{ ...plain, kind: "linear", node, weight, outFirst, inFeatures, outFeatures, names, bias }];
   }
@@ -132,14 +133,14 @@ class WeightReader {
     return this.#readers.get(outputs[0]?.name ?? "") ?? [];
   }
 
-  /** A Gemm's own bias, or the one that the only reader of a MatMul adds. */
+  /** A Gemm's own bias, or the one that the only reader of a MatMul adds. Exporters store equal biases once and repeat them by Identity. */
   #biasOf(node: Node, outFeatures: number): Bias | "computed" | null {
     if (node.op === "Gemm") return this.#ownBias(node, outFeatures);
     const [add, ...others] = this.#readersOf(node);
     if (add?.op !== "Add" || others.length > 0) return null;
-    const other = add.inputs.find((input) => input && input.name !== node.outputs[0]?.name);
-    const values = this.#initializers.get(other?.name ?? "");
-    return values && sameShape(values.value.shape, [outFeatures]) ? { values, add } : null;
+    const input = add.inputs.findIndex((value) => value && value.name !== node.outputs[0]?.name);
+    const values = this.#weightOf(add.inputs[input])?.weight;
+    return values && sameShape(values.value.shape, [outFeatures]) ? { values, add, input } : null;
   }
 
   /** The third input of a Gemm or a Conv. "computed": it is not a constant vector. */
@@ -156,7 +157,7 @@ export const readsTransposed = ({ kind, node, outFirst }: WeightedNode): boolean
   kind === "linear" && outFirst !== (intOf(node, "transB", 0) !== 0);
 
 /** The node and its input that bring a layer's bias. */
-export function biasInput({ node }: WeightedNode, { values, add, input }: Bias) {
+export function biasInput({ node }: Pick<WeightedNode, "node">, { values, add, input }: Bias) {
   if (!add) return { node, input: 2 };
   return { node: add, input: input ?? add.inputs.findIndex((value) => value?.name === values.value.name) };
 }

@@ -217,6 +217,41 @@ test("a constant that is added is a bias only if it is named as one", async () =
   assert.deepEqual([await pathsOf("norm.bias"), await pathsOf("onnx::Add_7")], [["norm"], []]);
 });
 
+test("a bias that layers share by Identity, or one added further on, makes no second module of a linear layer", async () => {
+  const path = join(temporary, "shared-bias.onnx");
+  const initializers = [
+    floatTensor("first.weight", [2, 2], [1, 2, 3, 4]),
+    floatTensor("second.weight", [2, 2], [5, 6, 7, 8]),
+    floatTensor("first.bias", [2], [0, 0]),
+  ];
+  const first = { op: "MatMul", name: "/first/MatMul", inputs: ["x", "first.weight"], outputs: ["a"] };
+  const second = { op: "MatMul", name: "/second/MatMul", inputs: ["h", "second.weight"], outputs: ["b"] };
+  const repeated = { op: "Identity", inputs: ["first.bias"], outputs: ["second.bias"] };
+  const rest = { inputs: { x: [1, 2] }, outputs: { y: [1, 2] }, initializers };
+  for (const [between, added, expected] of [
+    [[], "b", "second.bias"],
+    [[{ op: "Neg", inputs: ["b"], outputs: ["c"] }], "c", null],
+  ] as const) {
+    const sums = [
+      { op: "Add", name: "/first/Add", inputs: ["first.bias", "a"], outputs: ["h"] },
+      { op: "Add", name: "/second/Add", inputs: ["second.bias", added], outputs: ["y"] },
+    ];
+    writeFileSync(
+      path,
+      onnxFile({ ...rest, nodes: [repeated, first, ...sums.slice(0, 1), second, ...between, ...sums.slice(1)] }),
+    );
+    const { modules } = await openTaskModel(path);
+    const found = modules.map(({ path: name, kind, uses }) => {
+      const bias = uses[0]?.target.bias;
+      return [name, kind, bias?.add?.inputs[bias.input ?? -1]?.name ?? null];
+    });
+    assert.deepEqual(found, [
+      ["first", "linear", "first.bias"],
+      ["second", "linear", expected],
+    ]);
+  }
+});
+
 test("an encoder-decoder without its checkpoint still keeps encoder and decoder apart", async () => {
   const folder = join(temporary, "translation");
   cpSync(join(taskRoot, "marian", "onnx"), folder, { recursive: true });
