@@ -156,7 +156,7 @@ for (const value of [Number.NaN, Number.POSITIVE_INFINITY]) {
     assert.deepEqual([bad.finish.reason, bad.tokens.length], ["error", 1]);
     const { code, message, status } = bad.finish.error as LorikeetError;
     assert.deepEqual([code, status], ["adapter_invalid", 422]);
-    assert.match(message, /^With the adapter "Bad One" the model computed (NaN|Infinity) in place of logits/);
+    assert.ok(message.startsWith(`With the adapter "Bad One" the model computed ${value} in place of logits`), message);
     rig.runner.spoil = () => value;
     const base = await read(rig.submit({ promptIds: ids(1, 4), maxTokens: 30 }));
     assert.equal((base.finish.error as LorikeetError).code, "runtime_failed");

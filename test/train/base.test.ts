@@ -76,6 +76,7 @@ test("no row of the adapters' data is in the base's training data", () => {
         .map((line): string => JSON.parse(line).prompt),
     ),
   );
+  assert.ok(prompts.size > 100);
   const script =
     'import { baseRows } from "./tools/scripts/base-rows.mjs"; const rows = baseRows(1); for (let i = 0; i < 20000; i++) console.log(JSON.stringify(rows.next().value));';
   const printed = execFileSync(process.execPath, ["--input-type=module", "-e", script], {

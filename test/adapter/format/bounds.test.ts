@@ -118,17 +118,18 @@ test("mlx-lm's matrices, hashed in another order than they lie in, are read in b
 
 test("a header with entries that are not tensors is refused before it is parsed", async () => {
   const many = Array.from({ length: 100_000 }, (_, i) => i);
-  for (const json of [
-    `{${many.map((i) => `"t${i}":{}`).join(",")}}`,
-    `{"t":{"dtype":"F32","shape":[${"0,".repeat(3_900_000)}0],"data_offsets":[0,0]}}`,
-    `{"t":[${"{},".repeat(2_000_000)}{}]}`,
-    `{"__metadata__":{${many.map((i) => `"t${i}":"","u${i}":"","v${i}":""`).join(",")}}}`,
-  ]) {
+  const tooMany = /has a header of more than 548192 keys, objects, lists and commas/;
+  for (const [json, expected] of [
+    [`{${many.map((i) => `"t${i}":{}`).join(",")}}`, /lists 100000 tensors/],
+    [`{"t":{"dtype":"F32","shape":[${"0,".repeat(3_900_000)}0],"data_offsets":[0,0]}}`, tooMany],
+    [`{"t":[${"{},".repeat(2_000_000)}{}]}`, tooMany],
+    [`{"__metadata__":{${many.map((i) => `"t${i}":"","u${i}":"","v${i}":""`).join(",")}}}`, tooMany],
+  ] as const) {
     const folder = await edited();
     const length = Buffer.alloc(8);
     length.writeBigUInt64LE(BigInt(json.length));
     writeFileSync(join(folder, "adapter_model.safetensors"), Buffer.concat([length, Buffer.from(json)]));
     const { message } = await refusalOf(checkAdapter(folder, llama));
-    assert.match(message, /lists 100000 tensors|has a header of more than 548192 keys, objects, lists and commas/);
+    assert.match(message, expected);
   }
 });

@@ -364,9 +364,8 @@ for (const [what, content, hint] of [
       writeFileSync(join(folder, name), Buffer.from(content, "latin1"));
       const error = await refusalOf(checkAdapter(folder, llama));
       assert.equal(error.code, "adapter_invalid");
-      if (name.endsWith("json") && /[\x80-\xff]/.test(content))
-        assert.match(error.message, /is not UTF-8|compressed|pickle/);
-      else assert.match(error.message, hint);
+      const isBinary = /[\x80-\xff]/.test(content);
+      assert.match(error.message, name.endsWith("json") && isBinary ? /adapter_config\.json is not UTF-8 text/ : hint);
     }
   });
 }
@@ -510,7 +509,10 @@ test("heads and embeddings of any family are known by the names of its base", as
       { name: `${prefix}gpt_neox.embed_in.weight`, dtype: "F32", shape: [2, 2], data: new Uint8Array(16) },
     ],
   });
-  assert.match((await refusalOf(loadAdapter(whole, neox))).message, /modules_to_save|saved whole|whole/);
+  assert.match(
+    (await refusalOf(loadAdapter(whole, neox))).message,
+    /modules saved whole .* are not supported over a language model, except .*gpt_neox\.embed_in\.weight/,
+  );
   const all = await edited({
     source: `${oracle}/gpt_neox/adapters/all-r4-rslora`,
     config: { target_modules: "all-linear" },
