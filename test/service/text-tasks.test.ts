@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import OpenAI from "openai";
+import { edited } from "../adapter/format/helpers.js";
 import { post } from "../support/client.js";
 import { adaptersFolder, openService, type RunningService } from "../support/service.js";
 import { readExpectedTensors, taskRoot } from "../support/task-models.js";
@@ -45,7 +46,16 @@ describe("a classifier", () => {
   let adapters: Awaited<ReturnType<typeof adaptersFolder>>;
   before(async () => {
     const own = join(taskRoot, model, "adapters");
-    adapters = await adaptersFolder({ four: join(own, "four-labels"), dora: join(own, "dora") });
+    const loud = await edited({
+      source: join(own, "dora"),
+      tensors: (all) =>
+        all.map((tensor) => {
+          if (!tensor.name.endsWith("magnitude_vector")) return tensor;
+          const values = new Float32Array(Uint8Array.from(tensor.data).buffer).map((value) => value * 1e37);
+          return { ...tensor, data: new Uint8Array(values.buffer) };
+        }),
+    });
+    adapters = await adaptersFolder({ four: join(own, "four-labels"), dora: join(own, "dora"), loud });
     await writeFile(join(adapters.path, "four", "labels.json"), JSON.stringify(["a", "b", "c", "d"]));
     service = await openService({ model: join(taskRoot, model), maxSequences: "4", adapters: adapters.path });
   });
@@ -111,6 +121,22 @@ describe("a classifier", () => {
     assert.equal(base?.data[0]?.num_classes, 3);
     const counts = JSON.parse(await (await fetch(`${service.url}/v1/adapters/four`)).text()).counts;
     assert.deepEqual(counts, { requests: 1, prompt_tokens: texts[0]?.ids.length, completion_tokens: 0 });
+  });
+
+  test("an adapter whose weights overflow is a 422 with its name on every route that reads outputs, and beside other rows", async () => {
+    const input = texts[0]?.text;
+    const bodies: Readonly<Record<string, object>> = {
+      "/classify": { model: "loud", input },
+      "/pooling": { model: "loud", input },
+      "/models/loud": { inputs: input },
+    };
+    const answers = Object.entries(bodies).map(async ([path, body]) => await post(service.url, path, body));
+    const other = classify({ model: "dora", input });
+    for (const response of await Promise.all(answers)) {
+      assert.equal(response.status, 422);
+      assert.match(await response.text(), /With the adapter \\?"loud\\?" the model computed NaN in place of logits/);
+    }
+    assert.equal((await other).status, 200);
   });
 
   test("bad bodies say what was found and what is allowed", async () => {

@@ -19,7 +19,7 @@ export async function readLabels(folder: string, outputs: number | null, faults:
     const labels = listOf(own.value);
     if (!labels) {
       faults.invalid(
-        `${labelsFile} is not a list of names or an object of names by index; up to ${maxBytes} bytes of JSON with names of 1 to ${maxLength} characters are allowed`,
+        `${labelsFile} is not a list of names or an object of names by index; up to ${maxBytes} bytes of JSON with distinct names of 1 to ${maxLength} characters are allowed`,
       );
     } else if (outputs !== null && labels.length !== outputs) {
       faults.invalid(`${labelsFile} names ${labels.length} labels, but the head has ${outputs} outputs`);

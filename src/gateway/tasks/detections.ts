@@ -3,7 +3,7 @@
 import { LorikeetError } from "../../base/errors.js";
 import type { TaskTensor } from "../../engine/task/types.js";
 import { activated, labelNames, notForLabels } from "./label-scores.js";
-import { numbersOf } from "./values.js";
+import { checkedLogits, checkedVector, numbersOf } from "./values.js";
 
 export interface Detection {
   readonly score: number;
@@ -61,7 +61,7 @@ export function detections(
   const fits = (count: number): boolean => names.some((list) => list?.length === count);
   // An adapter's head may have as many outputs, nothing among them, as the base has labels.
   if (scores.kind === "softmax" && scores.isAssumed && fits(classes) && !fits(classes - 1)) throw withoutNothing();
-  const centers = numbersOf(boxes);
+  const centers = checkedVector(numbersOf(boxes));
   const found = scores.kind === "softmax" ? likeliest(logits) : highest(logits, scores.top);
   return found
     .filter(({ score }) => score > threshold)
@@ -80,7 +80,7 @@ export function detections(
 /** The likeliest label of each query. */
 function likeliest(logits: TaskTensor): Found[] {
   const [, queries = 0, classes = 0] = logits.shape;
-  const values = numbersOf(logits);
+  const values = checkedLogits(numbersOf(logits));
   return Array.from({ length: queries }, (_, query): Found => {
     const all = activated(values.slice(query * classes, (query + 1) * classes), "softmax").slice(0, -1);
     const score = all.reduce((most, each) => Math.max(most, each), 0);
@@ -91,7 +91,7 @@ function likeliest(logits: TaskTensor): Found[] {
 /** The highest scores over all queries and labels, best first. */
 function highest(logits: TaskTensor, top: number | null): Found[] {
   const [, queries = 0, classes = 0] = logits.shape;
-  const scores = activated(numbersOf(logits), "sigmoid");
+  const scores = activated(checkedLogits(numbersOf(logits)), "sigmoid");
   return scores
     .map((score, place): Found => ({ query: Math.floor(place / classes), label: place % classes, score }))
     .sort((a, b) => b.score - a.score)

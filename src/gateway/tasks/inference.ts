@@ -1,7 +1,7 @@
 /** The use case of running a task model: resolve, check, submit a job for each row, join their outputs, release everything at its one end. */
 
 import { setMaxListeners } from "node:events";
-import type { LorikeetError } from "../../base/errors.js";
+import { LorikeetError } from "../../base/errors.js";
 import type { Logger } from "../../base/log.js";
 import type { TaskEngine, TaskResult, TaskTensor } from "../../engine/task/types.js";
 import type { ActivityBook } from "../activity.js";
@@ -12,6 +12,7 @@ import { type GatewayObserver, type RequestSummary, type Route, summaryOf } from
 import type { Usage } from "../parts.js";
 import { checkInputs, type InputBounds, tooManyRows } from "./inputs.js";
 import { splitRows } from "./rows.js";
+import { NotNumbers } from "./values.js";
 
 export interface InferRequest {
   /** null: the base. */
@@ -87,7 +88,7 @@ export class Inference {
       const rows = results.map(({ outputs }) => outputs);
       return request.answer({ model: request.model ?? target.model, rows, labels: results[0]?.labels ?? null });
     } catch (error) {
-      fault = asFault(deadline.signal.aborted ? deadline.signal.reason : error);
+      fault = asFault(deadline.signal.aborted ? deadline.signal.reason : namingAdapter(error, target));
       if (fault.status >= 500 && fault.code !== "draining" && fault.code !== "queue_timeout") {
         logger.error({ err: fault, adapter: target?.adapter ?? null }, "An inference failed");
       }
@@ -132,4 +133,13 @@ export class Inference {
       throw error;
     }
   }
+}
+
+/** What is no number with an adapter is the adapter's fault. */
+function namingAdapter(error: unknown, target: Target | null): unknown {
+  const adapter = target?.adapter ?? null;
+  if (adapter === null || !(error instanceof NotNumbers)) return error;
+  const { found, allowed } = error;
+  const message = `With the adapter "${adapter}" the model computed ${found} in place of ${allowed}: products with the adapter's weights overflow float32.`;
+  return new LorikeetError("adapter_invalid", message, { param: "model", found, allowed, cause: error });
 }

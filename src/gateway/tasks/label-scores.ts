@@ -2,7 +2,7 @@
 
 import { LorikeetError } from "../../base/errors.js";
 import type { TaskTensor } from "../../engine/task/types.js";
-import { numbersOf } from "./values.js";
+import { checkedLogits, numbersOf } from "./values.js";
 
 export interface LabelScore {
   readonly label: string;
@@ -25,7 +25,7 @@ export function labelScores(
   ...names: readonly (readonly string[] | null)[]
 ): LabelScore[] {
   if (logits?.shape.length !== 2) throw notForLabels("[batch, labels]");
-  const scores = activated(numbersOf(logits), activation);
+  const scores = activated(checkedLogits(numbersOf(logits)), activation);
   const labels = labelNames(scores.length, ...names);
   return scores.map((score, index) => ({ label: labels[index] ?? "", score })).sort((a, b) => b.score - a.score);
 }

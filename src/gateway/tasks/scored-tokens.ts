@@ -6,7 +6,7 @@ import type { RowTokenizer } from "../../text/tokenizer/row-tokenizer.js";
 import type { EncodedRow } from "../../text/tokenizer/rows.js";
 import type { ScoredToken } from "./entities.js";
 import { activated } from "./label-scores.js";
-import { numbersOf } from "./values.js";
+import { checkedLogits, numbersOf } from "./values.js";
 
 /** `logits`: [1, length, labels], of the padded row. Special tokens around the text are left out. */
 export function scoredTokens(
@@ -33,7 +33,7 @@ export function scoredTokens(
       {
         ...{ start, end, index },
         word: isUnknown ? source.join("") : spelled,
-        scores: activated(values.slice(place, place + labels), "softmax"),
+        scores: activated(checkedLogits(values.slice(place, place + labels)), "softmax"),
         isSubword: continues && !isUnknown,
       },
     ];

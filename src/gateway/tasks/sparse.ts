@@ -3,6 +3,7 @@
 import { LorikeetError } from "../../base/errors.js";
 import type { TaskTensor } from "../../engine/task/types.js";
 import { unpadded } from "./pooling.js";
+import { checkedLogits } from "./values.js";
 
 export interface SparseValue {
   readonly index: number;
@@ -11,7 +12,7 @@ export interface SparseValue {
 
 /** `logits`: [1, length, vocabulary]. */
 export function sparseVector(logits: TaskTensor, mask: TaskTensor | undefined): SparseValue[] {
-  const vectors = unpadded(logits, mask);
+  const vectors = unpadded(logits, mask).map(checkedLogits);
   const size = logits.shape[2] ?? 0;
   return Array.from({ length: size }, (_, index): SparseValue => {
     const most = vectors.reduce((largest, vector) => Math.max(largest, vector[index] ?? 0), 0);

@@ -13,7 +13,7 @@ import { labelNames } from "./label-scores.js";
 import { type PoolingMode, pool, unpadded } from "./pooling.js";
 import { scoredTokens } from "./scored-tokens.js";
 import { notSparse, type SparseValue, sparseVector } from "./sparse.js";
-import { valuesOf } from "./values.js";
+import { checkedLogits, checkedVector, valuesOf } from "./values.js";
 
 /** What a model's configuration says about its outputs. */
 export interface TextHead {
@@ -230,7 +230,7 @@ export class TextTasks {
     return rows.map((outputs) => {
       const logits = outputs.get("logits");
       if (logits?.shape.length !== 2) throw notForTexts("has no output logits [batch, labels]");
-      const raw = Float64Array.from(valuesOf(logits), Number);
+      const raw = checkedLogits(Float64Array.from(valuesOf(logits), Number));
       const isExclusive = head.isExclusive && raw.length > 1;
       const scores = activates ? activated(raw, isExclusive) : raw;
       const best = scores.indexOf(scores.reduce((most, score) => Math.max(most, score), Number.NEGATIVE_INFINITY));
@@ -254,6 +254,7 @@ export class TextTasks {
         const details = { param: "dimensions", found: dimensions, allowed: vector.length };
         throw new LorikeetError("invalid_value", message, details);
       }
+      checkedVector(vector);
       const cut = dimensions === null ? vector : vector.slice(0, dimensions);
       return isScaled ? unit(cut) : cut;
     });
@@ -261,7 +262,9 @@ export class TextTasks {
 
   /** The vectors of each text's tokens. */
   embedTokens({ rows }: InferAnswer, { inputs }: InferRequest): Float32Array[][] {
-    return rows.map((outputs, row) => unpadded(hiddenOf(outputs), inputs[row]?.get("attention_mask")));
+    return rows.map((outputs, row) =>
+      unpadded(hiddenOf(outputs), inputs[row]?.get("attention_mask")).map(checkedVector),
+    );
   }
 
   /** The scores of labels of each text's tokens. */
@@ -269,7 +272,9 @@ export class TextTasks {
     return rows.map((outputs, row) => {
       const logits = outputs.get("logits");
       if (logits?.shape.length !== 3) throw notForTexts("has no output logits [batch, length, labels]");
-      const tokens = unpadded(logits, inputs[row]?.get("attention_mask")).map((token) => Float64Array.from(token));
+      const tokens = unpadded(logits, inputs[row]?.get("attention_mask")).map((token) =>
+        checkedLogits(Float64Array.from(token)),
+      );
       return activates ? tokens.map((token) => activated(token, true)) : tokens;
     });
   }

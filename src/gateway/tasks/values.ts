@@ -1,5 +1,6 @@
 /** The values of tensors, whose 16-bit floats are raw bits. */
 
+import { LorikeetError } from "../../base/errors.js";
 import type { TaskTensor } from "../../engine/task/types.js";
 import { bfloat16ToFloat32, float16ToFloat32 } from "../../tensor/half.js";
 
@@ -7,6 +8,25 @@ export function valuesOf({ type, data }: TaskTensor): ArrayLike<number | bigint>
   if (type === "float16") return float16ToFloat32(data as Uint16Array);
   if (type === "bfloat16") return bfloat16ToFloat32(data as Uint16Array);
   return data;
+}
+
+/** Something in the model overflowed: there is nothing to answer with. */
+export class NotNumbers extends LorikeetError {
+  constructor(found: number, wanted: string) {
+    super("runtime_failed", `The model computed ${found} in place of ${wanted}.`, { found, allowed: wanted });
+  }
+}
+
+/** The values. Throws `NotNumbers`; -Infinity is a logit that rules its label out. */
+export function checkedLogits<T extends readonly number[] | Float64Array | Float32Array>(logits: T): T {
+  for (const value of logits) if (!(value < Number.POSITIVE_INFINITY)) throw new NotNumbers(value, "logits");
+  return logits;
+}
+
+/** The values. Throws `NotNumbers`. */
+export function checkedVector<T extends readonly number[] | Float32Array>(vector: T): T {
+  for (const value of vector) if (!Number.isFinite(value)) throw new NotNumbers(value, "a vector's values");
+  return vector;
 }
 
 export const numbersOf = (tensor: TaskTensor): number[] => Array.from(valuesOf(tensor), Number);

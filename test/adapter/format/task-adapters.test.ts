@@ -482,7 +482,7 @@ const hostile: readonly (readonly [string, string, string, Edit, RegExp])[] = [
         `labels ${text}`,
         ...([seq, "four-labels"] as const),
         { files: { "labels.json": text } },
-        /labels\.json is not a list of names or an object of names by index/,
+        /labels\.json is not a list of names or an object of names by index; .* with distinct names of 1 to 1000 characters/,
       ] as const,
   ),
   [
