@@ -5,9 +5,11 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
+import fc from "fast-check";
 import type { Json } from "../../src/base/json.js";
 import { beginningOf, marginOf, sureTokens } from "../../src/text/tokenizer/beginning.js";
 import { define } from "../../src/text/tokenizer/definition.js";
+import { graphemeStarts } from "../../src/text/tokenizer/graphemes.js";
 import { loadRowTokenizer, type RowTokenizer } from "../../src/text/tokenizer/row-tokenizer.js";
 import { padRows } from "../../src/text/tokenizer/rows.js";
 import { createSpanEncoder } from "../../src/text/tokenizer/span-encoder.js";
@@ -117,6 +119,37 @@ test("a text's beginning gives the first tokens of the whole, wherever it is cut
     }
   }
   assert.ok(cut > 3, String(cut));
+});
+
+describe("graphemes", () => {
+  test("are those of Unicode, wherever a text is taken apart", () => {
+    const segmenter = new Intl.Segmenter("und", { granularity: "grapheme" });
+    const joining = "e\u0301漢か\u3099가각🇩🇪👩\u200d❤\ufe0f🏽\r\n\u0e33\u0600\u0915\u094d©\u00ad\u0482\u0483";
+    const texts = fc.array(fc.constantFrom(...joining), { maxLength: 40 });
+    const many = fc.integer({ min: 1, max: 300 });
+    fc.assert(
+      fc.property(texts, texts, many, (once, repeated, count) => {
+        const text = once.join("") + repeated.join("").repeat(Math.ceil(count / 10)) + once.join("").repeat(2);
+        const wanted = Array.from(segmenter.segment(text), ({ index }) => index);
+        assert.deepEqual(graphemeStarts(text), wanted);
+      }),
+      { numRuns: 200, seed: 12 },
+    );
+  });
+
+  test("of a huge word, and spaces before its end, take linear time", () => {
+    const parts = { added_tokens: [], model: { type: "WordPiece", unk_token: "u", vocab: { u: 0 } } };
+    const normalizer = (kind: string) => ({ type: kind, strip_right: true });
+    const count = (kind: string, text: string): number => {
+      const file = { ...parts, normalizer: normalizer(kind), pre_tokenizer: { type: "WhitespaceSplit" } };
+      return createSpanEncoder(define(file, {}))(text).ids.length;
+    };
+    const startedAt = performance.now();
+    assert.equal(count("NFD", "각".repeat(100_000)), 1);
+    assert.equal(count("Strip", `${" ".repeat(200_000)}x`), 1);
+    // Quadratic time is a minute.
+    assert.ok(performance.now() - startedAt < 10_000);
+  });
 });
 
 describe("the length of a row", () => {

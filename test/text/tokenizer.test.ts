@@ -239,6 +239,24 @@ describe("the encoding thread", () => {
     assert.deepEqual([threads[1]?.isEnded, threads.length, offload.pending], [false, 2, 0], "it ended in time");
   });
 
+  test("no text waits for a huge one of another client", async () => {
+    const threads: FakeThread[] = [];
+    const start = () => {
+      const thread = new FakeThread();
+      threads.push(thread);
+      return thread;
+    };
+    await using offload = new Offload({ directory: "", tokenizer: new Uint8Array(), config: null }, { start });
+    const request = (text: string) => ({ text, addSpecialTokens: false });
+    const huge = offload.encode(request("a".repeat(2 ** 21)));
+    const usual = offload.encode(request("usual"));
+    assert.deepEqual(threads[1]?.texts, ["usual"]);
+    threads[1]?.emit("message", { ids: Uint32Array.of(1) });
+    assert.deepEqual(await usual, [1]);
+    threads[0]?.emit("message", { ids: Uint32Array.of(2) });
+    assert.deepEqual([await huge, offload.pending], [[2], 0]);
+  });
+
   test("a thread that cannot start fails each of its texts, and none hangs", async () => {
     const tokenizer = new TextEncoder().encode("{}");
     const offload = new Offload({ directory: "nowhere", tokenizer, config: null });

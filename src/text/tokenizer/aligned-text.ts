@@ -4,6 +4,8 @@
  */
 
 import { int32At, numberAt } from "../../base/list.js";
+import { characterCount } from "../characters.js";
+import { graphemeStarts } from "./graphemes.js";
 import type { Match } from "./matches.js";
 
 export class AlignedText {
@@ -52,21 +54,27 @@ export class AlignedText {
     if (whole === this.text) return this;
     const builder = new Builder(this);
     const changeCharacter = remembered(change);
-    for (const [begin, end] of unit === "grapheme" ? graphemes(this.text) : characters(this.text)) {
-      const source = this.text.slice(begin, end);
-      if (end - begin === characterSize(this.text, begin)) {
+    const starts = unit === "grapheme" ? graphemeStarts(this.text) : characterStarts(this.text);
+    for (let i = 0; i < starts.length; i++) {
+      const begin = numberAt(starts, i);
+      const source = this.text.slice(begin, starts[i + 1]);
+      if (source.length === characterSize(source, 0)) {
         builder.spread(changeCharacter(source), begin, 1);
         continue;
       }
       const result = change(source);
-      const parts = characters(source);
-      const each = parts.map(([from, to]) => change(source.slice(from, to)));
-      if (each.join("") === result)
-        for (const [i, [from]] of parts.entries()) builder.spread(each[i] ?? "", begin + from, 1);
-      else builder.spread(result, begin, parts.length);
+      const parts = Array.from(source);
+      const each = parts.map(change);
+      if (each.join("") === result) {
+        let at = begin;
+        for (const [part, changed] of each.entries()) {
+          builder.spread(changed, at, 1);
+          at += parts[part]?.length ?? 0;
+        }
+      } else builder.spread(result, begin, parts.length);
     }
     // A change that looked beyond the unit: the whole text is one source.
-    if (builder.text !== whole) return new Builder(this).spread(whole, 0, characters(this.text).length).build();
+    if (builder.text !== whole) return new Builder(this).spread(whole, 0, characterCount(this.text)).build();
     return builder.build();
   }
 
@@ -142,27 +150,6 @@ class Builder {
   }
 }
 
-const segmenter = new Intl.Segmenter("und", { granularity: "grapheme" });
-
-/** Only text around characters beyond ASCII needs the segmenter, which is slow. */
-function graphemes(text: string): Match[] {
-  const all: Match[] = [];
-  const isAlone = (at: number): boolean => text.charCodeAt(at) < 0x80 && !(text.charCodeAt(at + 1) >= 0x80);
-  for (let begin = 0; begin < text.length; ) {
-    let end = begin + 1;
-    if (isAlone(begin)) {
-      if (text.startsWith("\r\n", begin)) end++;
-      all.push([begin, end]);
-    } else {
-      while (end < text.length && !isAlone(end)) end++;
-      for (const { index, segment } of segmenter.segment(text.slice(begin, end)))
-        all.push([begin + index, begin + index + segment.length]);
-    }
-    begin = end;
-  }
-  return all;
-}
-
 const rememberedCharacters = 4096;
 const memories = new WeakMap<(text: string) => string, Map<string, string>>();
 
@@ -180,14 +167,10 @@ function remembered(change: (text: string) => string): (character: string) => st
   };
 }
 
-function characters(text: string): Match[] {
-  const all: Match[] = [];
-  for (let i = 0; i < text.length; ) {
-    const size = characterSize(text, i);
-    all.push([i, i + size]);
-    i += size;
-  }
-  return all;
+function characterStarts(text: string): number[] {
+  const starts: number[] = [];
+  for (let i = 0; i < text.length; i += characterSize(text, i)) starts.push(i);
+  return starts;
 }
 
 const characterSize = (text: string, at: number): number => ((text.codePointAt(at) ?? 0) > 0xffff ? 2 : 1);

@@ -5,12 +5,12 @@
 
 import { LorikeetError } from "../../base/errors.js";
 import { uint32At } from "../../base/list.js";
+import { graphemeStarts } from "./graphemes.js";
 
 /** Longer clusters are looked up character by character, as in the Rust library. */
 const longestClusterBytes = 5;
 
 const utf8 = new TextEncoder();
-const segmenter = new Intl.Segmenter("und", { granularity: "grapheme" });
 
 /** `encoded` is base64. @throws LorikeetError `model_invalid` if the map is truncated. */
 export function createCharsMap(encoded: string): (text: string) => string {
@@ -29,7 +29,9 @@ export function createCharsMap(encoded: string): (text: string) => string {
   };
   return (text) => {
     let mapped = "";
-    for (const { segment } of segmenter.segment(text)) {
+    const starts = graphemeStarts(text);
+    for (const [i, begin] of starts.entries()) {
+      const segment = text.slice(begin, starts[i + 1]);
       const key = utf8.encode(segment);
       const whole = key.length <= longestClusterBytes ? lookUp(key) : null;
       if (whole !== null) mapped += whole;

@@ -115,7 +115,7 @@ function lowercase(text: string): string {
 
 function strip(left: boolean, right: boolean): NormalizeStep {
   const begun: Normalize = left ? (text) => text.replace(/^\p{White_Space}+/u, "") : (text) => text;
-  const ended: Normalize = right ? (text) => text.replace(/\p{White_Space}+$/u, "") : (text) => text;
+  const ended: Normalize = right ? withoutLastSpaces : (text) => text;
   return {
     change: (text) => ended(begun(text)),
     align(text) {
@@ -123,6 +123,15 @@ function strip(left: boolean, right: boolean): NormalizeStep {
       return text.slice(begin, Math.max(begin, ended(text.text).length));
     },
   };
+}
+
+const whiteSpace = /\p{White_Space}/u;
+
+/** A pattern for white space at the end takes quadratic time. */
+function withoutLastSpaces(text: string): string {
+  let end = text.length;
+  while (end > 0 && whiteSpace.test(text.charAt(end - 1))) end--;
+  return text.slice(0, end);
 }
 
 function replace(config: Json): NormalizeStep {
