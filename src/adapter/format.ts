@@ -11,8 +11,9 @@ import type { CanonicalConfig } from "./format/config/config.js";
 import type { Visitor } from "./format/content.js";
 import { type ExamineOptions, examine } from "./format/examine.js";
 import { hostModule, hostTable, widen } from "./format/layout.js";
-import type { ModulePlan, SavedPlan, ScaledModule } from "./format/module-plan.js";
+import type { ModulePlan, SavedPlan, ScaledModule, TokenPlan } from "./format/module-plan.js";
 import { TaskHost } from "./format/task-host.js";
+import { hostTokens } from "./format/token-rows.js";
 import { shiftBiases } from "./format/trained-biases.js";
 import { asVersion } from "./store/version-digest.js";
 import type { AdapterSummary, HostAdapter, HostModule, HostTable, HostTaskAdapter, HostWhole } from "./types.js";
@@ -51,6 +52,8 @@ export interface CheckedAdapter {
   readonly modules: readonly AdaptedModule[];
   /** The modules that it replaces, in whole or in their bias. */
   readonly saved: readonly SavedPlan[];
+  /** The tables and heads of which it replaces rows. */
+  readonly tokens: readonly TokenPlan[];
   readonly labels: readonly string[] | null;
   readonly config: CanonicalConfig;
 }
@@ -64,10 +67,10 @@ export async function checkAdapter(
   base: AdapterBase,
   options: CheckOptions = {},
 ): Promise<CheckedAdapter> {
-  const { summary, config, modules, saved, labels } = await examine(folder, base, options);
+  const { summary, config, modules, saved, tokens, labels } = await examine(folder, base, options);
   return {
     summary: await asVersion(folder, summary),
-    ...{ config, saved, labels },
+    ...{ config, saved, tokens, labels },
     modules: modules.map(({ path, inFeatures, outFeatures, rank, alpha, scale, a, b, extra, addedBias }) => ({
       path,
       inFeatures,
@@ -121,8 +124,15 @@ export async function loadAdapter(
     if (weight) heads.push({ weight, bias, outFeatures: plan.outFeatures });
     else if (bias) biases.set(plan.path, bias);
   };
-  const { summary, labels } = await examine(folder, baseModules, options, () => ({ adapted, saved }));
+  const rows: (readonly [TokenPlan, Float32Array])[] = [];
+  const addRows: Visitor["tokens"] = (plan, elements) => {
+    rows.push([plan, Float32Array.from(widen(plan.rows.dtype, elements))]);
+  };
+  const visitor = { adapted, saved, tokens: addRows };
+  const { summary, labels } = await examine(folder, baseModules, options, () => visitor);
   await shiftBiases(loaded, biases, baseModules);
+  const tokens = await Promise.all(rows.map(([plan, values]) => hostTokens(plan, values)));
+  for (const { tiles, ids } of tokens) bytes += tiles.byteLength + ids.byteLength;
   const ordered = new Map<string, HostModule>();
   for (const { path } of baseModules) {
     const module = loaded.get(path);
@@ -138,6 +148,7 @@ export async function loadAdapter(
     bytes,
     modules: ordered,
     ...(embedding && { embedding }),
+    ...(tokens.length > 0 && { tokens }),
   };
   return head ? { ...found, head: { ...head, labels } } : found;
 }
@@ -148,13 +159,15 @@ export interface CheckedTaskAdapter {
   readonly modules: readonly ModulePlan[];
   /** Modules that the adapter replaces. */
   readonly saved: readonly SavedPlan[];
+  /** Tables of which it replaces rows. */
+  readonly tokens: readonly TokenPlan[];
   readonly labels: readonly string[] | null;
 }
 
 /** Checks an adapter of a task model like `checkAdapter`. */
 export async function checkTaskAdapter(folder: string, targets: readonly TaskTarget[]): Promise<CheckedTaskAdapter> {
-  const { summary, config, modules, saved, labels } = await examine(folder, { targets }, {});
-  return { summary: await asVersion(folder, summary), config, modules, saved, labels };
+  const { summary, config, modules, saved, tokens, labels } = await examine(folder, { targets }, {});
+  return { summary: await asVersion(folder, summary), config, modules, saved, tokens, labels };
 }
 
 /** Checks an adapter of a task model like `checkAdapter`, and reads its tensors into one block of memory. */
@@ -164,7 +177,7 @@ export async function loadTaskAdapter(
   options: CheckOptions = {},
 ): Promise<HostTaskAdapter> {
   const hosts: TaskHost[] = [];
-  const { summary, modules, saved, labels } = await examine(folder, { targets }, options, (plan) => {
+  const { summary, modules, saved, tokens, labels } = await examine(folder, { targets }, options, (plan) => {
     const host = new TaskHost(plan);
     hosts.push(host);
     return host;
@@ -177,6 +190,6 @@ export async function loadTaskAdapter(
     rank,
     bytes,
     labels,
-    modules: host.inOrder([...modules, ...saved.filter(({ isFixed }) => !isFixed)]),
+    modules: host.inOrder([...modules, ...saved.filter(({ isFixed }) => !isFixed), ...tokens]),
   };
 }

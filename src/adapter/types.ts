@@ -33,6 +33,8 @@ export interface HostAdapter {
   readonly modules: ReadonlyMap<string, HostModule>;
   /** LoRA on the token embeddings; absent if they are the base's. */
   readonly embedding?: HostTable;
+  /** Rows of single tokens that it replaces, of the embeddings, of the head or of both; absent if it replaces none. */
+  readonly tokens?: readonly HostTokens[];
   /** A classification head, [labels, hidden], that classifies texts by their last token; absent if it has none. */
   readonly head?: HostHead;
 }
@@ -44,6 +46,16 @@ export interface HostTable {
   readonly a: Float32Array;
   /** [rank, dim], times the scale. */
   readonly b: Float32Array;
+}
+
+/** How trained rows of single tokens differ from the base's. */
+export interface HostTokens {
+  /** Ascending. */
+  readonly ids: Int32Array<ArrayBuffer>;
+  /** [tiles, dim, columns]: a row is a column, as a layer's A has it; columns behind the last row are zero. */
+  readonly tiles: Float32Array<ArrayBuffer>;
+  readonly inEmbeddings: boolean;
+  readonly inHead: boolean;
 }
 
 export interface HostHead extends HostWhole {
@@ -67,6 +79,14 @@ export interface HostTaskModule {
   readonly bias: Float32Array | null;
   /** A module that replaces the base's. */
   readonly whole: HostWhole | null;
+  /** Rows of a table that replace the base's; absent if none do. */
+  readonly tokens?: HostTaskTokens;
+}
+
+export interface HostTaskTokens {
+  readonly ids: readonly number[];
+  /** [tokens, dim], in the order of the ids. */
+  readonly rows: Float32Array;
 }
 
 export interface HostWhole {

@@ -132,7 +132,10 @@ async function inspectAdapter(
   printLine(terminal.stdout, `\n${formatTable(header, rows)}`);
 }
 
-function adapterFields(folder: string, { summary, config, saved, labels }: AdapterDescription): [string, string][] {
+function adapterFields(
+  folder: string,
+  { summary, config, saved, tokens, labels }: AdapterDescription,
+): [string, string][] {
   const [min, max] = [summary.scales.min, summary.scales.max].map((scale) => Number(scale.toFixed(4)));
   return [
     ["adapter", folder],
@@ -142,6 +145,10 @@ function adapterFields(folder: string, { summary, config, saved, labels }: Adapt
     ...saved.map(({ path, outFeatures, parts }): [string, string] => [
       parts.includes("weight") ? "saved whole" : "trained bias",
       `${path}, ${outFeatures} outputs`,
+    ]),
+    ...tokens.map(({ path, tokens: count, isTied }): [string, string] => [
+      "trained rows",
+      `${path}, of ${count} tokens${isTied ? ", and the head that is tied to it" : ""}`,
     ]),
     ...(labels ? [["labels", labels.join(", ")] as [string, string]] : []),
     ["scales", min === max ? String(min) : `${min} to ${max}`],

@@ -3,6 +3,7 @@
 import type { HostAdapter } from "../adapter/types.js";
 import type { AdapterMode } from "../model/serving/adapters.js";
 import type { BankHold } from "./adapters/bank.js";
+import { embedsOf, headTokens } from "./adapters/tables.js";
 
 export interface Special {
   /** Rows have gains, as DoRA's. */
@@ -13,14 +14,26 @@ export interface Special {
   readonly embeds: boolean;
   /** Rows have other logits from a head that is tied to the embeddings. */
   readonly adaptsTiedHead: boolean;
+  /** Rows have other logits of single tokens. */
+  readonly trainsTokens: boolean;
 }
 
 /** What of an adapter decides which sessions its rows need. */
-export type AdapterKind = Pick<HostAdapter, "hasGains" | "rank" | "embedding"> & Partial<Pick<HostAdapter, "modules">>;
+export type AdapterKind = Pick<HostAdapter, "hasGains" | "rank" | "embedding" | "tokens"> &
+  Partial<Pick<HostAdapter, "modules">>;
 
-export const plain: Special = { gains: false, inBlocks: false, embeds: false, adaptsTiedHead: false };
+export const plain: Special = {
+  ...{ gains: false, inBlocks: false, embeds: false },
+  ...{ adaptsTiedHead: false, trainsTokens: false },
+};
 
-const keys = ["gains", "inBlocks", "embeds", "adaptsTiedHead"] as const satisfies readonly (keyof Special)[];
+const keys = [
+  "gains",
+  "inBlocks",
+  "embeds",
+  "adaptsTiedHead",
+  "trainsTokens",
+] as const satisfies readonly (keyof Special)[];
 
 export const isPlain = (special: Special): boolean => keys.every((key) => !special[key]);
 
@@ -30,18 +43,18 @@ export const isOnly = (special: Special, allowed: readonly (keyof Special)[]): b
 export const specialKey = (mode: AdapterMode, special: Special): string =>
   [mode, ...keys.map((key) => special[key])].join(" ");
 
-export const union = (left: Special, right: Special): Special => ({
+const union = (left: Special, right: Special): Special => ({
   gains: left.gains || right.gains,
   inBlocks: left.inBlocks || right.inBlocks,
   embeds: left.embeds || right.embeds,
   adaptsTiedHead: left.adaptsTiedHead || right.adaptsTiedHead,
+  trainsTokens: left.trainsTokens || right.trainsTokens,
 });
 
-/** Every combination of what rows of these adapters may need together, but none at all. */
-export function combinations(had: Special): Special[] {
-  let found: Special[] = [plain];
-  for (const key of keys) if (had[key]) found = found.flatMap((special) => [special, { ...special, [key]: true }]);
-  return found.slice(1);
+/** What rows of a step may need together once they may have this adapter, too. `had`: what they might before, each once. */
+export function combined(had: readonly Special[], own: Special): readonly Special[] {
+  const all = [...had, own, ...had.map((special) => union(special, own))];
+  return [...new Map(all.map((special) => [specialKey("none", special), special])).values()];
 }
 
 export const hasGains = (adapters: readonly (BankHold | null)[]): boolean =>
@@ -51,11 +64,13 @@ export const hasGains = (adapters: readonly (BankHold | null)[]): boolean =>
 export const specialOf = (adapters: readonly (BankHold | null)[], needsBlocks: (rank: number) => boolean): Special => ({
   gains: hasGains(adapters),
   inBlocks: adapters.some((hold) => hold !== null && needsBlocks(hold.rank)),
-  embeds: adapters.some((hold) => hold?.embedding),
+  embeds: adapters.some((hold) => hold !== null && embedsOf(hold)),
   adaptsTiedHead: adapters.some((hold) => hold?.adaptsTiedHead === true),
+  trainsTokens: adapters.some((hold) => hold !== null && headTokens(hold) !== undefined),
 });
 
-export const kindOf = ({ rank, gain, embedding }: BankHold): AdapterKind => ({
+export const kindOf = ({ rank, gain, embedding, tokens }: BankHold): AdapterKind => ({
   ...{ rank, hasGains: gain !== null },
   ...(embedding && { embedding }),
+  ...(tokens && { tokens }),
 });

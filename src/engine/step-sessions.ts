@@ -20,12 +20,13 @@ import { shareWeights } from "../weights/sharing.js";
 import { type BankHold, rankClasses } from "./adapters/bank.js";
 import type { Bank } from "./adapters/pool.js";
 import { StackedBank } from "./adapters/stacked-bank.js";
+import { embedsOf, headTokens } from "./adapters/tables.js";
 import type { BoundInputs } from "./bound-inputs.js";
 import { captureFor } from "./capture.js";
 import { CardDecode } from "./card-decode.js";
 import {
   type AdapterKind,
-  combinations,
+  combined,
   hasGains,
   isOnly,
   isPlain,
@@ -34,7 +35,6 @@ import {
   type Special,
   specialKey,
   specialOf,
-  union,
 } from "./special.js";
 
 export interface StepSessionsOptions {
@@ -105,8 +105,8 @@ export class StepSessions implements AsyncDisposable, Disposable {
   /** On a card, where only prompts run the variants. */
   readonly #cards = new Map<string, Card>();
   #replays = true;
-  /** What adapters so far have needed. */
-  #had: Special = plain;
+  /** What rows of adapters so far may need together. */
+  #had: readonly Special[] = [];
   #opening: Promise<void> = Promise.resolve();
   readonly #shared: SharedWeights | null;
   /** Adapted linears by the input that they share. */
@@ -157,17 +157,18 @@ export class StepSessions implements AsyncDisposable, Disposable {
     const own: Special = {
       gains,
       inBlocks: this.#needsBlocks(rank),
-      embeds: adapter.embedding !== undefined,
+      embeds: embedsOf(adapter),
       adaptsTiedHead: this.tiedHead !== null && adapter.modules?.has(this.tiedHead.path) === true,
+      trainsTokens: headTokens(adapter) !== undefined,
     };
     if (isPlain(own)) return Promise.resolve();
-    this.#had = union(this.#had, own);
+    this.#had = combined(this.#had, own);
     const alone = paddedRank(rank) <= tileColumns ? "single" : "tiled";
     return this.#inTurn(async () => {
       if (isOnly(own, ["gains", "adaptsTiedHead"])) await this.#openSpecial(alone, own);
       // Rows of all kinds meet in a step.
       for (const mode of modes.filter((each) => typeof each === "number")) {
-        for (const special of combinations(this.#had)) await this.#openSpecial(mode, special);
+        for (const special of this.#had) await this.#openSpecial(mode, special);
       }
     });
   }
@@ -269,7 +270,7 @@ export class StepSessions implements AsyncDisposable, Disposable {
     if (!adapter) return { mode: "none", special: plain };
     const { hostMemory } = this.#device.capabilities;
     const inBlocks = hostMemory && this.#needsBlocks(adapter.rank);
-    const embeds = hostMemory && adapter.embedding !== undefined;
+    const embeds = hostMemory && embedsOf(adapter);
     return { mode: hostMemory ? 1 : "picked", special: { ...plain, gains: adapter.hasGains, inBlocks, embeds } };
   }
 

@@ -166,6 +166,7 @@ for (const [what, name] of [
 for (const [family, name, what] of [
   ["llama", "embedding", "the embeddings and a layer"],
   ["smollm3", "embedding-tied", "embeddings that the head is tied to"],
+  ["llama", "tokens", "rows of single tokens, some of the embeddings and others of the head"],
 ] as const) {
   test(`${family}: logits and greedy tokens through an adapter of ${what} equal PyTorch's, beside rows of the base`, async () => {
     const model = await openModel(join(oracleRoot, family));
@@ -173,7 +174,7 @@ for (const [family, name, what] of [
     const loaded = await loadAdapter(folder, storedModules(model.checkpoint));
     await model.runner.prepare(loaded);
     if (!testDevice.capabilities.hostMemory) {
-      await assert.rejects(async () => model.bank.acquire(loaded), /adapts the embeddings, which only the CPU does/);
+      await assert.rejects(async () => model.bank.acquire(loaded), /which only the CPU does/);
     } else {
       const adapter = await model.bank.acquire(loaded);
       const expected = await readExpected(folder);
@@ -226,6 +227,34 @@ test("smollm3: adapters of the tied head, of the embeddings and of both equal Py
     const expected = await readExpected(adapterFolder("smollm3", "all-r4-rslora"));
     await assertTokens(model, [{ expected, adapter: wide }, ...rows.slice(0, 2), { expected: base, adapter: null }]);
   }
+  model.runner[Symbol.dispose]();
+});
+
+test("smollm3: trained rows of tied embeddings, of both tables apart, and with an adapter of the head equal PyTorch's in one batch", async () => {
+  const model = await openModel(join(oracleRoot, "smollm3"));
+  const base = await readExpected(join(oracleRoot, "smollm3"));
+  const rows: { expected: Expected; adapter: BankHold | null }[] = [];
+  for (const name of ["tokens-tied", "tokens-tied-head", "tokens-tied-apart"]) {
+    const folder = join("test/fixtures/adapter-format", name);
+    const loaded = await loadAdapter(folder, storedModules(model.checkpoint));
+    await model.runner.prepare(loaded);
+    if (testDevice.capabilities.hostMemory) {
+      const adapter = await model.bank.acquire(loaded);
+      const expected = await readExpected(folder);
+      const logits = await model.prefill(0, expected.inputIds, [24], adapter);
+      const difference = largestDifference(logits, expected.logits);
+      assert.ok(difference <= bound, `${name}: logits differ by ${difference}`);
+      rows.push({ expected, adapter });
+    } else await assert.rejects(async () => model.bank.acquire(loaded), /trainable_token_indices.*which only the CPU/);
+  }
+  const all = [...rows, { expected: base, adapter: null }];
+  await assertTokens(model, all);
+  // Whoever shares a row's step leaves its bits alone.
+  for (const [slot, { expected, adapter }] of all.entries())
+    await model.prefill(slot, expected.inputIds, [24], adapter);
+  const steps = all.map(({ adapter }) => ({ token: 7, length: 24, adapter }));
+  const alone = (await model.decode(steps.slice(0, 1))).slice();
+  assert.deepEqual((await model.decode(steps)).slice(0, alone.length), alone);
   model.runner[Symbol.dispose]();
 });
 

@@ -321,17 +321,20 @@ test("a merged checkpoint contains W + s B A, in either layout, and every other 
   }
 });
 
-test("merging an adapter of a tied head or of its embeddings gives the head weights of its own, and PyTorch's logits", async () => {
+test("merging an adapter of a tied head, of its embeddings or of rows of one gives the head weights of its own, and PyTorch's logits", async () => {
   const checkpoint = await openCheckpoint(join(oracle, "smollm3"));
-  for (const name of ["head-tied", "head-tied-dora", "both-tied", "embedding-tied"]) {
+  const replacing = ["tokens-tied", "tokens-tied-head", "tokens-tied-apart"];
+  for (const name of ["head-tied", "head-tied-dora", "both-tied", "embedding-tied", ...replacing]) {
     const adapter = join("test/fixtures/adapter-format", name);
     const continued = openAdapter(adapter, checkpoint.config);
-    if (/both|embedding/.test(name))
+    if (/tokens/.test(name)) await assert.rejects(continued, /replaces rows of single tokens .*does not continue/);
+    else if (/both|embedding/.test(name))
       await assert.rejects(continued, /adapts the embeddings, which training does not continue/);
     else assert.equal((await continued).modules.at(-1)?.path, "lm_head");
     const out = fresh();
     await mergeAdapter({ checkpoint, adapter, out, dtype: "fp32", overwrite: false });
-    assert.equal(JSON.parse(readFileSync(join(out, "config.json"), "utf8")).tie_word_embeddings, false);
+    const isTied = name === "tokens-tied"; // the same rows of both
+    assert.equal(JSON.parse(readFileSync(join(out, "config.json"), "utf8")).tie_word_embeddings, isTied);
     const model = await openModel(out);
     const expected = await readExpected(adapter);
     const logits = await model.prefill(0, expected.inputIds, [24], null);

@@ -25,6 +25,7 @@ export async function composeMixture(digest: string, parts: readonly Weighted[])
   for (const { adapter, label } of parts) {
     if ([...adapter.modules.values()].some(({ shift }) => shift !== undefined)) throw shifts(label);
     if (adapter.embedding) throw embeds(label);
+    if (adapter.tokens) throw replacesRows(label);
     if (adapter.hasGains) throw notLinear(label);
   }
   const modules = new Map<string, HostModule>();
@@ -59,6 +60,11 @@ function shifts(subject: string): LorikeetError {
 
 function embeds(subject: string): LorikeetError {
   const message = `${subject} adapts the embeddings: it cannot be mixed with others.`;
+  return new LorikeetError("adapter_unsupported", message, { param: "adapters" });
+}
+
+function replacesRows(subject: string): LorikeetError {
+  const message = `${subject} replaces rows of single tokens (trainable_token_indices): it cannot be mixed with others.`;
   return new LorikeetError("adapter_unsupported", message, { param: "adapters" });
 }
 

@@ -49,6 +49,18 @@ export interface FixedBias {
   readonly refusal: string | null;
 }
 
+/** A table or a head whose rows of single tokens an adapter may train. */
+export interface TokenTable {
+  readonly path: string;
+  /** The number of tokens, and of values for each; null without a base. */
+  readonly sizes: readonly [number, number] | null;
+  /** Whether tokens of a text are looked up in it. */
+  readonly inEmbeddings: boolean;
+  /** The path of the head that reads it; null: none does. */
+  readonly head: string | null;
+  readonly stored: StoredWeight | null;
+}
+
 /** The modules of a base by the paths that adapters use for them. */
 export interface ModuleIndex {
   /** Features of PEFT that the base takes besides LoRA on linear layers. */
@@ -59,6 +71,8 @@ export interface ModuleIndex {
   resolve(named: NamedModule, faults: Faults): ResolvedModule | null;
   /** Whether the base has a module of that path, of any kind. */
   has(path: string): boolean;
+  /** The table or the head that trained rows belong to; null, with a fault, if there is none, or if PEFT computes something else with them. */
+  tokenTable(named: Pick<NamedModule, "path" | "tensor">, faults: Faults): TokenTable | null;
   /** Where a tensor of a module lies that a file may hold a copy of; null: the base has no such module. "any": there is no base. */
   storedOf(path: string, part: "weight" | "bias"): StoredWeight | "any" | null;
   /** Where the bias of a module lies that takes no other than the base's; null: it is another module, or there is no base. */

@@ -10,7 +10,7 @@ import { bandBytes, streamTensors } from "../../tensor/safetensors-stream.js";
 import type { AdapterDigest } from "./digest.js";
 import { type Faults, quote } from "./faults.js";
 import { type Elements, elementsOf, type ModuleElements, peftLayout, type SavedElements } from "./layout.js";
-import type { AdapterPlan, ModulePlan, SavedPlan, StoredArray, StoredMatrix } from "./module-plan.js";
+import type { AdapterPlan, ModulePlan, SavedPlan, StoredArray, StoredMatrix, TokenPlan } from "./module-plan.js";
 import { productFault, type Sized, SmallOrLarge } from "./products.js";
 import { ValueScan, type ValueSummary } from "./values.js";
 
@@ -18,6 +18,7 @@ import { ValueScan, type ValueSummary } from "./values.js";
 export interface Visitor {
   adapted(module: ModulePlan, elements: ModuleElements): void;
   saved?(module: SavedPlan, elements: SavedElements): void;
+  tokens?(plan: TokenPlan, rows: Elements): void;
 }
 
 export interface ContentOptions {
@@ -31,11 +32,12 @@ export interface ContentOptions {
 /** Returns warnings. */
 export async function readContent(
   file: SafetensorsFile,
-  { modules, saved }: Pick<AdapterPlan, "modules" | "saved">,
+  { modules, saved, tokens }: Pick<AdapterPlan, "modules" | "saved" | "tokens">,
   { faults, digest, visit }: ContentOptions,
 ): Promise<readonly string[]> {
   const byPath = [...modules, ...saved].sort((left, right) => (left.path < right.path ? -1 : 1));
-  const reader = new TensorReader(file, byPath.flatMap(tensorsOf), { digest, whole: visit !== null });
+  const tensors = [...byPath.flatMap(tensorsOf), ...tokens.map(({ rows }) => rows)];
+  const reader = new TensorReader(file, tensors, { digest, whole: visit !== null });
   const notes = new SmallOrLarge(modules.filter(({ isIdle }) => !isIdle).length);
   for (const module of byPath) {
     if (!("a" in module)) await readSaved(reader, module, faults, visit);
@@ -45,7 +47,13 @@ export async function readContent(
       if (visit && faults.count === 0 && elements && !module.isIdle) visit.adapted(module, elements);
     }
   }
-  return saved.length > 0 ? notes.largeWarnings() : notes.warnings();
+  for (const plan of tokens) {
+    digest?.tokens(plan.path, plan.ids);
+    const { values, elements } = await reader.read(plan.rows, `${plan.path}.trainable_tokens_delta`, plan.rows.shape);
+    reportValues(plan.rows, values, 1, faults);
+    if (visit?.tokens && faults.count === 0 && elements) visit.tokens(plan, elements);
+  }
+  return saved.length > 0 || tokens.length > 0 ? notes.largeWarnings() : notes.warnings();
 }
 
 function tensorsOf(module: ModulePlan | SavedPlan): StoredArray[] {

@@ -21,6 +21,15 @@ export interface SavedRow {
   readonly parts: readonly ("weight" | "bias")[];
 }
 
+/** A table or a head of which it replaces rows. */
+export interface TokenRow {
+  readonly path: string;
+  /** How many. */
+  readonly tokens: number;
+  /** Whether a head that is tied to the table reads the same rows. */
+  readonly isTied: boolean;
+}
+
 /** Modules with the same sizes and scale that differ only in their layer. */
 export interface ModuleKind extends ModuleRow {
   /** With `*` in place of the layer's number. */
@@ -36,6 +45,7 @@ export interface AdapterDescription {
   /** The same table with equal layers grouped. */
   readonly kinds: readonly ModuleKind[];
   readonly saved: readonly SavedRow[];
+  readonly tokens: readonly TokenRow[];
   /** What a task model's outputs are called; null if the adapter does not say. */
   readonly labels: readonly string[] | null;
 }
@@ -46,7 +56,7 @@ export async function describeAdapter(
   base: AdapterBase | null,
   options: ExamineOptions = {},
 ): Promise<AdapterDescription> {
-  const { summary, config, modules, saved, labels } = await examine(folder, base, options);
+  const { summary, config, modules, saved, tokens, labels } = await examine(folder, base, options);
   const rows = modules.map(({ path, kind, inFeatures, outFeatures, rank, alpha, scale, a, b }): ModuleRow => {
     const dtype = a.dtype === b.dtype ? a.dtype : `${a.dtype}/${b.dtype}`;
     return { path, kind, inFeatures, outFeatures, rank, alpha, scale, dtype };
@@ -55,7 +65,10 @@ export async function describeAdapter(
     const parts = [...(weight ? (["weight"] as const) : []), ...(bias ? (["bias"] as const) : [])];
     return { path, outFeatures, parts };
   });
-  const described = { config, modules: rows, kinds: fold(rows), saved: savedRows, labels };
+  const tokenRows = tokens.map(
+    ({ path, ids, inEmbeddings, inHead }): TokenRow => ({ path, tokens: ids.length, isTied: inEmbeddings && inHead }),
+  );
+  const described = { config, modules: rows, kinds: fold(rows), saved: savedRows, tokens: tokenRows, labels };
   return { summary: await asVersion(folder, summary), ...described };
 }
 

@@ -21,6 +21,11 @@ export class AdapterDigest {
     this.#hash.update(`${JSON.stringify(["labels", labels])}\n`);
   }
 
+  /** Which tokens' rows of a table follow. */
+  tokens(path: string, ids: readonly number[]): void {
+    this.#hash.update(`${JSON.stringify(["tokens", path, ids])}\n`);
+  }
+
   /**
    * Call by rising module path, with PEFT's name: A before B, then E or M, then the bias of B; or the module's own weight before its
    * bias. Each is followed by all of its elements.

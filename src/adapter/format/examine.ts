@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { LorikeetError } from "../../base/errors.js";
 import type { BaseModule } from "../../model/blueprint.js";
 import { paddedRank } from "../../model/serving/rank-tiles.js";
+import { tokenTileBytes } from "../../model/serving/token-rows.js";
 import { dtypeSizes } from "../../tensor/dtype.js";
 import { SafetensorsFile } from "../../tensor/safetensors.js";
 import { elementCount } from "../../tensor/shape.js";
@@ -22,7 +23,7 @@ import { configFile, surveyFolder } from "./files.js";
 import { idleModules, idleWarning } from "./idle.js";
 import { readLabels, unnamedLabels } from "./labels.js";
 import { hostDtype } from "./layout.js";
-import type { AdapterPlan, ModulePlan, SavedPlan } from "./module-plan.js";
+import type { AdapterPlan, ModulePlan, SavedPlan, TokenPlan } from "./module-plan.js";
 import { planModules } from "./modules.js";
 import { maxPatternSize } from "./patterns.js";
 import { TargetModuleIndex, targetModulesOf } from "./target-modules.js";
@@ -70,6 +71,7 @@ export interface Examined {
   /** In the base's order. */
   readonly modules: readonly ModulePlan[];
   readonly saved: readonly SavedPlan[];
+  readonly tokens: readonly TokenPlan[];
   /** What a task model's outputs are called; null if the adapter does not say. */
   readonly labels: readonly string[] | null;
 }
@@ -136,8 +138,8 @@ export async function examine(
 }
 
 /** What is neither a fault nor used is a copy of the base's own weight. */
-function requireChange({ modules, saved }: AdapterPlan, faults: Faults): void {
-  if (modules.length > 0 || saved.length > 0 || faults.count > 0) return;
+function requireChange({ modules, saved, tokens }: AdapterPlan, faults: Faults): void {
+  if (modules.length > 0 || saved.length > 0 || tokens.length > 0 || faults.count > 0) return;
   faults.invalid("the file holds only copies of the base's own weights, which change nothing");
 }
 
@@ -207,7 +209,7 @@ function lastSegment(name: string): string {
 }
 
 function summarize(
-  { modules, saved }: Pick<AdapterPlan, "modules" | "saved">,
+  { modules, saved, tokens }: Pick<AdapterPlan, "modules" | "saved" | "tokens">,
   alphas: readonly number[],
   hasGains: boolean,
   base: AdapterBase | null,
@@ -219,27 +221,32 @@ function summarize(
   const hasBiases = modules.some(({ addedBias }) => addedBias) || saved.some(({ weight }) => !weight);
   const isOfTask = !isOfDecoder && (base !== null || saved.length > 0 || modules.some(({ kind }) => kind !== "linear"));
   const bytes = isOfTask
-    ? hostTaskBytes({ modules, saved })
-    : hostBytes(modules) + hostTaskBytes({ modules: [], saved });
+    ? hostTaskBytes({ modules, saved, tokens })
+    : hostBytes(modules) + hostTaskBytes({ modules: [], saved, tokens: [] }) + sum(tokens.map(tokenBytes));
   return {
     rank,
     dora: hasGains,
-    modules: new Set([...modules, ...saved].map(({ path }) => path)).size,
+    modules: new Set([...modules, ...saved, ...tokens].map(({ path }) => path)).size,
     bytes,
     activeBytes: isOfTask
       ? bytes
-      : activeBytes(modules.filter(isLinear), isTaskBase(base) ? null : base, hasGains || hasBiases),
+      : activeBytes(modules.filter(isLinear), isTaskBase(base) ? null : base, hasGains || hasBiases) +
+        sum(tokens.filter(({ inHead }) => inHead).map(tokenBytes)),
     scales: modules.length === 0 ? { min: 0, max: 0 } : { min: Math.min(...scales), max: Math.max(...scales) },
     alphas: new Set(alphas).size === 1 ? alphas.slice(0, 1) : alphas,
     ...rest,
   };
 }
 
+const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
+
+const tokenBytes = ({ rows }: TokenPlan): number => tokenTileBytes(rows.shape[0] ?? 0, rows.shape[1] ?? 0);
+
 const isLinear = ({ kind }: ModulePlan): boolean => kind === "linear";
 
 /** An adapter of a table is used in host memory, in float32. */
 function hostBytes(modules: readonly ModulePlan[]): number {
-  let bytes = hostTaskBytes({ modules: modules.filter((module) => !isLinear(module)), saved: [] });
+  let bytes = hostTaskBytes({ modules: modules.filter((module) => !isLinear(module)), saved: [], tokens: [] });
   for (const module of modules.filter(isLinear)) {
     bytes += module.rank * (module.inFeatures + module.outFeatures) * dtypeSizes[hostDtype(module)];
     if (module.extra && !module.extra.spec.isFoldedIntoA) bytes += elementCount(module.extra.shape) * dtypeSizes.F32;

@@ -17,8 +17,6 @@ const features = {
   tied_embedding:
     "LoRA on embeddings together with a tied head (ensure_weight_tying) is only supported for decoders; train without it",
   conv: "LoRA with the four axes of a convolution is not supported on a language model's linear layers",
-  trainable_tokens:
-    "trained token rows (trainable_token_indices) are not supported; train it without them, or with LoRA on the embeddings",
   adalora: 'AdaLoRA (lora_E) is read only if the config says so; set peft_type to "ADALORA" and init_r',
 } as const;
 

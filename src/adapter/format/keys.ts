@@ -15,6 +15,8 @@ export type ParsedKey =
       readonly isTable: boolean;
     })
   | SavedKey
+  /** Trained rows of a table or of a head: `trainable_token_indices`. */
+  | { readonly kind: "tokens"; readonly path: string }
   /** A bias that PEFT saves with `bias="all"` and does not use: of the layer that a module saved whole replaces. */
   | { readonly kind: "unused" }
   /** The bias of a layer, though the config says that none was trained. */
@@ -75,9 +77,10 @@ function stripWrappers(all: readonly string[]): string[] {
 }
 
 function parsePlain(all: readonly string[], context: KeyContext): ParsedKey {
-  if (all.includes("token_adapter") || all.includes("trainable_tokens_delta")) return feature("trainable_tokens");
+  const rows = all.indexOf("trainable_tokens_delta");
+  if (rows >= 0) return rows < all.length - 2 ? unknown : { kind: "tokens", path: tablePath(all.slice(0, rows)) };
   const isCopy = all.some((segment) => copies.has(segment));
-  const segments = withoutSaving(all.filter((segment) => !copies.has(segment)));
+  const segments = withoutSaving(all.filter((segment) => !copies.has(segment) && segment !== tokenAdapter));
   const last = segments.at(-1);
   if (last === "m") return withPath(context.method.meaningOf(last, []), segments.slice(0, -1)); // mlx-lm's magnitudes
   const path = segments.slice(0, -1).join(".");
@@ -94,6 +97,13 @@ function parsePlain(all: readonly string[], context: KeyContext): ParsedKey {
   if (last !== "weight" && last !== "bias") return feature("modules_to_save");
   return { ...saved, part: last, ...whole, ...(isCopy && { as: "copy" }), isRepeat: false };
 }
+
+/** PEFT's name for what it puts around a table with trained rows. */
+const tokenAdapter = "token_adapter";
+
+/** Around a head that LoRA adapts as well, it lies below that adapter. */
+const tablePath = (segments: readonly string[]): string =>
+  segments.filter((segment) => segment !== tokenAdapter && !copies.has(segment)).join(".");
 
 /** PEFT's names for a base's own layer below an adapter, and below a module that is saved whole. */
 const copies: ReadonlySet<string> = new Set(["base_layer", "original_module"]);

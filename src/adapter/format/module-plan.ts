@@ -86,10 +86,25 @@ export interface TiePlan {
   readonly head: ModulePlan;
 }
 
+/** Trained rows of a table or of a head (`trainable_token_indices`), which take the place of the base's. */
+export interface TokenPlan {
+  /** Of the base's table, or of its head. */
+  readonly path: string;
+  /** [tokens, dim], in the order of the ids. */
+  readonly rows: StoredArray;
+  readonly ids: readonly number[];
+  readonly inEmbeddings: boolean;
+  /** Of a head that is tied to the embeddings, these are the same rows. */
+  readonly inHead: boolean;
+  /** Where the base's rows lie; null where nothing is loaded, or where the engine finds them. */
+  readonly stored: StoredWeight | null;
+}
+
 export interface AdapterPlan {
   /** In the base's order, as `saved`. */
   readonly modules: readonly ModulePlan[];
   readonly saved: readonly SavedPlan[];
+  readonly tokens: readonly TokenPlan[];
   readonly copies: readonly CopyPlan[];
   readonly ties: readonly TiePlan[];
   readonly repeats: readonly RepeatPlan[];

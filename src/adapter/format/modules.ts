@@ -14,6 +14,7 @@ import { checkPair, type Draft, type DraftTensor, type Pair, readTensor } from "
 import { PatternBudget, PatternTable } from "./patterns.js";
 import { SavedModules, untrainedBias } from "./saved.js";
 import { findTies } from "./ties.js";
+import { TokenTensors } from "./trained-tokens.js";
 
 export interface PlanContext {
   readonly config: ReadConfig;
@@ -34,6 +35,7 @@ export function planModules(tensors: ReadonlyMap<string, StoredTensor>, context:
   const { config, targetModules, faults } = context;
   const drafts = new Map<string, Draft>();
   const savedModules = new SavedModules(targetModules, faults);
+  const tokenTensors = new TokenTensors(targetModules, faults);
   const copies: CopyPlan[] = [];
   const copied = new Set<string>();
   for (const [name, tensor] of tensors) {
@@ -41,6 +43,10 @@ export function planModules(tensors: ReadonlyMap<string, StoredTensor>, context:
     if (key.kind === "unknown") faults.invalid(`tensor ${quote(name)} is neither lora_A nor lora_B of a module`);
     if (key.kind === "untrained") faults.invalid(untrainedBias(name));
     if (key.kind === "feature") context.features.note(key.feature, name);
+    if (key.kind === "tokens") {
+      const dtype = readDtype(name, tensor, context);
+      if (dtype) tokenTensors.add(name, tensor, dtype, key.path);
+    }
     if (!isUsed(key)) continue;
     const feature = featureOf(key, tensor);
     const isHead = key.kind === "saved" && key.as === "whole" && targetModules.isOutput(key.path);
@@ -72,6 +78,7 @@ export function planModules(tensors: ReadonlyMap<string, StoredTensor>, context:
   const budget = new PatternBudget(faults, context.maxPatternSize);
   const modules = finish(drafts, context, budget);
   const saved = savedModules.finish(new Set(drafts.keys()));
+  const tokens = tokenTensors.finish(config.trainedTokens, modules, saved);
   const ties = config.tiesWeights ? findTies(modules, targetModules, faults) : [];
   if (config.targets) {
     const known = [...drafts].filter(([path]) => !context.idle.has(path));
@@ -80,7 +87,7 @@ export function planModules(tensors: ReadonlyMap<string, StoredTensor>, context:
     compareModules(sources, { ...context, targets: config.targets, budget, wholes, copied, ties });
   }
   warnOfRemaps(drafts, context);
-  return { modules, saved, copies, ties, repeats: savedModules.repeats };
+  return { modules, saved, tokens, copies, ties, repeats: savedModules.repeats };
 }
 
 function fixedCopy(own: StoredArray, path: string, { stored, refusal }: FixedBias): CopyPlan {

@@ -5,9 +5,10 @@
  */
 
 import type { BaseModule, StoredWeight, TargetModule } from "../../model/blueprint.js";
-import type { FixedBias, ModuleIndex, ModuleSpec, NamedModule, ResolvedModule } from "./base.js";
+import type { FixedBias, ModuleIndex, ModuleSpec, NamedModule, ResolvedModule, TokenTable } from "./base.js";
 import { type Faults, quote } from "./faults.js";
 import type { Feature } from "./features.js";
+import { isMatrixDtype } from "./layout.js";
 import { taskFeatures } from "./task-index.js";
 
 const wrappers: ReadonlySet<string> = new Set(["model", "language_model", "text_model", "transformer"]);
@@ -79,6 +80,45 @@ export class TargetModuleIndex implements ModuleIndex {
       faults.otherModule(path, fault, "the base has no embedding");
     }
     return null;
+  }
+
+  tokenTable({ path, tensor }: Pick<NamedModule, "path" | "tensor">, faults: Faults): TokenTable | null {
+    const head = this.#tables.find(isHead);
+    if (!this.#byPath)
+      return { path, sizes: null, inEmbeddings: lastSegment(path) !== headName, head: null, stored: null };
+    const found = this.#tableAt(path);
+    if (!found) {
+      const fault = `tensor ${quote(tensor)} holds rows of neither the embeddings nor the head of the base`;
+      faults.otherModule(path, fault, "the base has no table of tokens");
+      return null;
+    }
+    if (found.role === "positions") {
+      faults.unsupported(`tensor ${quote(tensor)} trains rows of the learned positions, which is not supported`);
+      return null;
+    }
+    const isEmbedding = !isHead(found);
+    const reader = isEmbedding && head?.role !== "tied_head" ? undefined : head;
+    if (reader?.storedBias) {
+      faults.unsupported(
+        `tensor ${quote(tensor)} trains rows of ${reader.path}, which has a bias that PEFT leaves out until the adapter is merged`,
+      );
+    }
+    if (found.stored && !isMatrixDtype(found.stored.dtype)) {
+      faults.unsupported(
+        `tensor ${quote(tensor)} trains rows of ${found.path}, which is ${found.stored.dtype} in the base; F32, F16 and BF16 are supported`,
+      );
+    }
+    const sizes = [
+      isEmbedding ? found.inFeatures : found.outFeatures,
+      isEmbedding ? found.outFeatures : found.inFeatures,
+    ] as const;
+    return {
+      path: found.path,
+      sizes,
+      inEmbeddings: isEmbedding,
+      head: reader?.path ?? null,
+      stored: found.stored ?? null,
+    };
   }
 
   #target(path: string): BaseModule | undefined {

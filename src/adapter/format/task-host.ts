@@ -5,12 +5,13 @@ import { elementCount } from "../../tensor/shape.js";
 import { transpose } from "../../tensor/transpose.js";
 import type { HostTaskModule } from "../types.js";
 import { type Elements, type ModuleElements, peftLayout, type SavedElements, widen } from "./layout.js";
-import type { AdapterPlan, ModulePlan, SavedPlan, StoredArray } from "./module-plan.js";
+import type { AdapterPlan, ModulePlan, SavedPlan, StoredArray, TokenPlan } from "./module-plan.js";
 
 /** Bytes of a module in host memory. */
-export const hostTaskBytes = ({ modules, saved }: Pick<AdapterPlan, "modules" | "saved">): number =>
+export const hostTaskBytes = ({ modules, saved, tokens }: Pick<AdapterPlan, "modules" | "saved" | "tokens">): number =>
   4 *
   (modules.reduce((sum, module) => sum + adaptedElements(module), 0) +
+    tokens.reduce((sum, { rows }) => sum + elementsIn(rows), 0) +
     saved.reduce((sum, { weight, bias }) => sum + elementsIn(weight) + elementsIn(bias), 0));
 
 const elementsIn = (tensor: StoredArray | null): number => (tensor ? elementCount(tensor.shape) : 0);
@@ -61,6 +62,10 @@ export class TaskHost {
     const ownWeight = read(weight, elements.weight);
     const ownBias = read(bias, elements.bias);
     this.#add(path, ownWeight ? { whole: { weight: ownWeight, outFeatures, bias: ownBias } } : { bias: ownBias });
+  }
+
+  tokens({ path, ids, rows }: TokenPlan, elements: Elements): void {
+    this.#add(path, { tokens: { ids, rows: this.#keep(widen(rows.dtype, elements)) } });
   }
 
   /** The modules by path, in the order of `plans`. */

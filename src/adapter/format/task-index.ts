@@ -4,7 +4,7 @@ import type { StoredWeight } from "../../model/blueprint.js";
 import type { TaskTarget } from "../../model/task/adapter-targets.js";
 import { currentSpelling, modulesAt } from "../../model/task/names.js";
 import { isLookup, isSharedTable } from "../../model/task/shared-tables.js";
-import type { FixedBias, ModuleIndex, ModuleSpec, NamedModule, ResolvedModule } from "./base.js";
+import type { FixedBias, ModuleIndex, ModuleSpec, NamedModule, ResolvedModule, TokenTable } from "./base.js";
 import { type Faults, quote, quoteList } from "./faults.js";
 import type { Feature } from "./features.js";
 
@@ -57,6 +57,25 @@ export class TaskIndex implements ModuleIndex {
       faults.unsupported(`module ${target.path} ${refusal}`);
     }
     return { path: target.path, module: specOf(target) };
+  }
+
+  tokenTable({ path, tensor }: Pick<NamedModule, "path" | "tensor">, faults: Faults): TokenTable | null {
+    const found = this.resolve({ path, tensor, isTable: true }, faults);
+    const { module } = found ?? {};
+    if (!module) return null;
+    const { inFeatures: rows, outFeatures: dim } = module;
+    const isTwin = (target: TaskTarget): boolean =>
+      target.kind === "table"
+        ? target.path !== module.path && target.inFeatures === rows && target.outFeatures === dim
+        : target.kind === "linear" && target.outFeatures === rows && target.inFeatures === dim;
+    const twin = this.#targets.find(isTwin);
+    if (twin) {
+      faults.unsupported(
+        `tensor ${quote(tensor)} trains rows of ${module.path}, which ${twin.path} may share; PEFT then trains both, which is not supported over a task model`,
+      );
+      return null;
+    }
+    return { path: module.path, sizes: [rows, dim], inEmbeddings: true, head: null, stored: null };
   }
 
   #refuseWhole(path: string, faults: Faults): void {

@@ -38,12 +38,13 @@ function buffersOf(reply: JobReply): ArrayBuffer[] {
 
 type Optional = ArrayBufferView | null | undefined;
 
-const arraysOf = ({ modules, head, embedding }: HostAdapter): Optional[] => [
+const arraysOf = ({ modules, head, embedding, tokens = [] }: HostAdapter): Optional[] => [
   ...[...modules.values()].flatMap(({ a, b, magnitude, shift }) => [a, b, magnitude, shift]),
   ...[head?.weight, head?.bias, embedding?.a, embedding?.b],
+  ...tokens.flatMap(({ ids, tiles }) => [ids, tiles]),
 ];
 
 const viewsOf = ({ modules }: HostTaskAdapter): Optional[] =>
-  [...modules.values()].flatMap(({ a, b, magnitude, addedBias, bias, whole }) => [
-    ...[a, b, magnitude, addedBias, bias, whole?.weight, whole?.bias],
+  [...modules.values()].flatMap(({ a, b, magnitude, addedBias, bias, whole, tokens }) => [
+    ...[a, b, magnitude, addedBias, bias, whole?.weight, whole?.bias, tokens?.rows],
   ]);

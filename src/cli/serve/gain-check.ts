@@ -62,8 +62,8 @@ export async function checkGains(checkpoint: Checkpoint, folder: string, { dora 
   return warningsOf(await foldMagnitudes(await loadAdapter(folder, storedModules(checkpoint)), norms));
 }
 
-const warningsOf = ({ modules, embedding, head }: HostAdapter): string[] =>
-  gainWarnings(modules.values(), embedding !== undefined || head !== undefined);
+const warningsOf = ({ modules, embedding, tokens, head }: HostAdapter): string[] =>
+  gainWarnings(modules.values(), (embedding ?? tokens ?? head) !== undefined);
 
 function until(norms: Pick<WeightNorms, "of">, timeoutMs: number): Pick<WeightNorms, "of"> {
   const endsAt = performance.now() + timeoutMs;

@@ -16,6 +16,8 @@ import type { BankClass } from "./bank-class.js";
 import { groupRows } from "./groups.js";
 import type { Bank } from "./pool.js";
 import { StackedBank } from "./stacked-bank.js";
+import { embedsOf } from "./tables.js";
+import { addTokenRow, TokenRows } from "./token-rows.js";
 
 export interface AdapterInputsOptions {
   readonly hiddenSize: number;
@@ -28,10 +30,12 @@ export interface AdapterInputsOptions {
 export class AdapterInputs {
   readonly #options: AdapterInputsOptions;
   readonly #buffers: StepBuffers;
+  readonly #tokenRows: TokenRows;
 
   constructor(options: AdapterInputsOptions, buffers: StepBuffers) {
     this.#options = options;
     this.#buffers = buffers;
+    this.#tokenRows = new TokenRows(options.hiddenSize);
   }
 
   /** What adapters add to the embedding of each token: few numbers, so they are computed here, and no table is copied into the graph. */
@@ -41,8 +45,10 @@ export class AdapterInputs {
     const delta = this.#buffers.of("embeddings", "float32", [adapters.length, hiddenSize]);
     delta.data.fill(0);
     for (const [row, hold] of adapters.entries()) {
-      if (hold?.embedding)
-        addRow(hold.embedding, tokenOf(row), delta.data.subarray(row * hiddenSize, (row + 1) * hiddenSize));
+      if (!hold || !embedsOf(hold)) continue;
+      const own = delta.data.subarray(row * hiddenSize, (row + 1) * hiddenSize);
+      if (hold.embedding) addRow(hold.embedding, tokenOf(row), own);
+      for (const tokens of hold.tokens ?? []) if (tokens.inEmbeddings) addTokenRow(tokens, tokenOf(row), own);
     }
     bound.input(embeddingDelta, delta);
   }
@@ -60,6 +66,7 @@ export class AdapterInputs {
       if (mode === "picked" && first) this.#bindPicked(bound, bank, first);
       return;
     }
+    this.#tokenRows.bind(bound, adapters.slice(0, logitRows));
     const [first = null] = adapters;
     if (first && (mode === "single" || mode === "tiled")) {
       const { rankClass, place, gain, adaptsTiedHead = false } = first;

@@ -3,7 +3,7 @@
  * rank from making every small one pay. Holds are counted; an idle adapter stays until its place is wanted.
  */
 
-import type { HostAdapter, HostTable } from "../../adapter/types.js";
+import type { HostAdapter, HostTable, HostTokens } from "../../adapter/types.js";
 import { assert, LorikeetError } from "../../base/errors.js";
 import { at } from "../../base/list.js";
 import type { TargetModule } from "../../model/blueprint.js";
@@ -12,6 +12,7 @@ import { paddedRank } from "../../model/serving/rank-tiles.js";
 import { BankClass, placeBytes } from "./bank-class.js";
 import { GainStack, gainBytes } from "./gain-stack.js";
 import { pauser } from "./slices.js";
+import { headTokens } from "./tables.js";
 
 export interface BankOptions {
   readonly groups: readonly ModuleGroup[];
@@ -42,6 +43,8 @@ export interface BankHold {
   readonly gain: number | null;
   /** What it adds to the embeddings. Default: nothing. */
   readonly embedding?: HostTable | undefined;
+  /** Rows of single tokens that it replaces. Default: none. */
+  readonly tokens?: readonly HostTokens[] | undefined;
   /** Whether it changes a tied head. Default: it does not. */
   readonly adaptsTiedHead?: boolean;
   release(): void;
@@ -142,7 +145,7 @@ export class AdapterBank {
 
   #bytesOf(adapter: HostAdapter, rank: number): number {
     const groups = this.#groupsOf(adapter);
-    return placeBytes(groups, rank) + (adapter.hasGains ? gainBytes(groups) : 0);
+    return placeBytes(groups, rank) + (adapter.hasGains ? gainBytes(groups) : 0) + tokenBytes(adapter);
   }
 
   #gainRow(rankClass: number, place: number): number {
@@ -158,6 +161,7 @@ export class AdapterBank {
       digest: resident.digest,
       rank: resident.own.rank,
       embedding: resident.own.embedding,
+      tokens: resident.own.tokens,
       adaptsTiedHead: this.#adaptsTiedHead(resident.own),
       rankClass,
       get place() {
@@ -358,6 +362,12 @@ export class AdapterBank {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#writing;
   }
+}
+
+/** Of the rows of the head, which a step of several adapters copies side by side. */
+function tokenBytes(adapter: HostAdapter): number {
+  const tokens = headTokens(adapter);
+  return tokens ? tokens.tiles.byteLength + tokens.ids.byteLength : 0;
 }
 
 function windowOf(residents: readonly (Resident | null)[]): { first: number; last: number; used: number } | null {

@@ -111,6 +111,10 @@ export class StackedBank implements AsyncDisposable {
       const message = `The adapter adapts the embeddings, which only the CPU does; serve it with --device cpu.`;
       throw new LorikeetError("adapter_unsupported", message);
     }
+    if (adapter.tokens) {
+      const message = `The adapter replaces rows of single tokens (trainable_token_indices), which only the CPU does; serve it with --device cpu.`;
+      throw new LorikeetError("adapter_unsupported", message);
+    }
     const { tiedHead = null } = this.#options;
     if (tiedHead && adapter.modules.has(tiedHead.path)) {
       const message = `The adapter adapts ${tiedHead.path}, which is tied to the embeddings, and only the CPU does that; serve it with --device cpu.`;

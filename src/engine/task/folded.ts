@@ -4,9 +4,10 @@
  */
 
 import { setImmediate as nextTurn } from "node:timers/promises";
-import type { HostTaskAdapter, HostTaskModule } from "../../adapter/types.js";
+import type { HostTaskAdapter, HostTaskModule, HostTaskTokens } from "../../adapter/types.js";
 import { assert, LorikeetError } from "../../base/errors.js";
 import type { StoredWeight } from "../../model/blueprint.js";
+import { paddedRank } from "../../model/serving/rank-tiles.js";
 import type { TaskModule } from "../../model/task/target-modules.js";
 import { floatsOf, storedFloats } from "../../model/task/weight-values.js";
 
@@ -71,6 +72,7 @@ async function difference(trained: Float32Array, stored: StoredWeight): Promise<
 }
 
 async function foldModule(module: TaskModule, host: HostTaskModule): Promise<FoldedModule> {
+  if (host.tokens) return foldTokens(module, host.tokens);
   const { foldedNorm, path } = module;
   if (foldedNorm.kind === "unknown") {
     throw unsupported(path, "may hold a batch normalization whose factor is unknown");
@@ -91,6 +93,30 @@ async function foldModule(module: TaskModule, host: HostTaskModule): Promise<Fol
       bias: host.whole.bias,
     },
   };
+}
+
+/**
+ * Trained rows of a table: a product whose A has a one for each of them, or where there are so many that it would take half of the table's
+ * memory, a table in the base's place.
+ */
+async function foldTokens(
+  { inFeatures: count, outFeatures: dim, uses }: TaskModule,
+  tokens: HostTaskTokens,
+): Promise<FoldedModule> {
+  const { ids, rows } = tokens;
+  const target = uses[0]?.target;
+  assert(target, "a table with trained rows is used");
+  const base = await floatsOf(target.weight);
+  const rank = ids.length;
+  if (2 * paddedRank(rank) * (count + dim) > count * dim) {
+    const weight = base.slice();
+    for (const [i, id] of ids.entries()) weight.set(rows.subarray(i * dim, (i + 1) * dim), id * dim);
+    return { ...unchanged, whole: { weight, outFeatures: dim, bias: null } };
+  }
+  const a = new Float32Array(count * rank);
+  for (const [i, id] of ids.entries()) a[id * rank + i] = 1;
+  const b = rows.map((value, i) => value - (base[(ids[Math.floor(i / dim)] as number) * dim + (i % dim)] as number));
+  return { ...unchanged, rank, a, b };
 }
 
 function unsupported(path: string, clause: string): LorikeetError {

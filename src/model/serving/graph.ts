@@ -32,6 +32,7 @@ import { Norms } from "./norms.js";
 import { StackedAdapters } from "./stacked-adapters.js";
 import { StepInputs } from "./step-inputs.js";
 import type { FloatType, ServingTarget } from "./target.js";
+import { addTokenRows } from "./token-rows.js";
 
 export interface ServingOptions {
   readonly config: DecoderConfig;
@@ -47,6 +48,8 @@ export interface ServingOptions {
   readonly embeds?: boolean;
   /** Adapters may add to the logits of a tied head, as to an adapted layer's outputs. */
   readonly adaptsTiedHead?: boolean;
+  /** Adapters may add to the logits of single tokens, by the inputs of `token-rows`. */
+  readonly trainsTokens?: boolean;
   readonly target?: ServingTarget;
   /** What a step gives for each of its logit rows: logits, or also what tells the likeliest token, or the last hidden state alone. Default logits. */
   readonly outputs?: "logits" | "both" | "hidden";
@@ -120,6 +123,7 @@ class ServingLowering implements Lowering {
   readonly #gains: boolean;
   readonly #embeds: boolean;
   readonly #adaptsTiedHead: boolean;
+  readonly #trainsTokens: boolean;
   readonly #inputs: StepInputs;
   readonly #norms: Norms;
   readonly #attention: AttentionKernel;
@@ -135,6 +139,7 @@ class ServingLowering implements Lowering {
     this.#gains = gains;
     this.#embeds = embeds;
     this.#adaptsTiedHead = options.adaptsTiedHead ?? false;
+    this.#trainsTokens = options.trainsTokens ?? false;
     this.#inputs = new StepInputs(this.op, target);
     this.#adapters = this.#adapterLowering(adapters, inBlocks);
     this.#norms = new Norms(this.op, weights);
@@ -298,6 +303,7 @@ class ServingLowering implements Lowering {
     const product = tied ? this.#tiedHead(head, x) : only(this.#adapted([linear], x, "logit_rows", null));
     const biased = tied && bias ? this.op.add(product, this.#weight(`${path}.bias`)) : product;
     let logits = this.op.cast(biased, "float32");
+    if (this.#trainsTokens) logits = addTokenRows(this.op, x, logits);
     if (scale !== 1) logits = this.op.scale(logits, scale);
     if (softcap === null) return logits;
     return this.op.scale(this.op.tanh(this.op.scale(logits, 1 / softcap)), softcap);

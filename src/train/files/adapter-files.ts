@@ -112,11 +112,19 @@ export async function openAdapter(
   config: DecoderConfig,
   modulesOfBase: readonly BaseModule[] = baseModules(config),
 ): Promise<OpenedAdapter> {
-  const { summary, modules: checked, saved, labels, config: canonical } = await checkAdapter(folder, modulesOfBase);
+  const {
+    summary,
+    modules: checked,
+    saved,
+    tokens,
+    labels,
+    config: canonical,
+  } = await checkAdapter(folder, modulesOfBase);
   if (!methodOf(canonical).isTrainable) throw notTrained(folder, canonical.peft_type);
   const hasBiases = checked.some(({ addedBiasName }) => addedBiasName !== null) || saved.some(({ weight }) => !weight);
   if (hasBiases) throw biasNotTrained(folder);
   if (checked.some(({ path }) => path === config.embedding.path)) throw embeddingNotTrained(folder);
+  if (tokens.length > 0) throw tokensNotTrained(folder);
   const [score] = saved;
   if (score?.bias) throw headBiasNotTrained(folder);
   const shape = { rank: canonical.r, alpha: canonical.lora_alpha, rslora: canonical.use_rslora };
@@ -151,6 +159,11 @@ export async function openAdapter(
 
 function embeddingNotTrained(folder: string): LorikeetError {
   const message = `${folder} adapts the embeddings, which training does not continue.`;
+  return new LorikeetError("adapter_unsupported", message, { param: folder });
+}
+
+function tokensNotTrained(folder: string): LorikeetError {
+  const message = `${folder} replaces rows of single tokens (trainable_token_indices), which training does not continue.`;
   return new LorikeetError("adapter_unsupported", message, { param: folder });
 }
 

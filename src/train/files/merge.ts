@@ -1,10 +1,11 @@
 /** Merges an adapter into its base model and writes the result as a checkpoint directory. */
 import { join, resolve } from "node:path";
 import { loadAdapter } from "../../adapter/format.js";
-import type { HostModule, HostTable } from "../../adapter/types.js";
+import type { HostModule, HostTable, HostTokens } from "../../adapter/types.js";
 import { assert, LorikeetError } from "../../base/errors.js";
 import { at, float32At } from "../../base/list.js";
 import type { Progress } from "../../base/log.js";
+import { addTokenRow } from "../../engine/adapters/token-rows.js";
 import { storedModules, transposedPaths } from "../../model/modules.js";
 import type { Checkpoint, TensorLocation } from "../../model/types.js";
 import { type TensorToWrite, writeSafetensors } from "../../tensor/safetensors-write.js";
@@ -35,7 +36,7 @@ export interface Merged {
 
 /**
  * Writes a draft and renames it: W + s B A for every target module (DoRA: each output scaled to its magnitude), the adapter's biases, and all other files
- * unchanged. A head that is tied to the embeddings gets weights of its own if the adapter changes one of the two. An adapter's
+ * unchanged; the rows of trained tokens take the place of the base's. A head that is tied to the embeddings gets weights of its own if the adapter changes one of the two. An adapter's
  * classification head takes the place of the head. Throws `conflict` if `out` exists, and what loading the adapter throws.
  */
 export async function mergeAdapter(options: MergeOptions): Promise<Merged> {
@@ -43,7 +44,12 @@ export async function mergeAdapter(options: MergeOptions): Promise<Merged> {
   const out = resolve(options.out);
   const marker = { file: "config.json", noun: "checkpoint" };
   await requireReplaceable({ out, overwrite: options.overwrite, marker });
-  const { modules, head, embedding } = await loadAdapter(options.adapter, storedModules(checkpoint), {
+  const {
+    modules,
+    head,
+    embedding,
+    tokens = [],
+  } = await loadAdapter(options.adapter, storedModules(checkpoint), {
     baseNames: checkpoint.names,
   });
   const isWithoutBias = ([path, { shift }]: [string, HostModule]): boolean =>
@@ -53,8 +59,11 @@ export async function mergeAdapter(options: MergeOptions): Promise<Merged> {
     throw new LorikeetError("adapter_unsupported", message, { param: options.adapter });
   }
   const { config } = checkpoint;
-  const unties =
-    config.head.tied && !head && ((modules.get(config.head.path)?.rank ?? 0) > 0 || embedding !== undefined);
+  const changesOne =
+    (modules.get(config.head.path)?.rank ?? 0) > 0 ||
+    embedding !== undefined ||
+    tokens.some(({ inEmbeddings, inHead }) => inEmbeddings !== inHead);
+  const unties = config.head.tied && !head && changesOne;
   if (head) requireMergeableHead(options.adapter, head, checkpoint.config);
   await replaceFolder(out, async (draft) => {
     await copyModelFiles(checkpoint.directory, draft, { dtype: options.dtype });
@@ -71,7 +80,9 @@ export async function mergeAdapter(options: MergeOptions): Promise<Merged> {
       const path = location.name.replace(/\.(weight|bias)$/, "");
       const isTable = location.name === table;
       const module = isTable ? embedding && asModule(embedding) : modules.get(path);
-      const target = { module, transposed: isTable || transposed.has(path) };
+      const isHead = location.name === `${config.head.path}.weight`;
+      const rows = tokens.filter(({ inEmbeddings, inHead }) => (isTable && inEmbeddings) || (isHead && inHead));
+      const target = { module, rows, transposed: isTable || transposed.has(path) };
       return mergedTensor(location, target, options, () => progress?.("merging", ++done, kept.length));
     });
     const others = checkpoint.foreign.map(
@@ -84,15 +95,23 @@ export async function mergeAdapter(options: MergeOptions): Promise<Merged> {
       { fsync: true },
     );
   });
-  return { changed: modules.size + (embedding ? 1 : 0), tensors: checkpoint.tensors.size + (unties ? 1 : 0) };
+  const changed = modules.size + (embedding ? 1 : 0) + tokens.length;
+  return { changed, tensors: checkpoint.tensors.size + (unties ? 1 : 0) };
 }
 
 /** A table's rows are the inputs of its product. */
 const asModule = ({ rank, a, b }: HostTable): HostModule => ({ rank, dtype: "F32", a, b, scale: 1 });
 
+interface MergedTarget {
+  readonly module: HostModule | undefined;
+  /** Of single tokens. */
+  readonly rows: readonly HostTokens[];
+  readonly transposed: boolean;
+}
+
 function mergedTensor(
   location: TensorLocation,
-  { module, transposed }: { readonly module: HostModule | undefined; readonly transposed: boolean },
+  { module, rows, transposed }: MergedTarget,
   { dtype }: MergeOptions,
   done: () => void,
 ): TensorToWrite {
@@ -101,9 +120,10 @@ function mergedTensor(
   const data = (): ArrayBufferView => {
     done();
     const bytes = readSegment(location);
-    if (!module && kept === location.dtype) return bytes;
+    if (!module && rows.length === 0 && kept === location.dtype) return bytes;
     const values = toFloat32(location.dtype, bytes);
     if (module) (name.endsWith(".bias") ? mergeBias : mergeWeight)(values, module, transposed);
+    for (const tokens of rows) addRows(values, tokens, at(shape, 1));
     assert(kept === "F32" || kept === "F16" || kept === "BF16", `${name} is of a dtype that can be merged into`);
     return narrow(values, kept);
   };
@@ -113,6 +133,10 @@ function mergedTensor(
 function mergeWeight(values: Float32Array, module: HostModule, transposed: boolean): void {
   if (module.rank > 0) addProduct(values, module, transposed);
   if (module.magnitude) rescale(values, module.magnitude, transposed);
+}
+
+function addRows(values: Float32Array, tokens: HostTokens, dim: number): void {
+  for (const id of tokens.ids) addTokenRow(tokens, id, values.subarray(id * dim, (id + 1) * dim));
 }
 
 function mergeBias(values: Float32Array, { shift }: HostModule): void {

@@ -75,11 +75,13 @@ export async function openTaskAdapter(
   modules: readonly TaskModule[],
   targetsOfBase: readonly TaskTarget[],
 ): Promise<OpenedTaskAdapter> {
-  const { summary, config, modules: adapted, saved, labels } = await checkTaskAdapter(folder, targetsOfBase);
+  const { summary, config, modules: adapted, saved, tokens, labels } = await checkTaskAdapter(folder, targetsOfBase);
   if (!methodOf(config).isTrainable) throw notContinued(folder, `is of peft_type ${config.peft_type}; LORA is trained`);
   if (adapted.some(({ addedBias }) => addedBias !== null)) {
     throw notContinued(folder, "has biases on lora_B (lora_bias), which are not trained");
   }
+  if (tokens.length > 0)
+    throw notContinued(folder, "has trained rows (trainable_token_indices), which are not trained");
   const moduleAt = (path: string): TaskModule => {
     const module = modules.find((other) => other.path === path);
     assert(module, "a checked adapter's modules are the base's");

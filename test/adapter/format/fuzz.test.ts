@@ -195,6 +195,7 @@ const name = fc.oneof(
         good.replace("layers.0", "layers.99"),
         `_orig_mod.${good}`,
         good.replace("lora_A.weight", "lora_E"),
+        good.replace("lora_A.weight", "token_adapter.trainable_tokens_delta"),
         good.replace("lora_B.weight", "lora_magnitude_vector"),
       ),
     ),

@@ -162,7 +162,6 @@ const unsupported: [string, Edit, RegExp][] = [
     { tensors: put("base_model.model.model.layers.0.mlp.down_proj.lora_A.weight", [8, 3, 3, 3]) },
     /^LoRA with the four axes of a convolution/,
   ],
-  ["trained tokens", { config: { trainable_token_indices: [1] } }, /^trained token rows/],
   ["AdaLoRA's tensors", { tensors: put(`${q}.lora_E`, [8, 1]) }, /^AdaLoRA/],
   [
     "mlx-lm's full tuning",

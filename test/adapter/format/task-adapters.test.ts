@@ -31,8 +31,8 @@ for (const model of taskModels) {
 const targetsOf = (model: string): TaskTarget[] => bases.get(model) as TaskTarget[];
 const adapterOf = (model: string, name: string): string => join(taskRoot, model, "adapters", name);
 
-function arraysOf({ a, b, magnitude, addedBias, bias, whole }: HostTaskModule): Float32Array[] {
-  const all = [a, b, magnitude, addedBias, bias, whole?.weight, whole?.bias];
+function arraysOf({ a, b, magnitude, addedBias, bias, whole, tokens }: HostTaskModule): Float32Array[] {
+  const all = [a, b, magnitude, addedBias, bias, whole?.weight, whole?.bias, tokens?.rows];
   return all.flatMap((array) => (array ? [array] : []));
 }
 

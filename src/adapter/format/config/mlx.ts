@@ -56,6 +56,7 @@ export function readMlx(
     modulesToSave: [],
     trainsBias: false,
     tiesWeights: false,
+    trainedTokens: [],
     targets: trusted ? null : { kind: "mlx", keys: readKeys(parameters, field), layers: readLayers(fields, faults) },
   };
 }

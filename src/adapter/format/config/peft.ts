@@ -10,6 +10,7 @@ import { configFile } from "../files.js";
 import { harmlessInits, harmlessKeys, harmlessObjects, otherMethods, refusedInits, refusedKeys } from "../known.js";
 import { isPeftType, methodOf, peftTypes } from "../methods/methods.js";
 import type { PeftTargets } from "../targets.js";
+import { readTrainedTokens } from "../trained-tokens.js";
 import { type FieldOptions, FieldReader, type Fields } from "./fields.js";
 import type { ReadConfig } from "./read.js";
 
@@ -27,7 +28,6 @@ export function readPeft(
   const method = methodOf({ peft_type: type, use_rslora: fields.use_rslora === true, use_dora: dora });
   if (dora && !method.hasGains) features.note("adalora_dora");
   if (field.flag("lora_bias")) features.note("lora_bias");
-  if (isSet(fields.trainable_token_indices)) features.note("trainable_tokens");
   const trainsBias = fields.bias !== undefined && fields.bias !== null && fields.bias !== "none";
   checkInit(fields.init_lora_weights, faults, warnings);
   for (const [key, what] of refusedKeys) {
@@ -51,6 +51,7 @@ export function readPeft(
     modulesToSave,
     trainsBias,
     tiesWeights: fields.ensure_weight_tying === true,
+    trainedTokens: readTrainedTokens(fields.trainable_token_indices, faults),
     targets: trusted ? null : readTargets(field, modulesToSave),
   };
 }

@@ -3,6 +3,7 @@
 import type { MethodConfig } from "../canonical.js";
 import type { AdapterMethod } from "../methods/method.js";
 import type { MlxTargets, PeftTargets } from "../targets.js";
+import type { TrainedTokens } from "../trained-tokens.js";
 
 export interface ReadConfig extends MethodConfig {
   readonly method: AdapterMethod;
@@ -11,6 +12,7 @@ export interface ReadConfig extends MethodConfig {
   readonly trainsBias: boolean;
   /** Whether an adapter of the embeddings adapts a tied head, too. */
   readonly tiesWeights: boolean;
+  readonly trainedTokens: readonly TrainedTokens[];
   /** The modules that it names; null if they were compared before. */
   readonly targets: PeftTargets | MlxTargets | null;
 }
