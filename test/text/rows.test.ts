@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { after, describe, test } from "node:test";
 import fc from "fast-check";
 import type { Json } from "../../src/base/json.js";
-import { beginningOf, marginOf, sureTokens } from "../../src/text/tokenizer/beginning.js";
+import { beginningOf, marginOf, splitsLocally, sureTokens } from "../../src/text/tokenizer/beginning.js";
 import { define } from "../../src/text/tokenizer/definition.js";
 import { graphemeStarts } from "../../src/text/tokenizer/graphemes.js";
 import { loadRowTokenizer, type RowTokenizer } from "../../src/text/tokenizer/row-tokenizer.js";
@@ -101,16 +101,19 @@ describe("rows have the tokens, types, places and words that the Rust library gi
 test("a text's beginning gives the first tokens of the whole, wherever it is cut", () => {
   const texts = fixture.cases.flatMap(({ rows }) => rows.flatMap(({ text, pair }) => [text, pair ?? ""]));
   const spaces = " ".repeat(900);
-  const text = `${texts.join(" ").slice(0, 9000)}${spaces}[MASK]${spaces}${"1".repeat(900)} a`;
+  const joined = texts.join(" ").slice(0, 8000);
+  const text = `${joined}${texts.join("").replaceAll(/\s/g, "").slice(0, 1000)}${spaces}[MASK]${spaces}${"1".repeat(900)} a`;
   const cases = fixture.cases.filter((_, index) => isLong || index % 8 === 0);
   let cut = 0;
   for (const entry of cases) {
     const definition = define(fileOf(entry), {});
     const encode = createSpanEncoder(definition);
     const whole = encode(text);
+    const isLocal = splitsLocally(definition.preTokenizer);
     for (const size of isLong ? [1500, 4000 + cut, 9500, 10_100, 11_400] : [4000, 10_100]) {
       const beginning = beginningOf(text, size);
-      const sure = sureTokens(encode(beginning), beginning, marginOf(definition.added), 0);
+      const surroundings = { margin: marginOf(definition.added), splitsLocally: isLocal };
+      const sure = sureTokens(encode(beginning), beginning, surroundings, 0);
       if (!sure) continue;
       cut++;
       for (const name of ["ids", "begins", "ends", "words"] as const)
@@ -119,6 +122,21 @@ test("a text's beginning gives the first tokens of the whole, wherever it is cut
     }
   }
   assert.ok(cut > 3, String(cut));
+});
+
+test("a text without white space is cut between the words of a pre-tokenizer that looks at single characters", () => {
+  const vocab = { u: 0, 漢: 1, ".": 2, a: 3 };
+  const file = { added_tokens: [], model: { type: "WordPiece", unk_token: "u", vocab } };
+  const tokensOf = (pre_tokenizer: Json, text: string): number | undefined => {
+    const definition = define({ ...file, normalizer: { type: "BertNormalizer" }, pre_tokenizer }, {});
+    const surroundings = { margin: marginOf([]), splitsLocally: splitsLocally(definition.preTokenizer) };
+    return sureTokens(createSpanEncoder(definition)(text), text, surroundings, 10)?.ids.length;
+  };
+  const bert = { type: "BertPreTokenizer" };
+  assert.equal(tokensOf(bert, "漢".repeat(4000)), 4000 - 2 * marginOf([]));
+  assert.equal(tokensOf(bert, ".".repeat(4000)), 4000 - 2 * marginOf([]));
+  assert.equal(tokensOf(bert, "a".repeat(4000)), undefined, "one word");
+  assert.equal(tokensOf({ type: "Sequence", pretokenizers: [] }, ".".repeat(4000)), undefined);
 });
 
 describe("graphemes", () => {

@@ -3,7 +3,7 @@
 import { LorikeetError } from "../../base/errors.js";
 import { isObject, type Json } from "../../base/json.js";
 import { asRecord, asString, parseRecord, readIfThere } from "../json.js";
-import { beginningOf, marginOf, sureTokens } from "./beginning.js";
+import { beginningOf, marginOf, type Surroundings, splitsLocally, sureTokens } from "./beginning.js";
 import { createDecoder, type Decoder } from "./decoder.js";
 import type { Definition } from "./definition.js";
 import { parseFiles } from "./encoder.js";
@@ -144,7 +144,7 @@ class FolderRowTokenizer implements RowTokenizer {
   readonly marksSubwords: boolean;
   readonly parts: TokenizerParts;
   readonly #definition: Definition;
-  #margin: number | null = null;
+  #surroundings: Surroundings | null = null;
   #encode: EncodeSpans | null;
   readonly #decoder: Decoder;
   readonly #postProcessor: PostProcessor;
@@ -192,11 +192,11 @@ class FolderRowTokenizer implements RowTokenizer {
 
   /** The tokens of a text of which no more than `needed` are kept: those of its beginning, if the text has more. */
   async #firstSpans(text: string, needed: number, options: RowOptions): Promise<SpanTokens> {
-    const { added } = this.#definition;
-    this.#margin ??= marginOf(added);
-    for (let size = 2 * this.#margin + charactersOfToken * needed; size < text.length / 2; size *= 4) {
+    const { added, preTokenizer } = this.#definition;
+    this.#surroundings ??= { margin: marginOf(added), splitsLocally: splitsLocally(preTokenizer) };
+    for (let size = 2 * this.#surroundings.margin + charactersOfToken * needed; size < text.length / 2; size *= 4) {
       const beginning = beginningOf(text, size);
-      const sure = sureTokens(await this.#spans(beginning, options), beginning, this.#margin, needed);
+      const sure = sureTokens(await this.#spans(beginning, options), beginning, this.#surroundings, needed);
       if (sure) return sure;
     }
     return await this.#spans(text, options);
