@@ -78,7 +78,7 @@ export class LoneChannels implements Form {
   }
 
   whole(weight: string): Value {
-    return this.blocks(this.#convolved(this.#ops.ofRows(weight, []), this.#target.groups));
+    return this.#convolved(this.#ops.ofRows(weight, []), this.#target.groups);
   }
 
   vector(row: Value): Value {

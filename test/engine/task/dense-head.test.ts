@@ -54,6 +54,9 @@ test("a convolution that gives the outputs has an adapter's channels and all of 
     assert.deepEqual([base?.shape, adapted?.shape], Array(2).fill([1, 2, 4, 4]));
     assert.notDeepEqual(adapted?.data, base?.data);
     assert.deepEqual(replaced?.shape, [1, 3, 4, 4]);
+    for (const [adapter, together] of [[lora.digest, adapted] as const, ["head", replaced] as const]) {
+      assert.deepEqual(await outputOf(adapter), together, `${adapter}, alone`);
+    }
     const pixel = (channel: number): number =>
       [0, 1, 2].reduce((sum, i) => sum + (whole.weight[channel * 3 + i] ?? 0) * (data[i * 16 + 5] ?? 0), 0);
     for (const channel of [0, 1, 2]) {
