@@ -112,7 +112,8 @@ const base64Rule = "must be a picture in base64, which a data: URL may hold";
 export function parseImageBody(body: unknown): ImageBody {
   if (body instanceof Uint8Array) return { image: body, parameters: {} };
   const { inputs, parameters } = readBody({ inputs: v.string(base64Rule) }, body);
-  const text = inputs.replace(/^data:[^,]{0,100};base64,/, "");
+  // Tools that write base64 break its lines.
+  const text = inputs.replace(/^data:[^,]{0,100};base64,/, "").replace(/\s+/g, "");
   if (text === "" || text.length % 4 === 1 || !/^[A-Za-z0-9+/_-]+={0,2}$/.test(text))
     throw faultsError([invalid("inputs", `${base64Rule}; found ${describe(inputs)}`)]);
   return { image: Buffer.from(text, "base64"), parameters };

@@ -51,9 +51,14 @@ export function choosePipeline(tasks: readonly string[], asked: string | null): 
   const found = Object.hasOwn(pipelines, name) ? pipelines[name] : undefined;
   if (found) return found;
   const allowed = Object.keys(pipelines);
+  const task = JSON.stringify(name.slice(0, 64));
+  const fault =
+    asked === null
+      ? `The model's task is ${task}, which has no pipeline here`
+      : `The task ${task} has no pipeline for this model`;
   throw new LorikeetError(
     "model_unsupported",
-    `The model's task is ${JSON.stringify(name.slice(0, 64))}, which has no pipeline here; ${allowed.join(", ")} have one, and /v2/models/{name}/infer takes tensors.`,
+    `${fault}; ${allowed.join(", ")} have one, and /v2/models/{name}/infer takes tensors.`,
     { param: "task", found: name, allowed },
   );
 }
