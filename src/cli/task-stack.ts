@@ -91,7 +91,7 @@ export async function planTaskStack({
   const pools = poolsVectors(model);
   const faults = [
     ...typeFaults(settings, forDecoders),
-    ...(pooling === null || pools ? [] : [poolingFault(pooling, model)]),
+    ...(pooling === null || pools ? [] : [poolingFault(pooling, foundOutputs(model))]),
   ];
   const device = await chooseForTask(model, settings).catch((error: unknown): never => {
     const isFault = error instanceof UsageError || error instanceof LorikeetError;
@@ -104,10 +104,14 @@ export async function planTaskStack({
 /** Whether `--pooling` changes what the model answers. Throws as `planTaskStack` does. */
 export const poolsVectors = (model: TaskModel): boolean => !isEncoderDecoder(model) && poolsTexts(servedGraph(model));
 
-function poolingFault(pooling: PoolingMode, { task, opened }: TaskModel): string {
+/** `found`: a clause that says what the models give instead. */
+export const poolingFault = (pooling: PoolingMode, found: string): string =>
+  `--pooling ${pooling} is for models that give a vector for each token of a text (last_hidden_state); ${found}.`;
+
+function foundOutputs({ task, opened }: TaskModel): string {
   const outputs = opened.flatMap(({ graphs }) => graphs.flatMap(({ graph }) => graph.outputs.map(({ name }) => name)));
-  const found = `${task === "tensors" ? "this one" : `this one, for ${task},`} has the outputs ${[...new Set(outputs)].slice(0, shownOutputs).join(", ")}`;
-  return `--pooling ${pooling} is for models that give a vector for each token of a text (last_hidden_state); ${found}.`;
+  const shown = [...new Set(outputs)].slice(0, shownOutputs).join(", ");
+  return `this one${task === "tensors" ? "" : `, for ${task},`} has the outputs ${shown}`;
 }
 
 const shownOutputs = 4;

@@ -1,22 +1,19 @@
 /** The use cases as plain calls in neutral types, wired together: answers, tokens, models, adapters, counts. Knows no protocol and no HTTP. */
-import type { Mixtures } from "../adapter/cache/mixtures.js";
-import { type UploadLimits, Uploads } from "../adapter/upload/upload.js";
+
 import { LorikeetError } from "../base/errors.js";
-import { type Logger, silent } from "../base/log.js";
+import { silent } from "../base/log.js";
 import type { Engine, EngineLimits } from "../engine/types.js";
 import { GrammarCompiler, type GrammarStats, type GrammarTokens } from "../grammar/compiler.js";
 import { languagesOf } from "../text/languages.js";
 import type { SourceForms, SourceSettings } from "../text/source-forms.js";
 import type { Tokenizer } from "../text/types.js";
-import { ActivityBook } from "./activity.js";
-import { Adapters, type CachePort, type StorePort } from "./adapters.js";
-import { Catalog } from "./catalog.js";
+import { type BaseParts, createBaseServices } from "./base-services.js";
+import type { Catalog } from "./catalog.js";
 import { chatFormatsOf, markersOf } from "./chat-formats.js";
 import { Completer } from "./complete.js";
-import { EncodeBudget } from "./encode-budget.js";
 import { type ModelGateway, type ModelStats, modelStats } from "./model-gateway.js";
-import { ObserverSet } from "./observer.js";
 import { type GatewayOptions, gatewayDefaults, type RequestBounds } from "./options.js";
+import type { PromptContext } from "./prompts.js";
 import { type SamplingDefaults, samplingDefaults } from "./sampling.js";
 import { generation, tasksOfDecoder } from "./served-tasks.js";
 import { type TaskGateway, type TaskModelParts, taskUseCases } from "./tasks/task-gateway.js";
@@ -51,20 +48,14 @@ export interface SourceModel {
   readonly startIds: readonly number[];
 }
 
-export interface GatewayParts {
+export interface GatewayParts extends BaseParts {
   readonly engine: Engine;
   /** null: token-id prompts only. */
   readonly tokenizer: Tokenizer | null;
   readonly model: GatewayModel;
-  readonly store: StorePort;
-  readonly cache: CachePort;
   /** The same model as one that takes rows and gives vectors, over the same engine. Without it, it generates text only. */
   readonly rows?: TaskModelParts;
-  /** Those that `cache` can load. */
-  readonly mixtures: Pick<Mixtures, "hold">;
-  readonly uploads?: Partial<UploadLimits>;
   readonly options?: Partial<GatewayOptions>;
-  readonly logger?: Logger;
 }
 
 export interface GatewayStats extends ModelStats {
@@ -100,70 +91,30 @@ export interface Gateway extends ModelGateway {
 }
 
 export function createGateway(parts: GatewayParts): Gateway {
-  const { engine, tokenizer, model, store, cache, mixtures, logger = silent } = parts;
+  const { engine, tokenizer, model, logger = silent } = parts;
   const options = { ...gatewayDefaults, ...parts.options };
   const { maxContext, maxGenerated } = engine.limits;
-  const activity = new ActivityBook();
-  const observer = new ObserverSet();
-  const createdAt = Date.now();
+  const lengths = { maxContext, ...(maxGenerated !== undefined && { maxGenerated }) };
   const generates = model.generates !== false;
   const tasks = model.source ? [model.source.task, generation] : tasksOfDecoder(parts.rows ?? null, generates);
-  const base = {
-    ...{ names: model.names, maxContext, createdAt, tasks },
-    ...(maxGenerated !== undefined && { maxGenerated }),
-  };
-  const mixing = { mixtures, maxMixtures: options.maxMixtures };
-  const catalog = new Catalog(base, store, mixing, (digest) => cache.prefetch(digest));
-  const encoding = new EncodeBudget(options.maxQueuedCharacters);
-  const bounds = {
-    ...options,
-    ...{ vocabSize: model.vocabSize, maxContext },
-    ...(maxGenerated !== undefined && { maxGenerated }),
-  };
-  const languages = model.source && tokenizer ? languagesOf(tokenizer) : null;
-  const prompts = {
-    ...{ tokenizer, languages },
-    formats: chatFormatsOf(tokenizer, options),
-    maxPromptCharacters: options.maxPromptCharacters ?? 16 * maxContext,
-    maxTruncatedCharacters: options.maxPromptCharacters ?? Number.POSITIVE_INFINITY,
-    maxSequences: options.maxSequences,
-    maxContext,
-    bosId: model.bosId,
-    encodesPrompts: model.source !== undefined,
-  };
+  const services = createBaseServices(parts, { names: model.names, ...lengths, tasks }, options);
+  const { catalog, activity, observer, encoding, holder, adapters } = services;
+  const bounds = { ...options, vocabSize: model.vocabSize, ...lengths };
+  const prompts = promptContext(parts, options);
   const grammars =
     tokenizer &&
     new GrammarCompiler(grammarTokens(tokenizer, markersOf(prompts.formats)), options, (outcome, seconds) =>
       observer.grammar(outcome, seconds),
     );
   const completer = new Completer({
-    engine,
-    tokenizer,
-    grammars,
+    ...{ engine, tokenizer, grammars, catalog, activity, observer, logger, bounds, prompts, encoding },
     dropsFirstSpace: tokenizer !== null && dropsFirstSpace(tokenizer),
-    catalog,
-    activity,
-    observer,
-    logger,
-    bounds,
-    prompts,
-    encoding,
     refusal: generates ? null : noText(model.names[0]),
     stopIds: model.stopIds,
     defaults: defaultsOf(options.generationConfig, model),
   });
-  const holder = { cache, engine, activity, tasks };
-  const adapters = new Adapters({
-    ...{ store, observer, logger },
-    holderOf: () => holder,
-    baseNames: [model.names[0]],
-    uploads: new Uploads(parts.uploads),
-    copyRoot: options.loraPathRoot,
-  });
   const shared: Omit<ModelGateway, "stats"> & Pick<Gateway, "models" | "stats"> = {
-    models: catalog,
-    holder,
-    adapters,
+    ...{ models: catalog, holder, adapters },
     stats: () => ({
       ...modelStats(model.names[0], engine.limits, holder, adapters),
       limits: engine.limits,
@@ -173,20 +124,32 @@ export function createGateway(parts: GatewayParts): Gateway {
     observe: (listener) => observer.add(listener),
     drain: (graceMs) => engine.drain(graceMs),
   };
-  const context = { catalog, activity, observer, encoding, options, maxContext, logger };
+  const { languages, maxPromptCharacters } = prompts;
   return {
     ...shared,
     complete: (reading, signal, connection) => completer.complete(reading, signal, connection),
     tokenization: new Tokenization({ tokenizer, catalog, observer, bounds, prompts, encoding }),
-    bounds,
-    maxPromptCharacters: prompts.maxPromptCharacters,
-    tokenizer,
-    generates,
+    ...{ generates, bounds, maxPromptCharacters, tokenizer },
     fingerprint: model.fingerprint,
     sourceTask: model.source?.task ?? null,
     sources: model.source ? { ...model.source.settings, languages, startIds: model.source.startIds } : null,
-    tasks: parts.rows ? { ...shared, ...taskUseCases(parts.rows, context) } : null,
+    tasks: parts.rows ? { ...shared, ...taskUseCases(parts.rows, { ...services, options, maxContext, logger }) } : null,
   };
+}
+
+/** How prompts of this model become tokens. */
+function promptContext({ engine, tokenizer, model }: GatewayParts, options: GatewayOptions) {
+  const { maxContext } = engine.limits;
+  const { maxPromptCharacters, maxSequences } = options;
+  return {
+    ...{ tokenizer, maxSequences, maxContext },
+    formats: chatFormatsOf(tokenizer, options),
+    languages: model.source && tokenizer ? languagesOf(tokenizer) : null,
+    maxPromptCharacters: maxPromptCharacters ?? 16 * maxContext,
+    maxTruncatedCharacters: maxPromptCharacters ?? Number.POSITIVE_INFINITY,
+    bosId: model.bosId,
+    encodesPrompts: model.source !== undefined,
+  } satisfies PromptContext;
 }
 
 /** Answers with an encoder behind them are greedy, unless the model's own file asks for sampling and is asked. */

@@ -24,7 +24,14 @@ import {
   type StackPlan,
   surveyStack,
 } from "../stack.js";
-import { openTaskStack, planTaskStack, poolsVectors, type TaskPlan, type TaskStack } from "../task-stack.js";
+import {
+  openTaskStack,
+  planTaskStack,
+  poolingFault,
+  poolsVectors,
+  type TaskPlan,
+  type TaskStack,
+} from "../task-stack.js";
 import { UsageError } from "../usage.js";
 import { AdapterFolder } from "./adapter-folder.js";
 import { shareCard } from "./card-share.js";
@@ -195,9 +202,7 @@ function openTask(
 /** Throws a UsageError where no base pools vectors of tokens. */
 function checkPooling({ pooling }: ServeSettings, surveyed: readonly Surveyed[]): void {
   if (pooling === null || surveyed.some((each) => each.kind === "decoder" || poolsVectors(each.plan.model))) return;
-  throw new UsageError([
-    `--pooling ${pooling} is for models that give a vector for each token of a text (last_hidden_state); none of the bases does.`,
-  ]);
+  throw new UsageError([poolingFault(pooling, "none of the bases does")]);
 }
 
 /** Throws a UsageError unless there is a model that jobs can train. */

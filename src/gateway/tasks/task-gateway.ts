@@ -1,18 +1,13 @@
 /** The gateway of a task model: tensors in, tensors out, with the adapters and names of every gateway. */
 
-import type { Mixtures } from "../../adapter/cache/mixtures.js";
-import { type UploadLimits, Uploads } from "../../adapter/upload/upload.js";
 import { type Logger, silent } from "../../base/log.js";
 import type { TaskEngine, TaskSignature } from "../../engine/task/types.js";
 import type { ImagePreprocessor } from "../../image/preprocessor.js";
 import type { RowTokenizer } from "../../text/tokenizer/row-tokenizer.js";
-import { ActivityBook } from "../activity.js";
-import { Adapters, type CachePort, type StorePort } from "../adapters.js";
+import { type BaseParts, type BaseServices, createBaseServices } from "../base-services.js";
 import type { TextBounds } from "../body/text-inputs.js";
-import { Catalog } from "../catalog.js";
-import { EncodeBudget } from "../encode-budget.js";
+import type { BaseModel } from "../catalog.js";
 import { type ModelGateway, modelStats } from "../model-gateway.js";
-import { ObserverSet } from "../observer.js";
 import { type GatewayOptions, gatewayDefaults } from "../options.js";
 import { tasksOfRows } from "../served-tasks.js";
 import { type Detector, usualDetector } from "./detections.js";
@@ -41,15 +36,11 @@ export interface TaskModelParts {
   readonly platform?: string;
 }
 
-export interface TaskGatewayParts extends TaskModelParts {
+export interface TaskGatewayParts extends TaskModelParts, BaseParts {
+  readonly engine: TaskEngine;
   /** The served name first, then its aliases. */
-  readonly names: readonly [string, ...string[]];
-  readonly store: StorePort;
-  readonly cache: CachePort;
-  readonly mixtures: Mixtures;
-  readonly uploads?: Partial<UploadLimits>;
+  readonly names: BaseModel["names"];
   readonly options?: Partial<GatewayOptions>;
-  readonly logger?: Logger;
 }
 
 export interface TaskUseCases {
@@ -69,11 +60,7 @@ export interface TaskUseCases {
 export interface TaskGateway extends ModelGateway, TaskUseCases {}
 
 /** What the use cases of every kind share. */
-export interface TaskContext {
-  readonly catalog: Catalog;
-  readonly activity: ActivityBook;
-  readonly observer: ObserverSet;
-  readonly encoding: EncodeBudget;
+export interface TaskContext extends Pick<BaseServices, "catalog" | "activity" | "observer" | "encoding"> {
   readonly options: GatewayOptions;
   /** Tokens of the longest row; null: not known. */
   readonly maxContext: number | null;
@@ -81,29 +68,14 @@ export interface TaskContext {
 }
 
 export function createTaskGateway(parts: TaskGatewayParts): TaskGateway {
-  const { engine, names, store, cache, mixtures, tokenizer, logger = silent } = parts;
+  const { engine, names, tokenizer, logger = silent } = parts;
   const options = { ...gatewayDefaults, ...parts.options };
-  const activity = new ActivityBook();
-  const observer = new ObserverSet();
   const maxContext = tokenizer?.maxLength ?? null;
-  const tasks = tasksOfRows(parts);
-  const base = { names, maxContext, createdAt: Date.now(), tasks };
-  const encoding = new EncodeBudget(options.maxQueuedCharacters);
-  const mixing = { mixtures, maxMixtures: options.maxMixtures };
-  const catalog = new Catalog(base, store, mixing, (digest) => cache.prefetch(digest));
-  const holder = { cache, engine, activity, tasks };
-  const adapters = new Adapters({
-    ...{ store, observer, logger },
-    holderOf: () => holder,
-    baseNames: [names[0]],
-    uploads: new Uploads(parts.uploads),
-    copyRoot: options.loraPathRoot,
-  });
+  const services = createBaseServices(parts, { names, maxContext, tasks: tasksOfRows(parts) }, options);
+  const { catalog, observer, holder, adapters } = services;
   return {
-    ...taskUseCases(parts, { catalog, activity, observer, encoding, options, maxContext, logger }),
-    models: catalog,
-    holder,
-    adapters,
+    ...taskUseCases(parts, { ...services, options, maxContext, logger }),
+    ...{ models: catalog, holder, adapters },
     stats: () => modelStats(names[0], engine.limits, holder, adapters),
     observe: (listener) => observer.add(listener),
     drain: (graceMs) => engine.drain(graceMs),
