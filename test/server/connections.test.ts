@@ -240,6 +240,15 @@ describe("limits", () => {
     await until(() => late.statuses.length === 2, "the next answer on the same connection");
   });
 
+  test("a body that is announced as too large is refused before it arrives", async () => {
+    await using rig = await openServerRig({ server: { lingerTimeoutMs: 20 } });
+    const head = "host: localhost\r\ncontent-type: application/json\r\ncontent-length: 99999999999\r\n\r\n";
+    const vast = new Raw(rig, `POST /v1/completions HTTP/1.1\r\n${head}{`);
+    await until(() => vast.ended, "its end");
+    assert.deepEqual(vast.statuses, ["413"]);
+    assert.match(vast.text, /The body of 99999999999 bytes is too large; at most \d+ bytes are allowed/);
+  });
+
   test("bytes that are not a request get an error, and the connection closes", async () => {
     await using rig = await openServerRig({ server: { lingerTimeoutMs: 20, maxHeaderBytes: 1024 } });
     const garbage = new Raw(rig, "\u0016\u0003\u0001 hello\r\n\r\n");

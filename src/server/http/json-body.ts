@@ -51,6 +51,13 @@ export function bytesWithin(bounds: BodyBounds): RequestHandler {
   // express.json() loads its decoders from disk at the first body, which fails when no file handle is free.
   const read = express.raw({ type: () => true, limit: bounds.maxBodyBytes, inflate: false });
   return (req, res, next) => {
+    const length = Number(req.headers["content-length"] ?? 0);
+    if (length > bounds.maxBodyBytes) {
+      // The parser would refuse it too, but not before all of it has arrived.
+      const told = { type: "entity.too.large", length, limit: bounds.maxBodyBytes };
+      next(Object.assign(new Error("The body is too large."), told));
+      return;
+    }
     let isOver = false;
     const finish = (error?: unknown): void => {
       if (isOver) return;
