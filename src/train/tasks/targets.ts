@@ -60,6 +60,7 @@ export function chooseTargets(options: ChooseOptions): TrainedTarget[] {
   const scale = methodOf({ peft_type: "LORA", use_rslora: shape.rslora }).scaleOf(shape.alpha, shape.rank);
   const form: LoraForm = { kind: "lora", rank: shape.rank, alpha: shape.alpha, scale, dora, dropout };
   const { freshHead } = options;
+  if (freshHead) requireHead(freshHead, heads, whole);
   return reached.flatMap((each): TrainedTarget[] => {
     const { module, target } = each;
     if (adapted.includes(each)) return [{ module, form }];
@@ -69,6 +70,22 @@ export function chooseTargets(options: ChooseOptions): TrainedTarget[] {
     const hasBias = target.hasBias && target.foldedNorm !== "measured";
     return [{ module, form: { kind: "whole", outFeatures, hasBias, isFresh } }];
   });
+}
+
+/** Throws unless a new head has a layer whose place it takes, and is saved. */
+function requireHead(
+  { output }: FreshHead,
+  heads: readonly BaseModuleFacts[],
+  whole: readonly BaseModuleFacts[],
+): void {
+  if (heads.some((head) => whole.includes(head))) return;
+  if (heads.length === 0) {
+    const message = `The model has no classification layer for the labels: none gives its output ${output}. Export the class that has one, such as BertForSequenceClassification for texts.`;
+    throw new LorikeetError("model_unsupported", message, { param: "--model", found: output });
+  }
+  const paths = heads.map(({ module }) => module.path).join(", ");
+  const message = `--modules-to-save must name the layer that gives the labels (${paths}): --labels makes a new one.`;
+  throw new LorikeetError("invalid_value", message, { param: "--modules-to-save", allowed: paths });
 }
 
 /** Throws `model_unsupported` for a file of another precision: its weights have no gradients. */

@@ -309,6 +309,14 @@ test("models whose scores or sizes are not those that are trained are refused by
         /the model's preprocessor makes \[3, 48, 48\]; the model takes \[3, 32, 32\]/,
       ] as const),
     ],
+    [
+      join(taskRoot, "bert-embeddings"),
+      ...([
+        reviews,
+        ["--task", "text-classification", "--labels", "up,down"],
+        /no classification layer for the labels: none gives its output \w+\. Export the class that has one/,
+      ] as const),
+    ],
   ] as const) {
     const { code, err } = await train(model, data, "refused", ...more);
     assert.notEqual(code, 0);
@@ -357,6 +365,11 @@ test("data and options that do not fit a task model are refused before anything 
       reviews,
       ["--labels", "up,down", "--target-modules", "nothing"],
       /--target-modules nothing matches no module of the model; it has .*query/,
+    ],
+    [
+      reviews,
+      ["--labels", "up,down", "--modules-to-save", "query"],
+      /--modules-to-save must name the layer that gives the labels \(classifier\): --labels makes a new one/,
     ],
     [reviews, ["--packing"], /--packing is for decoders; the model is a task model\./],
     [reviews, ["--method", "dpo"], /--method dpo does not train task models/],
