@@ -14,7 +14,7 @@ import { hostModule, hostTable, widen } from "./format/layout.js";
 import type { ModulePlan, SavedPlan, ScaledModule, TokenPlan } from "./format/module-plan.js";
 import { TaskHost } from "./format/task-host.js";
 import { hostTokens } from "./format/token-rows.js";
-import { shiftBiases } from "./format/trained-biases.js";
+import { replaceNorms, shiftBiases, type TrainedNorm } from "./format/trained-biases.js";
 import { asVersion } from "./store/version-digest.js";
 import type { AdapterSummary, HostAdapter, HostModule, HostTable, HostTaskAdapter, HostWhole } from "./types.js";
 
@@ -114,6 +114,7 @@ export async function loadAdapter(
   };
   const heads: HostWhole[] = [];
   const biases = new Map<string, Float32Array>();
+  const norms = new Map<string, TrainedNorm>();
   const saved: Visitor["saved"] = (plan, elements) => {
     const read = (part: "weight" | "bias"): Float32Array | null => {
       const values = elements[part];
@@ -121,7 +122,8 @@ export async function loadAdapter(
     };
     const [weight, bias] = [read("weight"), read("bias")];
     bytes += (weight?.byteLength ?? 0) + (bias?.byteLength ?? 0);
-    if (weight) heads.push({ weight, bias, outFeatures: plan.outFeatures });
+    if (weight && plan.isNorm) norms.set(plan.path, { weight, bias });
+    else if (weight) heads.push({ weight, bias, outFeatures: plan.outFeatures });
     else if (bias) biases.set(plan.path, bias);
   };
   const rows: (readonly [TokenPlan, Float32Array])[] = [];
@@ -131,6 +133,8 @@ export async function loadAdapter(
   const visitor = { adapted, saved, tokens: addRows };
   const { summary, labels } = await examine(folder, baseModules, options, () => visitor);
   await shiftBiases(loaded, biases, baseModules);
+  await replaceNorms(loaded, norms, baseModules);
+  const ofNorms = new Set(baseModules.flatMap(({ role, path }) => (role === "norm" && loaded.has(path) ? [path] : [])));
   const tokens = await Promise.all(rows.map(([plan, values]) => hostTokens(plan, values)));
   for (const { tiles, ids } of tokens) bytes += tiles.byteLength + ids.byteLength;
   const ordered = new Map<string, HostModule>();
@@ -144,7 +148,8 @@ export async function loadAdapter(
   const found = {
     digest,
     rank,
-    hasGains: dora || hasShifts || biases.size > 0,
+    hasGains: dora || hasShifts || [...biases.keys()].some((path) => !ofNorms.has(path)),
+    ...(ofNorms.size > 0 && { changesNorms: true }),
     bytes,
     modules: ordered,
     ...(embedding && { embedding }),

@@ -29,8 +29,10 @@ export interface HostAdapter {
   readonly bytes: number;
   /** Whether modules have magnitudes (once prepared for the engine, gains) or shifts: more than a product. */
   readonly hasGains: boolean;
-  /** Keyed by the path of the base's target module. */
+  /** Keyed by the path of the base's target module, or of a norm: such a one has rank 0, a gain and a shift. */
   readonly modules: ReadonlyMap<string, HostModule>;
+  /** Whether norms are among the modules. Default: none is. */
+  readonly changesNorms?: boolean;
   /** LoRA on the token embeddings; absent if they are the base's. */
   readonly embedding?: HostTable;
   /** Rows of single tokens that it replaces, of the embeddings, of the head or of both; absent if it replaces none. */

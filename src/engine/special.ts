@@ -16,15 +16,17 @@ export interface Special {
   readonly adaptsTiedHead: boolean;
   /** Rows have other logits of single tokens. */
   readonly trainsTokens: boolean;
+  /** Rows have other factors or biases of norms. */
+  readonly changesNorms: boolean;
 }
 
 /** What of an adapter decides which sessions its rows need. */
-export type AdapterKind = Pick<HostAdapter, "hasGains" | "rank" | "embedding" | "tokens"> &
+export type AdapterKind = Pick<HostAdapter, "hasGains" | "rank" | "embedding" | "tokens" | "changesNorms"> &
   Partial<Pick<HostAdapter, "modules">>;
 
 export const plain: Special = {
   ...{ gains: false, inBlocks: false, embeds: false },
-  ...{ adaptsTiedHead: false, trainsTokens: false },
+  ...{ adaptsTiedHead: false, trainsTokens: false, changesNorms: false },
 };
 
 const keys = [
@@ -33,6 +35,7 @@ const keys = [
   "embeds",
   "adaptsTiedHead",
   "trainsTokens",
+  "changesNorms",
 ] as const satisfies readonly (keyof Special)[];
 
 export const isPlain = (special: Special): boolean => keys.every((key) => !special[key]);
@@ -49,6 +52,7 @@ const union = (left: Special, right: Special): Special => ({
   embeds: left.embeds || right.embeds,
   adaptsTiedHead: left.adaptsTiedHead || right.adaptsTiedHead,
   trainsTokens: left.trainsTokens || right.trainsTokens,
+  changesNorms: left.changesNorms || right.changesNorms,
 });
 
 /** What rows of a step may need together once they may have this adapter, too. `had`: what they might before, each once. */
@@ -67,10 +71,11 @@ export const specialOf = (adapters: readonly (BankHold | null)[], needsBlocks: (
   embeds: adapters.some((hold) => hold !== null && embedsOf(hold)),
   adaptsTiedHead: adapters.some((hold) => hold?.adaptsTiedHead === true),
   trainsTokens: adapters.some((hold) => hold !== null && headTokens(hold) !== undefined),
+  changesNorms: adapters.some((hold) => hold?.norms !== undefined),
 });
 
-export const kindOf = ({ rank, gain, embedding, tokens }: BankHold): AdapterKind => ({
-  ...{ rank, hasGains: gain !== null },
+export const kindOf = ({ rank, gain, embedding, tokens, norms }: BankHold): AdapterKind => ({
+  ...{ rank, hasGains: gain !== null, changesNorms: norms !== undefined },
   ...(embedding && { embedding }),
   ...(tokens && { tokens }),
 });

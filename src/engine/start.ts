@@ -2,7 +2,7 @@
 import type { AdapterSource, HostAdapter } from "../adapter/types.js";
 import { LorikeetError } from "../base/errors.js";
 import { type Logger, type Progress, silent } from "../base/log.js";
-import { rereadLength } from "../model/modules.js";
+import { layerNorms, rereadLength } from "../model/modules.js";
 import { cacheShape } from "../model/serving/cache-shape.js";
 import type { Arithmetic, CacheType, FloatType } from "../model/serving/target.js";
 import type { Checkpoint, DecoderConfig } from "../model/types.js";
@@ -157,6 +157,7 @@ async function start(options: StartOptions, opened: OpenedParts): Promise<Starte
   const bank = openPool({
     groups: runner.groups,
     tiedHead: runner.tiedHead,
+    norms: layerNorms(config),
     places: options.maxBatch,
     maxBytes: options.activeAdapterBytes,
     device,

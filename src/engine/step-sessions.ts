@@ -160,6 +160,7 @@ export class StepSessions implements AsyncDisposable, Disposable {
       embeds: embedsOf(adapter),
       adaptsTiedHead: this.tiedHead !== null && adapter.modules?.has(this.tiedHead.path) === true,
       trainsTokens: headTokens(adapter) !== undefined,
+      changesNorms: adapter.changesNorms === true,
     };
     if (isPlain(own)) return Promise.resolve();
     this.#had = combined(this.#had, own);
@@ -271,7 +272,11 @@ export class StepSessions implements AsyncDisposable, Disposable {
     const { hostMemory } = this.#device.capabilities;
     const inBlocks = hostMemory && this.#needsBlocks(adapter.rank);
     const embeds = hostMemory && embedsOf(adapter);
-    return { mode: hostMemory ? 1 : "picked", special: { ...plain, gains: adapter.hasGains, inBlocks, embeds } };
+    const changesNorms = hostMemory && adapter.changesNorms === true;
+    return {
+      mode: hostMemory ? 1 : "picked",
+      special: { ...plain, gains: adapter.hasGains, inBlocks, embeds, changesNorms },
+    };
   }
 
   #prepareStacked(gains: boolean): Promise<void> {

@@ -12,11 +12,14 @@ export interface TargetModule {
 
 /**
  * A module of a base model that an adapter may name. A tied head takes adapters that change the logits alone. `score` is the classification
- * head that adapters may bring, of any number of outputs. `fixed` takes no adapter: a normalization or a filter, which has a bias.
+ * head that adapters may bring, of any number of outputs. `norm` is a normalization, whose factors and bias they may replace. `fixed` takes no adapter: a
+ * normalization of heads, or a filter.
  */
 export interface BaseModule extends TargetModule {
   /** Default: a linear layer of the decoder's layers. */
-  readonly role?: "head" | "tied_head" | "embedding" | "positions" | "score" | "fixed";
+  readonly role?: "head" | "tied_head" | "embedding" | "positions" | "score" | "norm" | "fixed";
+  /** What a norm adds to its weight. Default 0. */
+  readonly offset?: number;
   /** Where its weight lies, to compare copies in an adapter's file with it. Default: copies are refused. */
   readonly stored?: StoredWeight;
   /** Where its bias lies, which an adapter's takes the place of. Default: it has none. */

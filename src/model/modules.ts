@@ -101,11 +101,34 @@ export function storedModules({ config, tensors }: Pick<Checkpoint, "config" | "
     biases.delete(module.path);
     return { ...module, ...(weight && { stored: placeOf(weight) }), ...(bias && { storedBias: placeOf(bias) }) };
   });
-  const fixed = [...biases].map(([path, bias]): BaseModule => {
-    const size = bias.shape[0] ?? 0;
-    return { path, inFeatures: size, outFeatures: size, role: "fixed", storedBias: placeOf(bias) };
+  const norms = layerNorms(config).map(({ path, size, offset }): BaseModule => {
+    const [weight, bias] = [tensors.get(`${path}.weight`), biases.get(path)];
+    biases.delete(path);
+    const places = { ...(weight && { stored: placeOf(weight) }), ...(bias && { storedBias: placeOf(bias) }) };
+    return { path, inFeatures: size, outFeatures: size, role: "norm", offset, ...places };
   });
-  return [...modules, ...fixed];
+  const known = new Set([...modules, ...norms].map(({ path }) => path));
+  const ends = [...tensors.keys()].flatMap((name) =>
+    /\.(weight|bias)$/.test(name) ? [name.replace(/\.\w+$/, "")] : [],
+  );
+  const fixed = [...new Set(ends)].flatMap((path): BaseModule[] => {
+    if (known.has(path)) return [];
+    const bias = biases.get(path);
+    const size = (bias ?? tensors.get(`${path}.weight`))?.shape[0] ?? 0;
+    return [{ path, inFeatures: size, outFeatures: size, role: "fixed", ...(bias && { storedBias: placeOf(bias) }) }];
+  });
+  return [...modules, ...norms, ...fixed];
+}
+
+/** The norms of the residual stream, each once: sublayers may share one. Those of single heads are not among them. */
+export function layerNorms({ layers, finalNorm }: Pick<Blueprint, "layers" | "finalNorm">): Norm[] {
+  const all = layers.flatMap(({ mixer, feedForward }) => [
+    mixer.input,
+    mixer.output,
+    feedForward.input,
+    feedForward.output,
+  ]);
+  return [...new Map([...all, finalNorm].flatMap((norm) => (norm ? [[norm.path, norm] as const] : []))).values()];
 }
 
 const biasEnd = ".bias";

@@ -166,6 +166,8 @@ for (const [what, name] of [
 for (const [family, name, what] of [
   ["llama", "embedding", "the embeddings and a layer"],
   ["smollm3", "embedding-tied", "embeddings that the head is tied to"],
+  ["gpt2", "biases-all", "the biases of layers and normalizations"],
+  ["gemma2", "norms", "normalizations saved whole"],
   ["llama", "tokens", "rows of single tokens, some of the embeddings and others of the head"],
 ] as const) {
   test(`${family}: logits and greedy tokens through an adapter of ${what} equal PyTorch's, beside rows of the base`, async () => {

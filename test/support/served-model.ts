@@ -6,7 +6,7 @@ import { openPool } from "../../src/engine/adapters/pool.js";
 import { KvCache } from "../../src/engine/kv-cache.js";
 import { type DecodeRow, Runner } from "../../src/engine/runner.js";
 import { openCheckpoint } from "../../src/model/checkpoint/open.js";
-import { rereadLength } from "../../src/model/modules.js";
+import { layerNorms, rereadLength } from "../../src/model/modules.js";
 import { cacheShape } from "../../src/model/serving/cache-shape.js";
 import type { Arithmetic } from "../../src/model/serving/target.js";
 import type { Device } from "../../src/runtime/device/device.js";
@@ -52,6 +52,7 @@ export async function openModel(
   const bank = openPool({
     groups: runner.groups,
     tiedHead: runner.tiedHead,
+    norms: layerNorms(config),
     places: slots,
     maxBytes: 1 << 26,
     device,

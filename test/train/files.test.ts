@@ -15,6 +15,7 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 import { checkAdapter } from "../../src/adapter/format.js";
 import { LorikeetError } from "../../src/base/errors.js";
+import { adapterHead } from "../../src/cli/eval/score-eval.js";
 import { isWrapped } from "../../src/model/checkpoint/names.js";
 import { openCheckpoint } from "../../src/model/checkpoint/open.js";
 import { readDecoderConfig } from "../../src/model/config/read.js";
@@ -344,21 +345,24 @@ test("merging an adapter of a tied head, of its embeddings or of rows of one giv
   }
 });
 
-test("merging an adapter with trained biases moves the base's, and gives PyTorch's logits", async () => {
-  const checkpoint = await openCheckpoint(join(oracle, "gpt2"));
-  const adapter = "test/fixtures/adapter-format/biases";
-  await assert.rejects(
-    openAdapter(adapter, checkpoint.config, storedModules(checkpoint)),
-    /biases \(bias or lora_bias\)/,
-  );
-  const out = fresh();
-  await mergeAdapter({ checkpoint, adapter, out, dtype: "fp32", overwrite: false });
-  const model = await openModel(out);
-  const expected = await readExpected(adapter);
-  const difference = largestDifference(await model.prefill(0, expected.inputIds, [24], null), expected.logits);
-  assert.ok(difference <= 1e-4, `logits differ by ${difference}`);
-  model.runner[Symbol.dispose]();
-});
+for (const [family, name, refusal] of [
+  ["gpt2", "biases-all", /biases \(bias or lora_bias\)/],
+  ["gemma2", "norms", /replaces normalizations \(modules_to_save\)/],
+] as const) {
+  test(`merging ${name} moves the biases and normalizations of ${family}, and gives PyTorch's logits`, async () => {
+    const checkpoint = await openCheckpoint(join(oracle, family));
+    const adapter = join("test/fixtures/adapter-format", name);
+    await assert.rejects(openAdapter(adapter, checkpoint.config, storedModules(checkpoint)), refusal);
+    assert.equal(await adapterHead(adapter, { checkpoint }), null);
+    const out = fresh();
+    await mergeAdapter({ checkpoint, adapter, out, dtype: "fp32", overwrite: false });
+    const model = await openModel(out);
+    const expected = await readExpected(adapter);
+    const difference = largestDifference(await model.prefill(0, expected.inputIds, [24], null), expected.logits);
+    assert.ok(difference <= 1e-4, `logits differ by ${difference}`);
+    model.runner[Symbol.dispose]();
+  });
+}
 
 test("a family that nests its config or spells tying its own way unties there, too", async () => {
   for (const family of ["gemma3", "lfm2"]) {

@@ -23,7 +23,8 @@ export interface Weighted {
  */
 export async function composeMixture(digest: string, parts: readonly Weighted[]): Promise<HostAdapter> {
   for (const { adapter, label } of parts) {
-    if ([...adapter.modules.values()].some(({ shift }) => shift !== undefined)) throw shifts(label);
+    if (adapter.changesNorms || [...adapter.modules.values()].some(({ shift }) => shift !== undefined))
+      throw shifts(label);
     if (adapter.embedding) throw embeds(label);
     if (adapter.tokens) throw replacesRows(label);
     if (adapter.hasGains) throw notLinear(label);
@@ -54,7 +55,7 @@ export function notLinear(subject: string): LorikeetError {
 }
 
 function shifts(subject: string): LorikeetError {
-  const message = `${subject} has biases (bias or lora_bias): it cannot be mixed with others.`;
+  const message = `${subject} has biases (bias or lora_bias) or normalizations: it cannot be mixed with others.`;
   return new LorikeetError("adapter_unsupported", message, { param: "adapters" });
 }
 

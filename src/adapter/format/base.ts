@@ -15,6 +15,8 @@ export type AdapterBase = readonly BaseModule[] | TaskBase;
 /** What a base says about one of its modules. */
 export interface ModuleSpec extends TargetModule {
   readonly kind: ModuleKind;
+  /** Whether it is a normalization of a decoder: its weight has one axis. */
+  readonly isNorm: boolean;
   readonly kernel: readonly number[];
   readonly groups: number;
   readonly hasBias: boolean;
@@ -45,7 +47,7 @@ export interface NamedModule {
 
 export interface FixedBias {
   readonly stored: StoredWeight;
-  /** A clause that says why; null: no decoder takes another. */
+  /** A clause that says why; null: no decoder takes another there. */
   readonly refusal: string | null;
 }
 
@@ -81,6 +83,8 @@ export interface ModuleIndex {
   isTiedHead(path: string): boolean;
   /** Whether the outputs of a path of the base are the model's own. */
   isOutput(path: string): boolean;
+  /** Whether an adapter may save a module of that path whole, though the base does not take all of them. */
+  takesWhole(path: string): boolean;
   /** Whether `all-linear` includes a path of the trained model. */
   isLinear(path: string): boolean;
   /** Every path that a config may name. */

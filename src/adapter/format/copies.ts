@@ -29,7 +29,11 @@ export async function checkCopies(
     if (difference === null) continue;
     if (copy.ifDifferent !== undefined) faults.unsupported(copy.ifDifferent);
     else if (copy.as === "bias") features.note("fixed_bias", copy.name);
-    else if (copy.as === "weight") features.note("modules_to_save", copy.name);
+    else if (copy.as === "weight" && !sameShape(copy.shape, copy.of.shape)) {
+      faults.unsupported(
+        `tensor ${quote(copy.name)} ${difference}: it was trained over another vocabulary; merge the adapter into its own base, and serve that`,
+      );
+    } else if (copy.as === "weight") features.note("modules_to_save", copy.name);
     else {
       faults.invalid(
         `tensor ${quote(copy.name)} is a copy of the ${what} of the base that was trained on, but ${difference}, so it was another base`,

@@ -218,7 +218,8 @@ function summarize(
   const rank = modules.reduce((most, module) => Math.max(most, module.rank), 0);
   const scales = modules.map(({ scale }) => scale);
   const isOfDecoder = base !== null && !isTaskBase(base);
-  const hasBiases = modules.some(({ addedBias }) => addedBias) || saved.some(({ weight }) => !weight);
+  const hasBiases =
+    modules.some(({ addedBias }) => addedBias) || saved.some(({ weight, isNorm }) => !weight && !isNorm);
   const isOfTask = !isOfDecoder && (base !== null || saved.length > 0 || modules.some(({ kind }) => kind !== "linear"));
   const bytes = isOfTask
     ? hostTaskBytes({ modules, saved, tokens })
@@ -231,12 +232,18 @@ function summarize(
     activeBytes: isOfTask
       ? bytes
       : activeBytes(modules.filter(isLinear), isTaskBase(base) ? null : base, hasGains || hasBiases) +
+        (saved.some(({ isNorm }) => isNorm) ? normBytes(base) : 0) +
         sum(tokens.filter(({ inHead }) => inHead).map(tokenBytes)),
     scales: modules.length === 0 ? { min: 0, max: 0 } : { min: Math.min(...scales), max: Math.max(...scales) },
     alphas: new Set(alphas).size === 1 ? alphas.slice(0, 1) : alphas,
     ...rest,
   };
 }
+
+const normBytes = (base: AdapterBase | null): number =>
+  base === null || isTaskBase(base)
+    ? 0
+    : dtypeSizes.F32 * sum(base.flatMap(({ role, outFeatures }) => (role === "norm" ? [outFeatures] : [])));
 
 const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
 

@@ -49,9 +49,9 @@ export function planModules(tensors: ReadonlyMap<string, StoredTensor>, context:
     }
     if (!isUsed(key)) continue;
     const feature = featureOf(key, tensor);
-    const isHead = key.kind === "saved" && key.as === "whole" && targetModules.isOutput(key.path);
+    const isWhole = key.kind === "saved" && key.as === "whole" && targetModules.takesWhole(key.path);
     if (feature === "embedding" && config.tiesWeights) context.features.note("tied_embedding", name);
-    const isTaken = feature === null || targetModules.takes.has(feature) || isHead;
+    const isTaken = feature === null || targetModules.takes.has(feature) || isWhole;
     const stored = key.kind === "saved" ? copiedWeight(key, isTaken, targetModules) : null;
     if (!isTaken && stored === null) {
       reportUntaken(feature, key, name, context);

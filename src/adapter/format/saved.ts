@@ -82,7 +82,9 @@ export class SavedModules {
     const before = faults.count;
     if (isWhole && !weight) faults.invalid(`module ${path} is saved whole, but its weight is missing`);
     if (weight && adapted.has(path)) faults.invalid(`module ${path} is both adapted by LoRA and saved whole`);
-    if (weight && weight.shape.length < 2) {
+    // Without a base, a weight of one axis may be a decoder's normalization.
+    const isNorm = module ? module.isNorm : weight?.shape.length === 1;
+    if (weight && weight.shape.length < 2 && !isNorm) {
       faults.invalid(
         `tensor ${quote(weight.name)} has shape ${formatShape(weight.shape)}; two axes or more are allowed`,
       );
@@ -102,7 +104,7 @@ export class SavedModules {
     if (module) checkFit(module, weight ?? null, (!isFixed && bias) || null, faults);
     if (faults.count > before) return [];
     const kind = module?.kind ?? (weight && weight.shape.length > 2 ? "convolution" : "linear");
-    return [{ path, kind, outFeatures, weight: weight ?? null, bias: bias ?? null, isFixed }];
+    return [{ path, kind, outFeatures, weight: weight ?? null, bias: bias ?? null, isNorm, isFixed }];
   }
 }
 
@@ -122,6 +124,16 @@ function checkFit(module: ModuleSpec, weight: StoredArray | null, bias: StoredAr
     faults.invalid(`tensor ${quote(bias.name)} is the bias of ${path}, which has none in the base`);
   }
   if (!weight) return;
+  if (module.isNorm) {
+    if (!sameShape(weight.shape, [outFeatures])) {
+      const fault = `tensor ${quote(weight.name)} has shape ${formatShape(weight.shape)}; ${formatShape([outFeatures])} is allowed for ${path}`;
+      faults.otherShape(path, fault);
+    }
+    if (hasBias && !bias) faults.invalid(`module ${path} is saved whole without its bias, which it has in the base`);
+    if (bias && !hasBias)
+      faults.invalid(`tensor ${quote(bias.name)} is the bias of ${path}, which has none in the base`);
+    return;
+  }
   const found = kind === "table" ? (weight.shape[1] ?? 0) : (weight.shape[0] ?? 0);
   if (found !== outFeatures && !isOutput) {
     faults.otherShape(

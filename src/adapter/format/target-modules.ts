@@ -36,7 +36,9 @@ export class TargetModuleIndex implements ModuleIndex {
   /** The classification head, which adapters bring; undefined without a base. */
   readonly #score: BaseModule | undefined;
   readonly tableNames: ReadonlySet<string>;
-  /** Modules that take no adapter and have a bias. */
+  /** Normalizations whose factors and biases an adapter may replace. */
+  readonly #norms: readonly BaseModule[];
+  /** Other modules that take no adapter. */
   readonly #fixed: readonly BaseModule[];
 
   /** null: there is no base, and every path resolves to itself. */
@@ -45,7 +47,8 @@ export class TargetModuleIndex implements ModuleIndex {
     // Without a base, an adapter may be one of a task model.
     this.takes = new Set(["lora_bias", "embedding", "tied_embedding", ...(modules ? [] : taskFeatures)] as const);
     this.#byPath = linears && new Map(linears.map((module) => [module.path, module]));
-    this.#tables = modules?.filter(({ role }) => role !== undefined && role !== "score" && role !== "fixed") ?? [];
+    this.#tables = modules?.filter(({ role = "norm" }) => !/^(score|norm|fixed)$/.test(role)) ?? [];
+    this.#norms = modules?.filter(({ role }) => role === "norm") ?? [];
     this.#fixed = modules?.filter(({ role }) => role === "fixed") ?? [];
     this.#score = modules?.find(({ role }) => role === "score");
     this.tableNames = new Set([...commonTables, ...this.#tables.map(({ path }) => lastSegment(path))]);
@@ -63,6 +66,9 @@ export class TargetModuleIndex implements ModuleIndex {
       return null;
     }
     if (isTable) return this.#table(path, tensor, faults);
+    const norm = isTable === null ? withCore(this.#norms, path) : undefined;
+    if (norm)
+      return { path: norm.path, module: { ...norm, ...plain, isNorm: true, hasBias: norm.storedBias !== undefined } };
     const module = this.#target(path) ?? (isTable === null ? this.#fixedAt(path) : undefined);
     if (module) return { path: module.path, module: { ...module, ...plain, hasBias: module.storedBias !== undefined } };
     const what = isTable === null ? "layer with a bias" : "linear layer";
@@ -126,7 +132,16 @@ export class TargetModuleIndex implements ModuleIndex {
   }
 
   has(path: string): boolean {
-    return this.#target(path) !== undefined || this.isOutput(path) || this.#tableAt(path) !== undefined;
+    return (
+      this.#target(path) !== undefined ||
+      this.isOutput(path) ||
+      this.#tableAt(path) !== undefined ||
+      this.#fixedAt(path) !== undefined
+    );
+  }
+
+  takesWhole(path: string): boolean {
+    return this.isOutput(path) || withCore(this.#norms, path) !== undefined;
   }
 
   #headOf(path: string): BaseModule | undefined {
@@ -154,8 +169,7 @@ export class TargetModuleIndex implements ModuleIndex {
   }
 
   #fixedAt(path: string): BaseModule | undefined {
-    const core = coreOf(path);
-    return this.#fixed.find((module) => coreOf(module.path) === core);
+    return withCore(this.#fixed, path);
   }
 
   /** The head or the embeddings, if a path means them. */
@@ -196,11 +210,17 @@ const plain: Omit<ModuleSpec, keyof TargetModule> = {
   kind: "linear",
   kernel: [],
   groups: 1,
+  isNorm: false,
   hasBias: false,
   isOutput: false,
   hasFoldedNorm: false,
   knowsBias: false,
 };
+
+function withCore(modules: readonly BaseModule[], path: string): BaseModule | undefined {
+  const core = coreOf(path);
+  return modules.find((module) => coreOf(module.path) === core);
+}
 
 function coreOf(path: string): string {
   const segments = path.split(".");

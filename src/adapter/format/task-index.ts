@@ -148,6 +148,11 @@ export class TaskIndex implements ModuleIndex {
     return this.#byPath.get(path)?.isOutput === true;
   }
 
+  /** Those that it does not take are refused one by one. */
+  takesWhole(): boolean {
+    return true;
+  }
+
   isLinear(path: string): boolean {
     return this.#find(path, false).some(({ kind }) => kind === "linear");
   }
@@ -187,6 +192,7 @@ function specOf(target: TaskTarget): ModuleSpec {
   const { path, inFeatures, outFeatures, kind, kernel, groups, hasBias, isOutput, foldedNorm, storedBias } = target;
   return {
     ...{ path, inFeatures, outFeatures, kind, kernel, groups, hasBias, isOutput },
+    isNorm: false,
     hasFoldedNorm: foldedNorm === "measured",
     knowsBias: storedBias !== null,
   };

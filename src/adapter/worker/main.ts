@@ -39,7 +39,7 @@ function buffersOf(reply: JobReply): ArrayBuffer[] {
 type Optional = ArrayBufferView | null | undefined;
 
 const arraysOf = ({ modules, head, embedding, tokens = [] }: HostAdapter): Optional[] => [
-  ...[...modules.values()].flatMap(({ a, b, magnitude, shift }) => [a, b, magnitude, shift]),
+  ...[...modules.values()].flatMap(({ a, b, magnitude, gain, shift }) => [a, b, magnitude, gain, shift]),
   ...[head?.weight, head?.bias, embedding?.a, embedding?.b],
   ...tokens.flatMap(({ ids, tiles }) => [ids, tiles]),
 ];

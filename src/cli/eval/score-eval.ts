@@ -2,7 +2,7 @@
 
 import { checkAdapter } from "../../adapter/format.js";
 import type { Progress } from "../../base/log.js";
-import { storedModules } from "../../model/modules.js";
+import { scorePath, storedModules } from "../../model/modules.js";
 import type { OpenedHead } from "../../train/files/adapter-files.js";
 import { scoreGoal } from "../../train/score/goal.js";
 import { openServedScores, scoreInputs } from "../../train/score/served.js";
@@ -30,7 +30,7 @@ export async function adapterHead(
   { checkpoint }: Pick<ServedOptions, "checkpoint">,
 ): Promise<OpenedHead | null> {
   const { saved, labels } = await checkAdapter(adapter, storedModules(checkpoint));
-  const [head] = saved;
+  const head = saved.find(({ path }) => path === scorePath);
   return head ? { outFeatures: head.outFeatures, labels } : null;
 }
 

@@ -3,7 +3,7 @@
 import type { HostTable } from "../../adapter/types.js";
 import { float32At } from "../../base/list.js";
 import type { TargetModule } from "../../model/blueprint.js";
-import { gainNames, indexNames } from "../../model/serving/adapters.js";
+import { type AdapterAxis, gainNames, indexNames, normNames } from "../../model/serving/adapters.js";
 import { embeddingDelta } from "../../model/serving/graph.js";
 import { stackedInputs } from "../../model/serving/stacked-adapters.js";
 import { Tensor } from "../../runtime/tensor.js";
@@ -82,6 +82,7 @@ export class AdapterInputs {
       this.#bindClass(bound, bank, { slot, rankClass, inBlocks }, adapters, logitRows);
     }
     if (hasGains(adapters)) this.#bindGains(bound, bank, adapters, logitRows);
+    this.#bindNorms(bound, bank, { tokens: adapters, logit_rows: adapters.slice(0, logitRows) });
   }
 
   /** The place of each row's adapter, and the stacks. */
@@ -107,6 +108,22 @@ export class AdapterInputs {
     for (const [name, tensor] of bank.stacks(gains)) bound.input(name, tensor);
   }
 
+  /** Which rows have other norms, and where those are. */
+  #bindNorms(
+    bound: BoundInputs,
+    bank: AdapterBank,
+    rowsOf: Readonly<Record<AdapterAxis, readonly (BankHold | null)[]>>,
+  ): void {
+    if (!bound.takes(normNames("logit_rows").rows)) return;
+    for (const [name, tensor] of bank.normGains.inputs()) bound.input(name, tensor);
+    for (const axis of ["tokens", "logit_rows"] as const) {
+      const changed = rowsOf[axis].flatMap((hold, row) =>
+        hold?.norms === undefined ? [] : [{ row, place: hold.norms }],
+      );
+      bindRows(bound, normNames(axis), changed);
+    }
+  }
+
   /** Which rows have DoRA, and where their gains are. */
   #bindGains(bound: BoundInputs, bank: AdapterBank, adapters: readonly (BankHold | null)[], logitRows: number): void {
     for (const [name, tensor] of bank.gains.inputs()) bound.input(name, tensor);
@@ -116,11 +133,7 @@ export class AdapterInputs {
     for (const axis of ["tokens", "logit_rows"] as const) {
       const taken = axis === "tokens" ? adapters : this.#headRows(adapters, logitRows);
       const gained = taken.flatMap((hold, row) => (hold && hold.gain !== null ? [{ row, place: hold.gain }] : []));
-      const indices = (values: number[]) =>
-        Tensor.from("int64", [values.length, 1], BigInt64Array.from(values, BigInt));
-      const names = gainNames(axis);
-      bound.fresh(names.rows, indices(gained.map(({ row }) => row)));
-      bound.fresh(names.places, indices(gained.map(({ place }) => place)));
+      bindRows(bound, gainNames(axis), gained);
     }
   }
 
@@ -168,6 +181,16 @@ export class AdapterInputs {
     const rows = adapters.slice(0, logitRows);
     return this.#options.tiedHead ? rows.map((hold) => (hold?.adaptsTiedHead ? hold : null)) : rows;
   }
+}
+
+function bindRows(
+  bound: BoundInputs,
+  names: ReturnType<typeof gainNames>,
+  found: readonly { readonly row: number; readonly place: number }[],
+): void {
+  const indices = (values: number[]) => Tensor.from("int64", [values.length, 1], BigInt64Array.from(values, BigInt));
+  bound.fresh(names.rows, indices(found.map(({ row }) => row)));
+  bound.fresh(names.places, indices(found.map(({ place }) => place)));
 }
 
 /** Neighbouring places of a bank. */

@@ -6,7 +6,7 @@
 import type { HostAdapter, HostTable, HostTokens } from "../../adapter/types.js";
 import { assert, LorikeetError } from "../../base/errors.js";
 import { at } from "../../base/list.js";
-import type { TargetModule } from "../../model/blueprint.js";
+import type { Norm, TargetModule } from "../../model/blueprint.js";
 import type { ModuleGroup } from "../../model/serving/adapters.js";
 import { paddedRank } from "../../model/serving/rank-tiles.js";
 import { BankClass, placeBytes } from "./bank-class.js";
@@ -18,6 +18,8 @@ export interface BankOptions {
   readonly groups: readonly ModuleGroup[];
   /** A head that few adapters change: it takes memory only for those. Default: none. */
   readonly tiedHead?: TargetModule | null;
+  /** Norms that few adapters change: they take memory only for those. Default: none. */
+  readonly norms?: readonly Norm[];
   /** Places of each class: no step can use more adapters than rows. */
   readonly places: number;
   /** Bound on fp32 bytes of all resident adapters, padding included. */
@@ -45,6 +47,8 @@ export interface BankHold {
   readonly embedding?: HostTable | undefined;
   /** Rows of single tokens that it replaces. Default: none. */
   readonly tokens?: readonly HostTokens[] | undefined;
+  /** Its row of the norms' factors and biases. Default: it leaves them alone. */
+  readonly norms?: number | undefined;
   /** Whether it changes a tied head. Default: it does not. */
   readonly adaptsTiedHead?: boolean;
   release(): void;
@@ -66,9 +70,12 @@ export class AdapterBank {
   readonly gains: GainStack;
   /** Of the tied head, in the same rows. */
   readonly headGains: GainStack;
+  /** Of norms, in the same rows. */
+  readonly normGains: GainStack;
   readonly #options: BankOptions;
   readonly #classes: RankClass[];
   readonly #headGroups: readonly ModuleGroup[];
+  readonly #normGroups: readonly ModuleGroup[];
   #clock = 0;
   /** Writes happen one after another. */
   #writing: Promise<unknown> = Promise.resolve();
@@ -79,6 +86,10 @@ export class AdapterBank {
     const { tiedHead = null } = options;
     this.#headGroups = tiedHead ? [{ key: tiedHead.path, inFeatures: tiedHead.inFeatures, parts: [tiedHead] }] : [];
     this.headGains = new GainStack(this.#headGroups, rankClasses * options.places);
+    this.#normGroups = (options.norms ?? []).map(({ path, size }) => {
+      return { key: path, inFeatures: size, parts: [{ path, inFeatures: size, outFeatures: size }] };
+    });
+    this.normGains = new GainStack(this.#normGroups, rankClasses * options.places);
     this.#classes = Array.from({ length: rankClasses }, () => ({
       memory: null,
       head: null,
@@ -127,6 +138,7 @@ export class AdapterBank {
     await memory.write(place, adapter, pauser());
     const row = this.#gainRow(index, place);
     if (adapter.hasGains) this.gains.write(row, adapter);
+    if (adapter.changesNorms) this.normGains.write(row, adapter);
     if (!this.#adaptsTiedHead(adapter)) return;
     entry.head ??= await this.#createClass(this.#headGroups, memory.rank);
     await entry.head.write(place, adapter, pauser());
@@ -145,7 +157,8 @@ export class AdapterBank {
 
   #bytesOf(adapter: HostAdapter, rank: number): number {
     const groups = this.#groupsOf(adapter);
-    return placeBytes(groups, rank) + (adapter.hasGains ? gainBytes(groups) : 0) + tokenBytes(adapter);
+    const gains = (adapter.hasGains ? gainBytes(groups) : 0) + (adapter.changesNorms ? gainBytes(this.#normGroups) : 0);
+    return placeBytes(groups, rank) + gains + tokenBytes(adapter);
   }
 
   #gainRow(rankClass: number, place: number): number {
@@ -156,7 +169,8 @@ export class AdapterBank {
     resident.users++;
     resident.lastUsed = ++this.#clock;
     let released = false;
-    const gainOf = (place: number) => (resident.own.hasGains ? this.#gainRow(rankClass, place) : null);
+    const rowOf = (place: number) => this.#gainRow(rankClass, place);
+    const gainOf = (place: number) => (resident.own.hasGains ? rowOf(place) : null);
     return {
       digest: resident.digest,
       rank: resident.own.rank,
@@ -169,6 +183,9 @@ export class AdapterBank {
       },
       get gain() {
         return gainOf(resident.place);
+      },
+      get norms() {
+        return resident.own.changesNorms ? rowOf(resident.place) : undefined;
       },
       release: () => {
         assert(!released, "a bank hold is released once");
@@ -296,6 +313,7 @@ export class AdapterBank {
       await this.gains.copy(...rows);
       await this.headGains.copy(...rows);
     }
+    if (moving.own.changesNorms) await this.normGains.copy(this.#gainRow(index, from), this.#gainRow(index, hole));
     residents[hole] = moving;
     residents[from] = null;
     moving.place = hole;

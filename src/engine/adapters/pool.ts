@@ -1,5 +1,5 @@
 /** The active set as the engine sees it, whatever layout its steps read. */
-import type { TargetModule } from "../../model/blueprint.js";
+import type { Norm, TargetModule } from "../../model/blueprint.js";
 import type { ModuleGroup } from "../../model/serving/adapters.js";
 import type { FloatType } from "../../model/serving/target.js";
 import { cpu } from "../../runtime/device/cpu.js";
@@ -11,6 +11,8 @@ export interface PoolOptions {
   readonly groups: readonly ModuleGroup[];
   /** A head that is tied to the embeddings, which adapters may change on the CPU. Default: none. */
   readonly tiedHead?: TargetModule | null;
+  /** Norms, which adapters may change on the CPU. Default: none. */
+  readonly norms?: readonly Norm[];
   /** Adapters that a step may use: no more than it has rows. */
   readonly places: number;
   /** Bound on bytes of all resident adapters, padding included. */

@@ -111,6 +111,11 @@ export class StackedBank implements AsyncDisposable {
       const message = `The adapter adapts the embeddings, which only the CPU does; serve it with --device cpu.`;
       throw new LorikeetError("adapter_unsupported", message);
     }
+    if (adapter.changesNorms) {
+      const message =
+        "The adapter replaces factors or biases of normalizations, which only the CPU does; serve it with --device cpu.";
+      throw new LorikeetError("adapter_unsupported", message);
+    }
     if (adapter.tokens) {
       const message = `The adapter replaces rows of single tokens (trainable_token_indices), which only the CPU does; serve it with --device cpu.`;
       throw new LorikeetError("adapter_unsupported", message);

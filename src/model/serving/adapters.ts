@@ -13,7 +13,7 @@
 import { at, last } from "../../base/list.js";
 import type { Ops } from "../../graph/ops.js";
 import type { Value } from "../../graph/types.js";
-import type { TargetModule } from "../blueprint.js";
+import type { Norm, TargetModule } from "../blueprint.js";
 
 /** Target modules that read the same input: one stacked A, and one B each. */
 export interface ModuleGroup {
@@ -78,6 +78,9 @@ export function indexNames(axis: AdapterAxis, rankClass: number) {
 /** Names of an axis's inputs for DoRA: its rows, each once, int64 [rows, 1], and the places of their gains, likewise. */
 export const gainNames = (axis: AdapterAxis) => ({ rows: `gain_rows.${axis}`, places: `gain_places.${axis}` });
 
+/** The same for the factors and biases of norms. */
+export const normNames = (axis: AdapterAxis) => ({ rows: `norm_rows.${axis}`, places: `norm_places.${axis}` });
+
 /** Adds adapters to linear layers that read the same input. */
 export class AdapterInputs {
   /** The layers so far. */
@@ -86,7 +89,7 @@ export class AdapterInputs {
   readonly #mode: GroupedMode;
   readonly #inBlocks: boolean;
   readonly #inputs = new Map<string, ClassInputs>();
-  readonly #gains = new Map<AdapterAxis, GainInputs>();
+  readonly #gains = new Map<string, GainInputs>();
 
   /** `inBlocks` only with rank classes. */
   constructor(op: Ops, mode: GroupedMode, inBlocks = false) {
@@ -135,8 +138,23 @@ export class AdapterInputs {
     { sum, base, bias }: { readonly sum: Value; readonly base: Value; readonly bias: Value | null },
     axis: AdapterAxis,
   ): Value {
+    const { rows, places } = this.#gainIndices(gainNames(axis), axis);
+    return this.#gainedRows({ path, outFeatures }, { sum, base, bias }, rows, places);
+  }
+
+  /** A norm's outputs, with the factors and biases of the rows whose adapters replace them. Only with rank classes. */
+  norm({ path, size }: Pick<Norm, "path" | "size">, normed: Value, bias: Value | null, axis: AdapterAxis): Value {
+    const { rows, places } = this.#gainIndices(normNames(axis), `norms.${axis}`);
+    return this.#gainedRows({ path, outFeatures: size }, { sum: normed, base: normed, bias }, rows, places);
+  }
+
+  #gainedRows(
+    { path, outFeatures }: Pick<TargetModule, "path" | "outFeatures">,
+    { sum, base, bias }: { readonly sum: Value; readonly base: Value; readonly bias: Value | null },
+    rows: Value,
+    places: Value,
+  ): Value {
     const op = this.#op;
-    const { rows, places } = this.#gainIndices(axis);
     const shape = [at(rows.shape, 0), outFeatures];
     const gain = op.builder.input(doraGain(path), "float32", ["gain_places", outFeatures]);
     const own = op.one("GatherND", [base, rows], "float32", shape);
@@ -146,17 +164,16 @@ export class AdapterInputs {
     return op.one("ScatterND", [sum, rows, gained], "float32", sum.shape, { reduction: "add" });
   }
 
-  #gainIndices(axis: AdapterAxis): GainInputs {
-    const known = this.#gains.get(axis);
+  #gainIndices(names: ReturnType<typeof gainNames>, key: string): GainInputs {
+    const known = this.#gains.get(key);
     if (known) return known;
     const { builder } = this.#op;
-    const names = gainNames(axis);
-    const shape = [`gained.${axis}`, 1];
+    const shape = [`gained.${key}`, 1];
     const inputs = {
       rows: builder.input(names.rows, "int64", shape),
       places: builder.input(names.places, "int64", shape),
     };
-    this.#gains.set(axis, inputs);
+    this.#gains.set(key, inputs);
     return inputs;
   }
 

@@ -48,6 +48,8 @@ export interface ServingOptions {
   readonly embeds?: boolean;
   /** Adapters may add to the logits of a tied head, as to an adapted layer's outputs. */
   readonly adaptsTiedHead?: boolean;
+  /** Adapters may replace the factors and biases of norms. Only with rank classes. */
+  readonly changesNorms?: boolean;
   /** Adapters may add to the logits of single tokens, by the inputs of `token-rows`. */
   readonly trainsTokens?: boolean;
   readonly target?: ServingTarget;
@@ -124,6 +126,8 @@ class ServingLowering implements Lowering {
   readonly #embeds: boolean;
   readonly #adaptsTiedHead: boolean;
   readonly #trainsTokens: boolean;
+  readonly #changesNorms: boolean;
+  readonly #finalNorm: string;
   readonly #inputs: StepInputs;
   readonly #norms: Norms;
   readonly #attention: AttentionKernel;
@@ -140,6 +144,8 @@ class ServingLowering implements Lowering {
     this.#embeds = embeds;
     this.#adaptsTiedHead = options.adaptsTiedHead ?? false;
     this.#trainsTokens = options.trainsTokens ?? false;
+    this.#changesNorms = options.changesNorms ?? false;
+    this.#finalNorm = config.finalNorm.path;
     this.#inputs = new StepInputs(this.op, target);
     this.#adapters = this.#adapterLowering(adapters, inBlocks);
     this.#norms = new Norms(this.op, weights);
@@ -173,11 +179,19 @@ class ServingLowering implements Lowering {
   }
 
   norm(norm: Norm, x: Value): Value {
-    return this.#norms.norm(norm, x);
+    return this.#changed(norm, this.#norms.norm(norm, x));
   }
 
   addNorm(norm: Norm, x: Value, delta: Value): { sum: Value; normed: Value } {
-    return this.#norms.addNorm(norm, x, delta);
+    const { sum, normed } = this.#norms.addNorm(norm, x, delta);
+    return { sum, normed: this.#changed(norm, normed) };
+  }
+
+  /** A norm's outputs as adapters change them. */
+  #changed(norm: Norm, normed: Value): Value {
+    if (!this.#changesNorms || !(this.#adapters instanceof AdapterInputs)) return normed;
+    const bias = norm.bias ? this.#weight(`${norm.path}.bias`) : null;
+    return this.#adapters.norm(norm, normed, bias, norm.path === this.#finalNorm ? "logit_rows" : "tokens");
   }
 
   headNorm(norm: HeadNorm, x: Value, heads: number): Value {

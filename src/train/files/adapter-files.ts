@@ -125,7 +125,8 @@ export async function openAdapter(
   if (hasBiases) throw biasNotTrained(folder);
   if (checked.some(({ path }) => path === config.embedding.path)) throw embeddingNotTrained(folder);
   if (tokens.length > 0) throw tokensNotTrained(folder);
-  const [score] = saved;
+  const score = saved.find(({ path }) => path === scorePath);
+  if (saved.some(({ isNorm }) => isNorm)) throw normNotTrained(folder);
   if (score?.bias) throw headBiasNotTrained(folder);
   const shape = { rank: canonical.r, alpha: canonical.lora_alpha, rslora: canonical.use_rslora };
   const modules = checked.map(({ path, inFeatures, outFeatures, rank, alpha, scale }) => ({
@@ -164,6 +165,11 @@ function embeddingNotTrained(folder: string): LorikeetError {
 
 function tokensNotTrained(folder: string): LorikeetError {
   const message = `${folder} replaces rows of single tokens (trainable_token_indices), which training does not continue.`;
+  return new LorikeetError("adapter_unsupported", message, { param: folder });
+}
+
+function normNotTrained(folder: string): LorikeetError {
+  const message = `${folder} replaces normalizations (modules_to_save), which training does not continue.`;
   return new LorikeetError("adapter_unsupported", message, { param: folder });
 }
 

@@ -6,7 +6,7 @@ import { assert, LorikeetError } from "../../base/errors.js";
 import { at, float32At } from "../../base/list.js";
 import type { Progress } from "../../base/log.js";
 import { addTokenRow } from "../../engine/adapters/token-rows.js";
-import { storedModules, transposedPaths } from "../../model/modules.js";
+import { layerNorms, storedModules, transposedPaths } from "../../model/modules.js";
 import type { Checkpoint, TensorLocation } from "../../model/types.js";
 import { type TensorToWrite, writeSafetensors } from "../../tensor/safetensors-write.js";
 import { readSegment, toFloat32 } from "../../weights/convert/task.js";
@@ -59,6 +59,7 @@ export async function mergeAdapter(options: MergeOptions): Promise<Merged> {
     throw new LorikeetError("adapter_unsupported", message, { param: options.adapter });
   }
   const { config } = checkpoint;
+  const offsets = new Map(layerNorms(config).map(({ path, offset }) => [path, offset]));
   const changesOne =
     (modules.get(config.head.path)?.rank ?? 0) > 0 ||
     embedding !== undefined ||
@@ -82,7 +83,7 @@ export async function mergeAdapter(options: MergeOptions): Promise<Merged> {
       const module = isTable ? embedding && asModule(embedding) : modules.get(path);
       const isHead = location.name === `${config.head.path}.weight`;
       const rows = tokens.filter(({ inEmbeddings, inHead }) => (isTable && inEmbeddings) || (isHead && inHead));
-      const target = { module, rows, transposed: isTable || transposed.has(path) };
+      const target = { module, rows, offset: offsets.get(path) ?? 0, transposed: isTable || transposed.has(path) };
       return mergedTensor(location, target, options, () => progress?.("merging", ++done, kept.length));
     });
     const others = checkpoint.foreign.map(
@@ -106,12 +107,14 @@ interface MergedTarget {
   readonly module: HostModule | undefined;
   /** Of single tokens. */
   readonly rows: readonly HostTokens[];
+  /** Of a norm: what it adds to its weight. */
+  readonly offset: number;
   readonly transposed: boolean;
 }
 
 function mergedTensor(
   location: TensorLocation,
-  { module, rows, transposed }: MergedTarget,
+  { module, rows, offset, transposed }: MergedTarget,
   { dtype }: MergeOptions,
   done: () => void,
 ): TensorToWrite {
@@ -122,7 +125,7 @@ function mergedTensor(
     const bytes = readSegment(location);
     if (!module && rows.length === 0 && kept === location.dtype) return bytes;
     const values = toFloat32(location.dtype, bytes);
-    if (module) (name.endsWith(".bias") ? mergeBias : mergeWeight)(values, module, transposed);
+    if (module) (name.endsWith(".bias") ? mergeBias : mergeWeight)(values, module, { offset, transposed });
     for (const tokens of rows) addRows(values, tokens, at(shape, 1));
     assert(kept === "F32" || kept === "F16" || kept === "BF16", `${name} is of a dtype that can be merged into`);
     return narrow(values, kept);
@@ -130,7 +133,14 @@ function mergedTensor(
   return { name, dtype: kept, shape, data };
 }
 
-function mergeWeight(values: Float32Array, module: HostModule, transposed: boolean): void {
+function mergeWeight(
+  values: Float32Array,
+  module: HostModule,
+  { offset, transposed }: Pick<MergedTarget, "offset" | "transposed">,
+): void {
+  module.gain?.forEach((gain, i) => {
+    values[i] = (float32At(values, i) + offset) * (1 + gain) - offset; // of a norm: DoRA still has its magnitudes
+  });
   if (module.rank > 0) addProduct(values, module, transposed);
   if (module.magnitude) rescale(values, module.magnitude, transposed);
 }

@@ -103,6 +103,16 @@ for (const [what, tensor, expected] of [
     /^modules saved whole/,
   ],
   [
+    "embeddings of a larger vocabulary",
+    {
+      name: "base_model.model.model.embed_tokens.weight",
+      dtype: "F32",
+      shape: [328, 64],
+      data: new Uint8Array(4 * 328 * 64),
+    },
+    /embed_tokens\.weight" has shape \[328, 64\] and the weight of this base \[320, 64\]: it was trained over another/,
+  ],
+  [
     "a copy of a weight that is not a head or embedding",
     copyOf("model.layers.0.mlp.down_proj.weight", "model.layers.0.mlp.down_proj.base_layer.weight"),
     /^modules saved whole/,
@@ -118,7 +128,7 @@ for (const [what, tensor, expected] of [
 const biases = "test/fixtures/adapter-format/biases";
 const gpt2 = storedModules(await openCheckpoint(`${oracle}/gpt2`));
 
-test("biases of normalizations that equal the base's change nothing, and others are refused", async () => {
+test("biases of normalizations that equal the base's change nothing, and others move its outputs", async () => {
   const { summary } = await checkAdapter(biases, gpt2);
   assert.deepEqual([summary.modules, summary.warnings], [19, []]);
   assert.equal((await describeAdapter(biases, null)).summary.weightsDigest, summary.weightsDigest);
@@ -128,10 +138,43 @@ test("biases of normalizations that equal the base's change nothing, and others 
     all.map((tensor) =>
       /ln_1\.bias$/.test(tensor.name) ? { ...tensor, data: new Uint8Array(tensor.data.length) } : tensor,
     );
-  const { message } = await refusalOf(checkAdapter(await edited({ source: biases, tensors: moved }), gpt2));
+  const other = await loadAdapter(await edited({ source: biases, tensors: moved }), gpt2);
+  assert.deepEqual([loaded.changesNorms, other.changesNorms, other.modules.size], [undefined, true, 15]);
+  assert.ok(other.modules.get("transformer.h.0.ln_1")?.shift?.some((value) => value !== 0));
+});
+
+test("normalizations saved whole have the base's shape and its bias; those of single heads are refused", async () => {
+  const norms = "test/fixtures/adapter-format/norms";
+  const gemma2 = storedModules(await openCheckpoint(`${oracle}/gemma2`));
+  const { summary } = await checkAdapter(norms, gemma2);
+  assert.equal((await describeAdapter(norms, null)).summary.weightsDigest, summary.weightsDigest);
+  const loaded = await loadAdapter(norms, gemma2);
+  assert.deepEqual([loaded.bytes, loaded.hasGains, loaded.changesNorms], [summary.bytes, false, true]);
+  const shorter = (all: EditableTensor[]) =>
+    all.map((tensor) =>
+      tensor.name.endsWith("model.norm.weight") ? { ...tensor, shape: [8], data: new Uint8Array(32) } : tensor,
+    );
+  const short = await refusalOf(checkAdapter(await edited({ source: norms, tensors: shorter }), gemma2));
+  assert.match(short.message, /model\.norm\.weight" has shape \[8\]; \[64\] is allowed for model\.norm/);
+  const gpt2Norm = { name: "base_model.model.transformer.ln_f.weight", dtype: "F32", shape: [64] } as const;
+  const without = await edited({
+    source: biases,
+    config: { modules_to_save: ["ln_f"] },
+    tensors: (all) => [...all.filter(({ name }) => !name.includes("ln_f")), { ...gpt2Norm, data: new Uint8Array(256) }],
+  });
+  assert.match((await refusalOf(checkAdapter(without, gpt2))).message, /ln_f is saved whole without its bias/);
+  const gemma3 = storedModules(await openCheckpoint(`${oracle}/gemma3_text`));
+  const ofHeads = await edited({
+    source: `${oracle}/gemma3_text/adapters/attn-r8`,
+    config: { modules_to_save: ["q_norm"] },
+    tensors: (all) => [
+      ...all,
+      { ...gpt2Norm, name: "base_model.model.model.layers.0.self_attn.q_norm.weight", data: new Uint8Array(256) },
+    ],
+  });
   assert.match(
-    message,
-    /refused for 1 fault: trained biases of normalizations and filters are not supported over a language model .* \(3 tensors use it: ".*h\.0\.ln_1\.bias", \.\.\.\)/,
+    (await refusalOf(checkAdapter(ofHeads, gemma3))).message,
+    /^The adapter was refused for 1 fault: modules saved whole .* except normalizations of its layers .*q_norm/,
   );
 });
 
