@@ -3,6 +3,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import type { AdapterInfo, AdapterCard as Card } from "../client/types.js";
 import { Confirmation } from "../parts/confirmation.js";
 import { Dialog } from "../parts/dialog.js";
+import { Fault } from "../parts/fault.js";
 import { formatAgo, formatBytes, formatCount, formatTime } from "../parts/format.js";
 import { Icon } from "../parts/icon.js";
 import { Picture } from "../parts/picture.js";
@@ -32,11 +33,7 @@ export function AdapterCard({ adapter, onReplace, onClose }: AdapterCardProps) {
     <Dialog title={name} kind="drawer" onClose={onClose}>
       <Actions adapter={adapter} card={card} onReplace={onReplace} onDeleted={onClose} onFault={setFault} />
       {shared === "" ? null : <p class="muted">{shared}</p>}
-      {fault === null ? null : (
-        <p class="fault" role="alert">
-          {fault}
-        </p>
-      )}
+      <Fault text={fault} />
       {adapter.warnings.map((warning) => (
         <p key={warning} class="notice">
           {warning}

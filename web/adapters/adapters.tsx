@@ -2,6 +2,7 @@
 import { useEffect, useState } from "preact/hooks";
 import type { AdapterInfo } from "../client/types.js";
 import { loadModels } from "../compare/models.js";
+import { Fault } from "../parts/fault.js";
 import { formatCount } from "../parts/format.js";
 import { Icon } from "../parts/icon.js";
 import { hrefOf, route } from "../route.js";
@@ -72,11 +73,7 @@ export function Adapters() {
           </button>
         ) : null}
       </div>
-      {listFault.value === null ? null : (
-        <p class="fault" role="alert">
-          {listFault.value}
-        </p>
-      )}
+      <Fault text={listFault.value} />
       {listed !== null && asked !== null && !shown ? (
         <p class="notice" role="status">
           There is no adapter {asked}. It may have been deleted or renamed.

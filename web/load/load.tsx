@@ -1,5 +1,6 @@
 /** How busy the server is, from its own metrics. */
 import { useEffect } from "preact/hooks";
+import { Fault } from "../parts/fault.js";
 import { formatBytes, formatNumber, formatSeconds } from "../parts/format.js";
 import { Chart, type ChartProps } from "./chart.js";
 import { loadFault, points, watchLoad } from "./history.js";
@@ -105,11 +106,7 @@ export function Load() {
           {points.value.length === 0 ? "The first numbers appear in a few seconds." : "Updated every two seconds."}
         </span>
       </div>
-      {loadFault.value === null ? null : (
-        <p class="fault" role="alert">
-          {loadFault.value}
-        </p>
-      )}
+      <Fault text={loadFault.value} />
       <div class="charts">
         {charts.map((chart) => (
           <Chart key={chart.title} {...chart} points={points.value} />

@@ -1,4 +1,6 @@
 /** What the base and the adapter answer to one input, side by side. */
+
+import { Fault } from "../parts/fault.js";
 import { differenceOf } from "./difference.js";
 import { Result } from "./results.js";
 import { type Answer, isAsking, type Round, round } from "./round.js";
@@ -51,14 +53,6 @@ export function Answers({ base, task, text, other, hasChoice }: AnswersProps) {
 function sharedFault(answers: readonly Answer[]): string | null {
   const faults = answers.map(({ outcome }) => (outcome.kind === "fault" ? outcome.fault : null));
   return faults.every((fault) => fault === faults[0]) ? (faults[0] ?? null) : null;
-}
-
-function Fault({ text }: { readonly text: string }) {
-  return (
-    <p class="fault" role="alert">
-      {text}
-    </p>
-  );
 }
 
 const isOther = ({ input }: Round, text: string, other: string): boolean =>

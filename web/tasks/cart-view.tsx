@@ -1,5 +1,6 @@
 /** CartPole in the page: the base and the adapter that is chosen each balance a pole, while the motors change for both. */
 import { useEffect, useRef, useState } from "preact/hooks";
+import { Fault } from "../parts/fault.js";
 import { Cart } from "./cart.js";
 import type { Ended, Game } from "./episode.js";
 import { change, settings } from "./settings.js";
@@ -101,11 +102,7 @@ export function CartView({ base, models, others }: CartViewProps) {
           />
         ))}
       </div>
-      {fault === null ? null : (
-        <p class="fault" role="alert">
-          {fault}
-        </p>
-      )}
+      <Fault text={fault} />
       <p class="verdict" role="status">
         {verdictOf(situation)}
       </p>

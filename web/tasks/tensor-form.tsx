@@ -8,6 +8,7 @@ import {
   type Tensor,
   type TensorSpec,
 } from "../client/tensors.js";
+import { Fault } from "../parts/fault.js";
 import { noteFailure, socket } from "../session.js";
 
 /** Values of an output that are shown. */
@@ -63,11 +64,7 @@ export function TensorForm({ base, models, metadata }: TensorFormProps) {
       <button type="submit" class="primary">
         {models.length > 1 ? "Ask both" : `Ask ${models[0]}`}
       </button>
-      {fault === null ? null : (
-        <p class="fault" role="alert">
-          {fault}
-        </p>
-      )}
+      <Fault text={fault} />
       <div class="answers" role="status">
         {answers.map(({ model, outputs }) => (
           <div key={model} class="answer-column">

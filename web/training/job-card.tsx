@@ -4,6 +4,7 @@ import { compareHref, type TryLink } from "../adapters/compare-link.js";
 import { exampleLinkOf } from "../adapters/try-link.js";
 import type { Job } from "../client/fine-tuning.js";
 import { Confirmation } from "../parts/confirmation.js";
+import { Fault } from "../parts/fault.js";
 import { formatAgo, formatCount, formatDuration, formatNumber } from "../parts/format.js";
 import { keptWords } from "../parts/kept.js";
 import { hrefOf } from "../route.js";
@@ -62,11 +63,7 @@ export function JobCard({ job, colour, onToggle, onChanged, onStarted }: JobCard
           {nameOf(job)} <span class={`tag ${status}`}>{words[status]}</span>
         </h2>
         <p class="muted">{[model, id, formatAgo(job.created_at), ...remaining(job), ...progressOf(job)].join(" · ")}</p>
-        {error || fault !== null ? (
-          <p class="fault" role="alert">
-            {fault ?? error?.message}
-          </p>
-        ) : null}
+        <Fault text={fault ?? error?.message ?? null} />
       </div>
       {isCancelling && !isEnded(job) ? (
         <Confirmation

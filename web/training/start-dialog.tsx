@@ -1,12 +1,13 @@
 /** Starts a job: the file, a look at its rows, and the few numbers that a client may choose. */
 import { useEffect, useRef, useState } from "preact/hooks";
-import type { Job } from "../client/fine-tuning.js";
-import type { BaseInfo } from "../client/types.js";
+import type { Job, JobRequest } from "../client/fine-tuning.js";
 import { Dialog } from "../parts/dialog.js";
+import { Fault } from "../parts/fault.js";
 import { Icon } from "../parts/icon.js";
 import { NumberField } from "../parts/number-field.js";
-import { client, needsKey, noteFailure, server } from "../session.js";
+import { client, needsKey, noteFailure } from "../session.js";
 import { adapterNameOf } from "./adapter-name.js";
+import { TargetFields, useJobTarget } from "./job-target.js";
 import { isTrainable, mostSuffixLength, type RowsPreview, readRows, suffixOf } from "./rows.js";
 import { RowsView } from "./rows-view.js";
 import { type TaskRows, taskRowsOf } from "./task-rows.js";
@@ -21,54 +22,25 @@ export interface StartDialogProps {
 }
 
 export function StartDialog({ file: dropped, onStarted, onClose }: StartDialogProps) {
-  const bases = (server.value?.bases ?? []).filter(({ trains }) => trains.length > 0);
   const [file, setFile] = useState(dropped);
-  const [rows, setRows] = useState<RowsPreview | null>(null);
-  const [model, setModel] = useState(bases[0]?.name ?? "");
-  const [asked, setAsked] = useState<string | null>(null);
-  const trains = bases.find(({ name }) => name === model)?.trains ?? [];
-  const task = trains.find((each) => each === asked) ?? trains[0] ?? "";
-  const wanted = taskRowsOf(task);
-  const [suffix, setSuffix] = useState(suffixOf(dropped?.name ?? ""));
-  const [description, setDescription] = useState("");
-  const [showsRows, setShowsRows] = useState(!needsKey());
-  const [epochs, setEpochs] = useState<number | null>(null);
-  const [learningRateMultiplier, setMultiplier] = useState<number | null>(null);
+  const target = useJobTarget(file);
+  const { model, tasks, task } = target;
+  const { rows, fault: rowsFault } = useRows(file, task);
+  const [choices, setChoices] = useState<Choices>({
+    ...{ suffix: suffixOf(dropped?.name ?? ""), description: "", showsRows: !needsKey() },
+    ...{ epochs: null, learningRateMultiplier: null },
+  });
   const [fault, setFault] = useState<string | null>(null);
   const [isSending, setSending] = useState(false);
+  const change = (changed: Partial<Choices>): void => setChoices((before) => ({ ...before, ...changed }));
   const take = (taken: File | undefined): void => {
     if (!taken) return;
     setFile(taken);
-    setRows(null);
     setFault(null);
-    setSuffix(suffixOf(taken.name));
+    change({ suffix: suffixOf(taken.name) });
   };
-  const isPicked = useRef(false);
-  // Until the reader picks one, the first base that the rows fit is taken.
-  useEffect(() => {
-    if (!file || isPicked.current) return;
-    findFitting(file, bases).then(
-      (found) => {
-        if (found === null || isPicked.current) return;
-        setModel(found.name);
-        setAsked(found.task);
-      },
-      () => {}, // a file that cannot be read is told of below
-    );
-  }, [file]);
   // One that is dropped beside the open dialog takes the place of the first.
   useEffect(() => take(dropped ?? undefined), [dropped]);
-  useEffect(() => {
-    if (!file) return;
-    let isCurrent = true;
-    readRows(file, task).then(
-      (read) => isCurrent && setRows(read),
-      () => isCurrent && setFault(`${file.name} cannot be read.`),
-    );
-    return () => {
-      isCurrent = false;
-    };
-  }, [file, task]);
   const start = async (event: Event): Promise<void> => {
     event.preventDefault();
     if (!file || !rows) return;
@@ -76,18 +48,8 @@ export function StartDialog({ file: dropped, onStarted, onClose }: StartDialogPr
     setFault(null);
     try {
       const method = rows.isPreferences ? "dpo" : "supervised";
-      onStarted(
-        await client.fineTuning.start(file, {
-          model,
-          task: task === trains[0] ? null : task,
-          suffix,
-          description,
-          showsRows,
-          method,
-          epochs,
-          learningRateMultiplier,
-        }),
-      );
+      const settings = { ...choices, model, task: task === tasks[0] ? null : task, method } as const;
+      onStarted(await client.fineTuning.start(file, settings));
     } catch (error) {
       setFault(noteFailure(error));
       setSending(false);
@@ -97,100 +59,11 @@ export function StartDialog({ file: dropped, onStarted, onClose }: StartDialogPr
     <Dialog title="Start a job" onClose={onClose}>
       <form class="upload" onSubmit={start}>
         <Chooser isChosen={file !== null} onTake={take} />
-        {bases.length > 1 ? (
-          <label>
-            Base
-            <select
-              value={model}
-              onChange={({ currentTarget }) => {
-                isPicked.current = true;
-                setModel(currentTarget.value);
-              }}
-            >
-              {bases.map(({ name }) => (
-                <option key={name}>{name}</option>
-              ))}
-            </select>
-          </label>
-        ) : (
-          <p class="muted">
-            The adapter is trained for the base <b>{model}</b>.
-          </p>
-        )}
-        {trains.length > 1 ? (
-          <label>
-            What it learns
-            <select
-              value={task}
-              onChange={({ currentTarget }) => {
-                isPicked.current = true;
-                setAsked(currentTarget.value);
-              }}
-            >
-              {trains.map((each) => (
-                <option key={each} value={each}>
-                  {taskRowsOf(each)?.aim ?? "answers and continues texts"}
-                </option>
-              ))}
-            </select>
-          </label>
-        ) : null}
-        <AboutRows wanted={wanted} />
+        <TargetFields target={target} />
+        <AboutRows wanted={taskRowsOf(task)} />
         {file && rows ? <RowsView file={file} preview={rows} /> : null}
-        <label>
-          Name of the adapter
-          <input
-            value={suffix}
-            maxLength={mostSuffixLength}
-            onInput={({ currentTarget }) => setSuffix(currentTarget.value)}
-          />
-        </label>
-        <p class="muted">
-          It is listed as <code>{adapterNameOf(suffix, "…")}</code>; programs may also ask for{" "}
-          <code>{`ft:${model}:lorikeet:${suffix}:…`}</code>.
-        </p>
-        <label>
-          What it is for (its card says so)
-          <textarea
-            rows={2}
-            value={description}
-            maxLength={mostDescriptionLength}
-            onInput={({ currentTarget }) => setDescription(currentTarget.value)}
-          />
-        </label>
-        <label class="check">
-          <input
-            type="checkbox"
-            checked={showsRows}
-            onChange={({ currentTarget }) => setShowsRows(currentTarget.checked)}
-          />
-          Show up to three short rows on the card as examples. Anyone who can use this server can read it.
-        </label>
-        <div class="controls">
-          <NumberField
-            label="Epochs"
-            value={epochs}
-            min={1}
-            max={50}
-            step={1}
-            placeholder="auto"
-            onChange={setEpochs}
-          />
-          <NumberField
-            label="Learning rate multiplier"
-            value={learningRateMultiplier}
-            min={0.01}
-            max={100}
-            step={0.01}
-            placeholder="auto"
-            onChange={setMultiplier}
-          />
-        </div>
-        {fault === null ? null : (
-          <p class="fault" role="alert">
-            {fault}
-          </p>
-        )}
+        <ChoiceFields model={model} choices={choices} onChange={change} />
+        <Fault text={fault ?? rowsFault} />
         <button type="submit" class="primary" disabled={!rows || !isTrainable(rows) || isSending}>
           Start
         </button>
@@ -199,17 +72,93 @@ export function StartDialog({ file: dropped, onStarted, onClose }: StartDialogPr
   );
 }
 
-/** null: the rows fit none. */
-async function findFitting(file: File, bases: readonly BaseInfo[]) {
-  const tried = new Set<string>();
-  for (const { name, trains } of bases) {
-    for (const task of trains) {
-      if (tried.has(task)) continue;
-      tried.add(task);
-      if (isTrainable(await readRows(file, task))) return { name, task };
-    }
-  }
-  return null;
+interface ReadRows {
+  readonly rows: RowsPreview | null;
+  readonly fault: string | null;
+}
+
+const unread: ReadRows = { rows: null, fault: null };
+
+/** The file's rows, read for a task. Those of another task stay until these are read; those of another file do not. */
+function useRows(file: File | null, task: string): ReadRows {
+  const [read, setRead] = useState<(ReadRows & { readonly file: File }) | null>(null);
+  useEffect(() => {
+    if (!file) return;
+    let isCurrent = true;
+    readRows(file, task).then(
+      (rows) => isCurrent && setRead({ file, rows, fault: null }),
+      () => isCurrent && setRead({ file, rows: null, fault: `${file.name} cannot be read.` }),
+    );
+    return () => {
+      isCurrent = false;
+    };
+  }, [file, task]);
+  return read?.file === file ? read : unread;
+}
+
+type Choices = Pick<JobRequest, "suffix" | "description" | "showsRows" | "epochs" | "learningRateMultiplier">;
+
+interface ChoiceFieldsProps {
+  readonly model: string;
+  readonly choices: Choices;
+  readonly onChange: (changed: Partial<Choices>) => void;
+}
+
+function ChoiceFields({ model, choices, onChange }: ChoiceFieldsProps) {
+  const { suffix, description, showsRows, epochs, learningRateMultiplier } = choices;
+  return (
+    <>
+      <label>
+        Name of the adapter
+        <input
+          value={suffix}
+          maxLength={mostSuffixLength}
+          onInput={({ currentTarget }) => onChange({ suffix: currentTarget.value })}
+        />
+      </label>
+      <p class="muted">
+        It is listed as <code>{adapterNameOf(suffix, "…")}</code>; programs may also ask for{" "}
+        <code>{`ft:${model}:lorikeet:${suffix}:…`}</code>.
+      </p>
+      <label>
+        What it is for (its card says so)
+        <textarea
+          rows={2}
+          value={description}
+          maxLength={mostDescriptionLength}
+          onInput={({ currentTarget }) => onChange({ description: currentTarget.value })}
+        />
+      </label>
+      <label class="check">
+        <input
+          type="checkbox"
+          checked={showsRows}
+          onChange={({ currentTarget }) => onChange({ showsRows: currentTarget.checked })}
+        />
+        Show up to three short rows on the card as examples. Anyone who can use this server can read it.
+      </label>
+      <div class="controls">
+        <NumberField
+          label="Epochs"
+          value={epochs}
+          min={1}
+          max={50}
+          step={1}
+          placeholder="auto"
+          onChange={(value) => onChange({ epochs: value })}
+        />
+        <NumberField
+          label="Learning rate multiplier"
+          value={learningRateMultiplier}
+          min={0.01}
+          max={100}
+          step={0.01}
+          placeholder="auto"
+          onChange={(value) => onChange({ learningRateMultiplier: value })}
+        />
+      </div>
+    </>
+  );
 }
 
 /** What a row of the chosen task is. */

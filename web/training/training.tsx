@@ -2,6 +2,7 @@
 import { useEffect, useState } from "preact/hooks";
 import type { Job } from "../client/fine-tuning.js";
 import { loadModels } from "../compare/models.js";
+import { Fault } from "../parts/fault.js";
 import { Icon } from "../parts/icon.js";
 import { route } from "../route.js";
 import { canTrain, connection } from "../session.js";
@@ -101,11 +102,7 @@ function Jobs() {
           Start a job
         </button>
       </div>
-      {jobsFault.value === null ? null : (
-        <p class="fault" role="alert">
-          {jobsFault.value}
-        </p>
-      )}
+      <Fault text={jobsFault.value} />
       {jobs.value !== null && listed.length === 0 ? (
         <div class="drop">
           <Icon name="upload" />
