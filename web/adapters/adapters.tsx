@@ -2,6 +2,7 @@
 import { useEffect, useState } from "preact/hooks";
 import type { AdapterInfo } from "../client/types.js";
 import { loadModels } from "../compare/models.js";
+import { DropArea } from "../parts/drop-area.js";
 import { Fault } from "../parts/fault.js";
 import { formatCount } from "../parts/format.js";
 import { Icon } from "../parts/icon.js";
@@ -22,7 +23,6 @@ interface Upload {
 export function Adapters() {
   const [wanted, setWanted] = useState("");
   const [upload, setUpload] = useState<Upload | null>(null);
-  const [isOver, setOver] = useState(false);
   const isReady = connection.value.state === "ready";
   useEffect(() => {
     if (!isReady) return;
@@ -35,26 +35,13 @@ export function Adapters() {
   const close = (): void => {
     location.hash = hrefOf("adapters");
   };
-  const drop = async (event: DragEvent): Promise<void> => {
-    event.preventDefault();
-    const parcel = event.dataTransfer && canAddAdapters.value ? await readDrop(event.dataTransfer) : null;
+  const drop = async (transfer: DataTransfer): Promise<void> => {
+    const parcel = await readDrop(transfer);
     if (parcel) setUpload((open) => ({ parcel, replaced: open?.replaced ?? null }));
   };
   const add = (): void => setUpload({ parcel: null, replaced: null });
   return (
-    <section
-      class={`drop-area ${isOver ? "over" : ""}`}
-      aria-label="Adapters of this server"
-      onDragOver={(event) => {
-        event.preventDefault();
-        setOver(canAddAdapters.value);
-      }}
-      onDragLeave={({ currentTarget, relatedTarget }) => {
-        if (!(relatedTarget instanceof Node && currentTarget.contains(relatedTarget))) setOver(false);
-      }}
-      onDropCapture={() => setOver(false)}
-      onDrop={drop}
-    >
+    <DropArea label="Adapters of this server" canDrop={canAddAdapters.value} onDrop={drop}>
       <div class="toolbar">
         <h1>Adapters</h1>
         <span class="muted">{listed === null ? "" : countsOf(listed)}</span>
@@ -92,7 +79,7 @@ export function Adapters() {
         />
       ) : null}
       {upload ? <UploadDialog {...upload} onClose={() => setUpload(null)} /> : null}
-    </section>
+    </DropArea>
   );
 }
 

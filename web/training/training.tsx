@@ -2,6 +2,7 @@
 import { useEffect, useState } from "preact/hooks";
 import type { Job } from "../client/fine-tuning.js";
 import { loadModels } from "../compare/models.js";
+import { DropArea } from "../parts/drop-area.js";
 import { Fault } from "../parts/fault.js";
 import { Icon } from "../parts/icon.js";
 import { route } from "../route.js";
@@ -48,24 +49,38 @@ function HowToTrain() {
   );
 }
 
-function Jobs() {
+/** The jobs on the chart, by id: those that were picked, else the one in the address, else one that runs. */
+function useShownJobs(listed: readonly Job[]) {
+  const [picked, setPicked] = useState<readonly string[] | null>(null);
   const asked = route.value.parameters.get("job");
-  const [chosen, setChosen] = useState<readonly string[] | null>(null);
-  const [starting, setStarting] = useState<{ readonly file: File | null } | null>(null);
-  const [isOver, setOver] = useState(false);
-  const listed = jobs.value ?? [];
-  const first = listed.find(({ status }) => status === "running") ?? listed.find(hasCurves);
-  const shown = chosen ?? (listed.some(({ id }) => id === asked) && asked !== null ? [asked] : first ? [first.id] : []);
+  const first =
+    listed.find(({ id }) => id === asked) ??
+    listed.find(({ status }) => status === "running") ??
+    listed.find(hasCurves);
+  const shown = picked ?? (first ? [first.id] : []);
   useEffect(() => watchJobs(shown), [shown.join()]);
+  const show = (id: string): void => setPicked([id, ...shown.filter((each) => each !== id)].slice(0, mostShown));
+  const toggle = (id: string): void => {
+    if (shown.includes(id)) setPicked(shown.filter((each) => each !== id));
+    else show(id);
+  };
+  return { shown, show, toggle };
+}
+
+function Jobs() {
+  const [starting, setStarting] = useState<{ readonly file: File | null } | null>(null);
+  const listed = jobs.value ?? [];
+  const { shown, show, toggle } = useShownJobs(listed);
   useEffect(() => void loadModels(), [listed.filter(({ status }) => status === "succeeded").length]);
-  const toggle = (id: string): void =>
-    setChosen(shown.includes(id) ? shown.filter((each) => each !== id) : [id, ...shown].slice(0, mostShown));
   const colours = coloursOf(listed, shown);
   const runs = shown.flatMap((id) => {
     const job = listed.find((each) => each.id === id);
     return job ? [{ job, events: events.value.get(id) ?? [], colour: colours.get(id) ?? "" }] : [];
   });
-  const show = (id: string): void => setChosen([id, ...shown.filter((each) => each !== id)].slice(0, mostShown));
+  const drop = ({ files }: DataTransfer): void => {
+    const [file] = files;
+    if (file) setStarting({ file });
+  };
   const endedIds = listed.filter(isEnded).map(({ id }) => id);
   const isEarlier = ({ id }: Job): boolean => endedIds.indexOf(id) >= mostEnded;
   const lists = {
@@ -76,24 +91,7 @@ function Jobs() {
   };
   const [recent, earlier] = [listed.filter((job) => !isEarlier(job)), listed.filter(isEarlier)];
   return (
-    <section
-      class={`drop-area ${isOver ? "over" : ""}`}
-      aria-label="Training"
-      onDragOver={(event) => {
-        event.preventDefault();
-        setOver(true);
-      }}
-      onDragLeave={({ currentTarget, relatedTarget }) => {
-        if (!(relatedTarget instanceof Node && currentTarget.contains(relatedTarget))) setOver(false);
-      }}
-      // The dialog keeps what is dropped on it to itself.
-      onDropCapture={() => setOver(false)}
-      onDrop={(event) => {
-        event.preventDefault();
-        const [file] = event.dataTransfer?.files ?? [];
-        if (file) setStarting({ file });
-      }}
-    >
+    <DropArea label="Training" onDrop={drop}>
       <div class="toolbar">
         <h1>Training</h1>
         <span class="grow" />
@@ -140,6 +138,6 @@ function Jobs() {
           }}
         />
       ) : null}
-    </section>
+    </DropArea>
   );
 }
