@@ -59,7 +59,7 @@ const deeds: Readonly<Record<Face, string>> = {
   task: "is not a task model",
   tensors: "takes no tensors",
   pipeline: "has no pipeline",
-  textTask: "takes no texts",
+  textTask: "neither labels texts nor gives their vectors",
 };
 
 export class Bases {

@@ -124,6 +124,8 @@ describe("several bases in one process", () => {
       await wrong.text(),
       /`policy-mlp` generates no text; use `llama` or one of its adapters on this route/,
     );
+    const unlabelled = await post(service.url, "/classify", { model: "policy-mlp", input: "good" });
+    assert.match(await unlabelled.text(), /`policy-mlp` neither labels texts nor gives their vectors; use `bert-/);
   });
 
   test("without a model a route of texts goes to the only base that gives what it answers, or lists those", async () => {

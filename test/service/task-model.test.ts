@@ -151,7 +151,7 @@ describe("a policy", () => {
       [observation([1, 4], [1, 2, 3, 4], { datatype: "BYTES" }), /must be one of FP32/],
       [
         observation([1, 4], [1, 2, 3, 4], { name: "state" }),
-        /lacks "observation".*has "state"; observation are allowed/,
+        /lacks "observation".*has "state"; the model takes "observation"/,
       ],
       [
         { ...observation([1, 4], [1, 2, 3, 4]), outputs: [{ name: "logits" }] },

@@ -24,7 +24,9 @@ export function checkInputs(
   const unknown = [...inputs.keys()].filter((name) => !known.has(name));
   const faults: Fault[] = [
     ...missing.map((port) => invalid("inputs", `lacks ${shown(port)}`)),
-    ...unknown.map((name) => invalid("inputs", `has ${quoted(name)}; ${[...known.keys()].join(", ")} are allowed`)),
+    ...unknown.map((name) =>
+      invalid("inputs", `has ${quoted(name)}; the model takes ${[...known.keys()].map(quoted).join(", ")}`),
+    ),
   ];
   const sizes = new Map<string, { readonly size: number; readonly of: string }>();
   for (const port of signature.inputs) {

@@ -229,7 +229,7 @@ export class TextTasks {
     const { head } = this.#parts;
     return rows.map((outputs) => {
       const logits = outputs.get("logits");
-      if (logits?.shape.length !== 2) throw notForTexts("has no output logits [batch, labels]");
+      if (logits?.shape.length !== 2) throw notForTexts(noLabels);
       const raw = checkedLogits(Float64Array.from(valuesOf(logits), Number));
       const isExclusive = head.isExclusive && raw.length > 1;
       const scores = activates ? activated(raw, isExclusive) : raw;
@@ -317,6 +317,8 @@ function paddedLength(found: number, maxLength: number | null): number {
   while (length < found) length *= 2;
   return Math.max(found, Math.min(length, maxLength));
 }
+
+const noLabels = "has no output logits [batch, labels], as a base or an adapter with a classification layer has";
 
 const noPadding = { padId: 0, padTypeId: 0, padLeft: false };
 
