@@ -9,7 +9,7 @@ const file = "config.json";
 const imagenetMean = [0.485, 0.456, 0.406];
 const imagenetStd = [0.229, 0.224, 0.225];
 
-/** null if the config is not timm's. @throws LorikeetError `model_invalid` or `model_unsupported`. */
+/** As timm reads it: what is missing or empty has its default. Returns null if the config is not timm's. @throws LorikeetError `model_invalid` or `model_unsupported`. */
 export function readTimmConfig({ pretrained_cfg: settings }: Json): PreprocessPlan | null {
   if (!isObject(settings)) return null;
   const [channels, height, width] = Array.isArray(settings.input_size) ? settings.input_size : [3, 224, 224];
@@ -28,7 +28,8 @@ export function readTimmConfig({ pretrained_cfg: settings }: Json): PreprocessPl
 }
 
 function ruleOf(settings: Json, { width, height }: { width: number; height: number }) {
-  const { crop_pct: share = 0.875, crop_mode: mode = "center" } = settings;
+  const share = settings.crop_pct || 0.875;
+  const mode = settings.crop_mode || "center";
   if (typeof share !== "number" || !(share > 0))
     throw invalidPlan(file, `must have a "crop_pct" above 0, but has ${JSON.stringify(share)}`);
   const scaled = (edge: number): number => readEdge(file, "input size / crop_pct", Math.floor(edge / share));
@@ -39,7 +40,7 @@ function ruleOf(settings: Json, { width, height }: { width: number; height: numb
 }
 
 function resampleOf(name: unknown): Resample {
-  const found = resampleFilters.find((filter) => filter === (name ?? "bilinear"));
+  const found = resampleFilters.find((filter) => filter === (name || "bicubic"));
   if (found) return found;
   throw unsupportedPlan(file, `the interpolation ${JSON.stringify(name)}`);
 }

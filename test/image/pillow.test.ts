@@ -96,6 +96,19 @@ test("a picture is prepared as timm's evaluation prepares it", () => {
   }
 });
 
+test("what timm's config leaves out or empty has timm's default", () => {
+  const plain = { crop: { width: 224, height: 224, rounding: "even" }, pad: null, isBgr: false };
+  for (const left of [
+    {},
+    { interpolation: "", crop_pct: null, crop_mode: null, input_size: null, mean: null, std: null },
+  ]) {
+    const { values, ...rest } = readTimmConfig({ pretrained_cfg: left }) ?? assert.fail();
+    const rule = { kind: "shortest", edge: 256, longest: null, multiple: 1 };
+    assert.deepEqual(rest, { ...plain, resize: { rule, resample: "bicubic" } });
+    assert.deepEqual(values.at(-1), { kind: "normalize", mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] });
+  }
+});
+
 test("padding is marked in the mask", () => {
   const plan = readProcessorConfig({
     image_processor_type: "DetrImageProcessor",
