@@ -1,11 +1,21 @@
-/** The assignment problem: one column for each row, all different, at the least total cost. */
+/** The assignment problem: a column for each row, all different, at the least total cost. */
 import { at } from "../../base/list.js";
 
+/** The column of each row; null for the rows that get none, where there are more rows than columns. */
+export function assign(costs: readonly (readonly number[])[]): (number | null)[] {
+  const columns = costs[0]?.length ?? 0;
+  if (costs.length <= columns) return columnsOf(costs);
+  const chosen = new Array<number | null>(costs.length).fill(null);
+  const turned = Array.from({ length: columns }, (_, column) => costs.map((row) => at(row, column)));
+  for (const [column, row] of columnsOf(turned).entries()) chosen[row] = column;
+  return chosen;
+}
+
 /**
- * The column of each row. Needs at least as many columns as rows. By shortest augmenting paths, with potentials that keep reduced
- * costs at 0 or above (Jonker and Volgenant, 1987): rows² · columns steps.
+ * Needs at least as many columns as rows. By shortest augmenting paths, with potentials that keep reduced costs at 0 or above (Jonker and
+ * Volgenant, 1987): rows² · columns steps.
  */
-export function assign(costs: readonly (readonly number[])[]): number[] {
+function columnsOf(costs: readonly (readonly number[])[]): number[] {
   const columns = costs[0]?.length ?? 0;
   const rowPotential = new Float64Array(costs.length);
   const columnPotential = new Float64Array(columns);

@@ -99,32 +99,40 @@ interface DetrCase {
   readonly boxes_gradient: readonly number[];
 }
 
-test("detection has the matches, the loss and the gradients of transformers' DETR, and padding changes nothing", async () => {
-  const file = "test/fixtures/detection/detr-loss.json";
-  const { shape, logits, boxes, targets, ...expected }: DetrCase = JSON.parse(readFileSync(file, "utf8"));
-  const [rows, queries, labels] = shape;
-  const objective = detection(["a", "b", "c"]);
-  const wanted = targets.map((target) => ({
-    objects: target.labels.map((label, i) => ({ label: "abc"[label] ?? "", box: target.boxes[i] as Box })),
-  }));
-  for (const padding of [0, 1]) {
-    const count = rows + padding;
-    const more = (values: readonly number[]): number[] => [
-      ...values,
-      ...values.slice(0, (padding * values.length) / rows),
-    ];
-    const outputs = new Map([
-      ["logits", floats([count, queries, labels + 1], more(logits))],
-      ["pred_boxes", floats([count, queries, 4], more(boxes))],
-    ]);
-    const { loss, gradients } = await compute(objective, outputs, wanted, count);
-    assertNear([loss], [expected.loss]);
+for (const [file, what] of [
+  [
+    "detr-loss",
+    "detection has the matches, the loss and the gradients of transformers' DETR, and padding changes nothing",
+  ],
+  ["detr-loss-crowded", "so it has where a picture shows more objects than there are queries"],
+] as const) {
+  test(what, async () => {
+    const path = `test/fixtures/detection/${file}.json`;
+    const { shape, logits, boxes, targets, ...expected }: DetrCase = JSON.parse(readFileSync(path, "utf8"));
+    const [rows, queries, labels] = shape;
+    const objective = detection(["a", "b", "c"]);
+    const wanted = targets.map((target) => ({
+      objects: target.labels.map((label, i) => ({ label: "abc"[label] ?? "", box: target.boxes[i] as Box })),
+    }));
+    for (const padding of [0, 1]) {
+      const count = rows + padding;
+      const more = (values: readonly number[]): number[] => [
+        ...values,
+        ...values.slice(0, (padding * values.length) / rows),
+      ];
+      const outputs = new Map([
+        ["logits", floats([count, queries, labels + 1], more(logits))],
+        ["pred_boxes", floats([count, queries, 4], more(boxes))],
+      ]);
+      const { loss, gradients } = await compute(objective, outputs, wanted, count);
+      assertNear([loss], [expected.loss]);
 
-    const blank = (length: number): number[] => Array.from({ length: (padding * length) / rows }, () => 0);
-    assertNear(gradients.get("logits"), [...expected.logits_gradient, ...blank(logits.length)]);
-    assertNear(gradients.get("pred_boxes"), [...expected.boxes_gradient, ...blank(boxes.length)]);
-  }
-});
+      const blank = (length: number): number[] => Array.from({ length: (padding * length) / rows }, () => 0);
+      assertNear(gradients.get("logits"), [...expected.logits_gradient, ...blank(logits.length)]);
+      assertNear(gradients.get("pred_boxes"), [...expected.boxes_gradient, ...blank(boxes.length)]);
+    }
+  });
+}
 
 test("detection measures AP50 over the labels", async () => {
   const box: Box = [0.5, 0.5, 0.4, 0.4];

@@ -32,8 +32,10 @@ export function detection(labels: readonly string[]): TaskObjective<DetectionTar
     count: () => 1,
     async feeds(targets, rows, weight, { predict }) {
       const queries = new PredictedQueries(await predict());
-      const matches = targets.map((target, row) => matchObjects(queries, row, labelled(target)));
-      return lossFeeds(queries, matches, rows, weight * targets.length);
+      const wanted = targets.map(labelled);
+      const matches = wanted.map((objects, row) => matchObjects(queries, row, objects));
+      const objects = wanted.reduce((sum, { length }) => sum + length, 0);
+      return lossFeeds(queries, { matches, objects, rows, share: weight * targets.length });
     },
     meter: () => new DetectionMeter(labelled),
   };
@@ -98,18 +100,17 @@ class PredictedQueries {
   }
 }
 
-/** The object of each query of a row that has one. Objects beyond the number of queries have none. */
+/** The object of each query of a row that has one. Of more objects than queries, the least costly are matched. */
 function matchObjects(
   queries: PredictedQueries,
   row: number,
   objects: readonly LabelledBox[],
 ): Map<number, LabelledBox> {
-  const matched = objects.slice(0, queries.count);
   const predicted = Array.from({ length: queries.count }, (_, query) => ({
     probabilities: queries.probabilities(row, query),
     box: queries.box(row, query),
   }));
-  const costs = matched.map(({ label, box }) =>
+  const costs = objects.map(({ label, box }) =>
     predicted.map(
       (query) =>
         weights.distance * distance(query.box, box) -
@@ -117,22 +118,28 @@ function matchObjects(
         at(query.probabilities, label),
     ),
   );
-  const chosen = assign(costs);
-  return new Map(matched.map((object, i) => [at(chosen, i), object]));
+  const matches = new Map<number, LabelledBox>();
+  for (const [i, query] of assign(costs).entries()) if (query !== null) matches.set(query, at(objects, i));
+  return matches;
 }
 
-/**
- * Inputs of the loss. `share`: of this batch in the whole step. Within the batch, cross-entropy is the weighted mean over queries and the
- * boxes' loss is the mean over objects.
- */
+interface MatchedBatch {
+  readonly matches: readonly ReadonlyMap<number, LabelledBox>[];
+  /** With those that no query was left for. */
+  readonly objects: number;
+  /** With padding. */
+  readonly rows: number;
+  /** Of this batch in the whole step. */
+  readonly share: number;
+}
+
+/** Inputs of the loss. Within the batch, cross-entropy is the weighted mean over queries and the boxes' loss is the mean over objects. */
 function lossFeeds(
   { count, nothing }: PredictedQueries,
-  matches: readonly ReadonlyMap<number, LabelledBox>[],
-  rows: number,
-  share: number,
+  { matches, objects, rows, share }: MatchedBatch,
 ): Map<string, Tensor> {
-  const objects = matches.reduce((sum, { size }) => sum + size, 0);
-  const total = objects + weights.nothing * (matches.length * count - objects);
+  const matched = matches.reduce((sum, { size }) => sum + size, 0);
+  const total = matched + weights.nothing * (matches.length * count - matched);
   const labels = Tensor.zeros("int64", [rows * count, 1]);
   const labelWeights = Tensor.zeros("float32", [rows * count, 1]);
   const boxes = Tensor.from("float32", [rows, count, 4], new Float32Array(rows * count * 4).fill(0.5));
