@@ -25,8 +25,19 @@ async function readJsonList(path: string): Promise<unknown> {
   }
 }
 
-/** Rejects labels that the --init-from adapter does not have. null: none are given, or the adapter names none. */
-export function requireKeptLabels(given: readonly string[] | null, kept: readonly string[] | null): void {
-  if (given === null || kept === null || given.join("\n") === kept.join("\n")) return;
-  throw new UsageError([keptFault("labels", given, kept)]);
+/**
+ * Rejects labels that the --init-from adapter does not have. null: none are given, or the adapter names none. `outputs`: of its head; null:
+ * it has none, or another check follows.
+ */
+export function requireKeptLabels(
+  given: readonly string[] | null,
+  kept: readonly string[] | null,
+  outputs: number | null = null,
+): void {
+  if (given === null) return;
+  if (kept !== null && given.join("\n") !== kept.join("\n")) throw new UsageError([keptFault("labels", given, kept)]);
+  if (outputs === null || given.length === outputs) return;
+  throw new UsageError([
+    `--labels ${given.join()} takes a head of ${given.length} outputs, but the adapter of --init-from keeps its head of ${outputs} outputs.`,
+  ]);
 }

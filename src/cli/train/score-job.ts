@@ -71,7 +71,8 @@ export async function openScoreJob(
       progress: progress.report,
     };
     const targets = await openTargets({ ...decoder, settings: asked });
-    if (targets.start) requireKeptLabels(asked.labels, targets.start.head?.labels ?? null);
+    const ownHead = targets.start?.head ?? null;
+    requireKeptLabels(asked.labels, ownHead?.labels ?? null, ownHead?.outFeatures ?? null);
     const chosen = targets.start ? keepShape(asked, targets.start, config) : asked;
     const data = await loadTaskData(base.reader, { ...chosen, path: flags.data, progress: progress.report, signal });
     requireDigest(flags.dataDigest, data.digest);

@@ -8,6 +8,7 @@ import { type TrainSettings, trainDefaults } from "../../train/settings.js";
 import { keptManifest } from "../../train/tasks/model-files.js";
 import { evaluateServed, openServedTask } from "../../train/tasks/served-task.js";
 import { openTaskSession, type TaskSession } from "../../train/tasks/session.js";
+import type { TaskGoal } from "../../train/tasks/setups/setup.js";
 import { type OpenedTaskAdapter, openTaskAdapter } from "../../train/tasks/task-adapter.js";
 import { loadTaskData, type TaskData } from "../../train/tasks/task-data.js";
 import type { TaskBatch } from "../../train/tasks/trainable.js";
@@ -70,6 +71,7 @@ export async function openTaskJob(
     const mayMake = makesLabels && chosen.labels === null && initFrom === null;
     const settings = { ...chosen, labels: (mayMake ? setup.newLabels?.(data) : null) ?? chosen.labels };
     const goal = setup.objective(data, settings.labels ?? initFrom?.labels ?? null);
+    if (initFrom) requireKeptHead(initFrom, goal);
     const session = await openTaskSession({
       ...{ model, setup, data, goal, settings, initFrom, threads },
       graph: base.graph,
@@ -155,6 +157,24 @@ function requireModules(flags: TrainFlags, { labels }: TrainSettings, { labels: 
     "does not apply: the adapter of --init-from keeps its modules.",
   );
   requireKeptLabels(labels, kept);
+}
+
+/** Rejects labels for which the --init-from adapter, which keeps its head, or else the base's, has other outputs. */
+function requireKeptHead({ targets }: OpenedTaskAdapter, { freshHead, labels }: TaskGoal): void {
+  const heads = targets.flatMap(({ module, form }) =>
+    form.kind === "whole" ? [{ base: module.outFeatures, own: form.outFeatures }] : [],
+  );
+  const other = heads.find(({ base, own }) => base !== own) ?? heads[0];
+  if (freshHead === null) {
+    if (labels === null || other === undefined || other.base === other.own) return;
+    const message = `The head of the --init-from adapter has ${other.own} outputs without names: --labels names them.`;
+    throw new UsageError([message]);
+  }
+  if (heads.some(({ own }) => own === freshHead.width)) return;
+  const kept = other ? `its head of ${other.own} outputs` : "the base's head";
+  throw new UsageError([
+    `--labels ${labels?.join()} takes a head of ${freshHead.width} outputs, but the adapter of --init-from keeps ${kept}.`,
+  ]);
 }
 
 /** Some validation rows by the training graph and by the serving engine. */

@@ -343,6 +343,21 @@ test("an adapter that is trained further keeps its modules and labels", async ()
   }
   const { code, err } = await train(bert, reviews, "further", ...from, "--labels", "down,up", "--max-steps", "1");
   assert.equal(code, 0, err);
+  const kept = rowsFile("kept", [{ text: "fine", label: "positive" }]);
+  for (const [name, data, more, message] of [
+    ["four-labels", reviews, ["--labels", "down,up"], /takes a head of 2 outputs, but .* keeps its head of 4 outputs/],
+    ["four-labels", kept, [], /The head of the --init-from adapter has 4 outputs without names: --labels names them/],
+    [
+      "attn-r8",
+      reviews,
+      ["--labels", "down,up", "--lora-r", "8"],
+      /takes a head of 2 outputs, but .* keeps the base's head/,
+    ],
+  ] as const) {
+    const refused = await train(bert, data, "refused", "--init-from", join(bert, "adapters", name), ...more);
+    assert.equal(refused.code, 2);
+    assert.match(refused.err, message);
+  }
 });
 
 test("data and options that do not fit a task model are refused before anything is written", async () => {
