@@ -116,7 +116,7 @@ async function gatewayOver(options: TaskStackOptions, parts: GatewayParts): Prom
       fingerprint: await fingerprintOf(model, options),
       generationDefaults: rules.defaults,
       source: {
-        ...{ task: model.task, maxTokens, settings: rules },
+        ...{ task: model.task, maxTokens, settings: rules, repetitionPenalty: rules.repetitionPenalty },
         startIds: rules.firstId === null ? [rules.startId] : [rules.startId, rules.firstId],
       },
     },
@@ -125,6 +125,7 @@ async function gatewayOver(options: TaskStackOptions, parts: GatewayParts): Prom
         engine: started.engine,
         vocabSize: probes.sourceVocabSize ?? vocabSize,
         ...{ maxTokens, stopIds: rules.endIds, padId: rules.padId },
+        repetitionPenalty: rules.repetitionPenalty,
       }),
       version: readVersion(),
       head: await readTextHead(model.folder, []),

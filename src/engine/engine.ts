@@ -85,9 +85,9 @@ export class ContinuousEngine<Held = HostAdapter, Hold extends AdapterHold = Ban
   submit(request: EngineRequest, listener: EngineListener | null = null): SequenceHandle {
     if (this.#lost) throw this.#lost;
     if (this.#draining || this.#closing) throw new LorikeetError("draining", "The server is shutting down.");
-    const { vocabSize, promptVocabSize = vocabSize, encodesPrompts = false } = this.#parts;
+    const { vocabSize, promptVocabSize = vocabSize, encodesPrompts = false, startIds = [] } = this.#parts;
     checkRequest(request, promptVocabSize, this.limits);
-    const state = createSamplerState(request.sampling, encodesPrompts ? [] : request.promptIds);
+    const state = createSamplerState(request.sampling, encodesPrompts ? startIds : request.promptIds);
     const sequence = new Sequence<Held, Hold>(this.#nextId++, request, state, this.#now(), listener);
     sequence.onChange = () => this.#changed(sequence);
     this.#admission.enqueue(sequence);

@@ -29,6 +29,8 @@ export interface EngineParts<Held = HostAdapter, Hold extends AdapterHold = Bank
   readonly maxChunk: number;
   /** An encoder reads the prompts: each is one chunk, and penalties do not count its tokens. Default: false. */
   readonly encodesPrompts?: boolean;
+  /** What every answer of such a model begins with unseen: penalties count it. Default: nothing. */
+  readonly startIds?: readonly number[];
   /** Measured at start: prompt tokens a second. */
   readonly prefillRate: number;
   readonly observer?: EngineObserver;

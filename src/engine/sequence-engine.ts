@@ -2,7 +2,7 @@
 
 import type { TaskEngine, TaskJob, TaskPort, TaskRequest, TaskResult, TaskSignature } from "./task/types.js";
 import { eventsOfRow, jobOf, tokenPorts, tokensOf } from "./token-rows.js";
-import type { Engine, EngineStats } from "./types.js";
+import { type Engine, type EngineStats, greedy } from "./types.js";
 
 export interface SequenceOptions {
   readonly engine: Engine;
@@ -11,6 +11,8 @@ export interface SequenceOptions {
   /** Tokens of an answer. */
   readonly maxTokens: number;
   readonly stopIds: readonly number[];
+  /** As the model's files say. */
+  readonly repetitionPenalty: number;
   /** Fills answers that end earlier. */
   readonly padId: number;
 }
@@ -37,10 +39,11 @@ export class SequenceEngine implements TaskEngine {
   }
 
   async #run(request: TaskRequest, admit: () => void): Promise<TaskResult> {
-    const { engine, maxTokens, stopIds, padId } = this.#options;
+    const { engine, maxTokens, stopIds, padId, repetitionPenalty } = this.#options;
+    const sampling = { ...greedy, repetitionPenalty };
     const data = new BigInt64Array(maxTokens).fill(BigInt(padId));
     let [count, queueMs] = [0, 0];
-    const own = { promptIds: tokensOf(request.inputs), maxTokens, stopIds };
+    const own = { promptIds: tokensOf(request.inputs), maxTokens, stopIds, sampling };
     for await (const event of eventsOfRow(engine, request, own, admit)) {
       if (event.type === "token") data[count++] = BigInt(event.id);
       if (event.type === "finish") queueMs = event.timings.queueMs;

@@ -34,14 +34,15 @@ export function jobOf(run: (admit: () => void) => Promise<TaskResult>): TaskJob 
   return { admitted: admitted.promise, result: result.promise };
 }
 
-/** Runs a row as one greedy sequence: its events, of which the last is its end. Calls `admit` when it starts; throws unless it ends well. */
+/** Runs a row as one sequence, by default a greedy one: its events, of which the last is its end. Calls `admit` when it starts; throws unless it ends well. */
 export async function* eventsOfRow(
   engine: Engine,
   { adapter, signal }: TaskRequest,
-  own: Pick<EngineRequest, "promptIds" | "maxTokens" | "stopIds" | "pooling">,
+  own: Pick<EngineRequest, "promptIds" | "maxTokens" | "stopIds" | "pooling"> &
+    Partial<Pick<EngineRequest, "sampling">>,
   admit: () => void,
 ): AsyncGenerator<EngineEvent> {
-  const request = { ...own, ...{ sampling: greedy, promptLogprobs: null, adapter }, ...(signal && { signal }) };
+  const request = { ...{ sampling: greedy }, ...own, ...{ promptLogprobs: null, adapter }, ...(signal && { signal }) };
   for await (const event of engine.submit(request)) {
     if (event.type === "admitted") admit();
     if (event.type === "finish") throwIfFailed(event);

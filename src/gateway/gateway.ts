@@ -42,6 +42,8 @@ export interface SourceModel {
   readonly task: string;
   /** Tokens of an answer to a request that gives no number; null: the endpoint's default. */
   readonly maxTokens: number | null;
+  /** Of the model's files; 1: none. */
+  readonly repetitionPenalty: number;
   /** What is put in front of texts, and how long answers are, by task. */
   readonly settings: SourceSettings;
   /** What the decoder starts with: a language among them is the answer's where a request names none. */
@@ -152,7 +154,7 @@ function promptContext({ engine, tokenizer, model }: GatewayParts, options: Gate
   } satisfies PromptContext;
 }
 
-/** Answers with an encoder behind them are greedy, unless the model's own file asks for sampling and is asked. */
+/** Answers with an encoder behind them are greedy, unless the model's own file asks for sampling and is asked. Its other settings hold. */
 function defaultsOf(mode: GatewayOptions["generationConfig"], model: GatewayModel): SamplingDefaults {
   const { source, generationDefaults } = model;
   const defaults = samplingDefaults(mode, generationDefaults);
@@ -161,6 +163,7 @@ function defaultsOf(mode: GatewayOptions["generationConfig"], model: GatewayMode
   return {
     ...defaults,
     temperature: isSampled ? defaults.temperature : 0,
+    repetitionPenalty: source.repetitionPenalty,
     maxTokens: defaults.maxTokens ?? source.maxTokens,
   };
 }

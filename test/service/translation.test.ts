@@ -117,6 +117,14 @@ test("answers are greedy unless a request samples, and a seed repeats them", asy
   await service.assertIdle();
 });
 
+test("repeated tokens of an answer are penalized as in transformers, whatever the source has", async () => {
+  // generate(repetition_penalty=1.5) of transformers
+  const wanted = [159, 95, 63, 189, 108, 33, 145, 190, 173, 45, 71, 143];
+  const rules = { max_tokens: 12, repetition_penalty: 1.5, return_token_ids: true };
+  const answer = only(await complete(shared.url, { prompt: [3, 12, 109, 50, 0], ...rules }));
+  assert.deepEqual(answer.token_ids, wanted);
+});
+
 test("bodies that do not fit the model are refused with what is allowed", async () => {
   const service = shared;
   const { url } = service;
@@ -184,7 +192,7 @@ test("a generation_config.json sets the start, what is never generated and the l
     writeFileSync(join(folder, "generation_config.json"), JSON.stringify({ ...rules, ...more }));
   const rule = { prompt: first, ignore_eos: true, return_token_ids: true };
   const plain = only(await complete(shared.url, { ...rule, max_tokens: 1 })).token_ids ?? [];
-  write({ bad_words_ids: [[plain[0]]], forced_bos_token_id: 7 });
+  write({ bad_words_ids: [[plain[0]]], forced_bos_token_id: 7, repetition_penalty: 1.5 });
   const config = JSON.parse(readFileSync(join(folder, "config.json"), "utf8"));
   const tasks = { translation_en_to_de: { prefix: "the ", max_length: 3 }, summarization: { prefix: "a " } };
   writeFileSync(join(folder, "config.json"), JSON.stringify({ ...config, task_specific_params: tasks }));
@@ -192,6 +200,10 @@ test("a generation_config.json sets the start, what is never generated and the l
     await using service = await openService({ model: folder, servedModelName: "marian" });
     const ruled = only(await complete(service.url, rule)).token_ids ?? [];
     assert.deepEqual([ruled.length, ruled[0]], [5, 7]);
+    const penalized = async (repetition_penalty: number) =>
+      only(await complete(service.url, { ...rule, repetition_penalty })).token_ids;
+    assert.deepEqual([await penalized(1.5), new Set(ruled).size], [ruled, 5]);
+    assert.notDeepEqual(await penalized(1), ruled);
     assert.ok(!ruled.includes(plain[0] ?? -1));
     const answer = async (path: string, body: object) =>
       Object.values((await translate(service, `/models/marian${path}`, body))[0] ?? {});

@@ -151,6 +151,7 @@ export async function startEncoderDecoder(options: StartOptions, opened: OpenedG
     vocabSize: probes.vocabSize,
     promptVocabSize: probes.sourceVocabSize ?? probes.vocabSize,
     encodesPrompts: true,
+    startIds: [rules.startId],
     evenRows: false,
     rereadLength: null,
     limits,

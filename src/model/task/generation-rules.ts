@@ -18,6 +18,8 @@ export interface GenerationRules {
   readonly suppressedIds: readonly number[];
   /** Tokens that are not the first. */
   readonly suppressedFirstIds: readonly number[];
+  /** Makes tokens that the decoder has read less likely; 1: it does not. */
+  readonly repetitionPenalty: number;
   /** Tokens to generate if a request does not say; null: not stated. */
   readonly maxTokens: number | null;
   /** Tokens that the encoder reads; null: not stated. */
@@ -62,6 +64,7 @@ export async function readGenerationRules(folder: string): Promise<GenerationRul
   }
   const positions = numberOf(config.max_position_embeddings);
   const specific = isObject(config.task_specific_params) ? config.task_specific_params : {};
+  const penalty = setting("repetition_penalty") ?? 1;
   const bad = listsOf(setting("bad_words_ids"));
   return {
     startId,
@@ -70,6 +73,7 @@ export async function readGenerationRules(folder: string): Promise<GenerationRul
     firstId: [setting("forced_bos_token_id")].find(isId) ?? null,
     suppressedIds: [...bad.flatMap((ids) => (ids.length === 1 ? ids : [])), ...idsOf(setting("suppress_tokens"))],
     suppressedFirstIds: idsOf(setting("begin_suppress_tokens")),
+    repetitionPenalty: isPenalty(penalty) ? penalty : 1,
     maxTokens: maxTokensOf(setting),
     maxSource: least(numberOf(textLimit), positions),
     maxTarget: positions,
@@ -77,6 +81,7 @@ export async function readGenerationRules(folder: string): Promise<GenerationRul
     tasks: new Map(Object.entries(specific).map(([name, settings]) => [name, settingsOf(settings)])),
     ignored: [
       ...ignoredOf(setting),
+      ...(isPenalty(penalty) ? [] : [`repetition_penalty ${JSON.stringify(penalty)}`]),
       ...tasksIgnored(specific),
       ...(bad.some((ids) => ids.length > 1) ? ["bad_words_ids of several tokens"] : []),
     ],
@@ -91,6 +96,9 @@ const unapplied: readonly (readonly [name: string, neutral: number])[] = [
   ["encoder_no_repeat_ngram_size", 0],
   ["min_length", 0],
   ["min_new_tokens", 0],
+  ["encoder_repetition_penalty", 1],
+  ["guidance_scale", 1],
+  ["penalty_alpha", 0],
 ];
 
 function ignoredOf(setting: (key: string) => unknown): string[] {
@@ -99,6 +107,9 @@ function ignoredOf(setting: (key: string) => unknown): string[] {
     return typeof value === "number" && value > neutral ? [`${name} ${value}`] : [];
   });
 }
+
+/** As requests may ask for: no logit leaves the range of float32. */
+const isPenalty = (value: unknown): value is number => typeof value === "number" && value >= 0.01 && value <= 10;
 
 /** `max_length` counts the decoder's first input. */
 function maxTokensOf(setting: (key: string) => unknown): number | null {
