@@ -3,8 +3,8 @@
 import type { Value } from "../../graph/types.js";
 import { type AdaptedNode, type RowLayout, stackNames } from "./adapted-node.js";
 import type { AdaptedOps } from "./adapted-ops.js";
-import { Channels, Features, type Form } from "./layer-forms.js";
-import { LoneChannels, LoneFeatures } from "./lone-forms.js";
+import { ChannelForm, FeatureForm, type Form } from "./layer-forms.js";
+import { LoneChannelForm, LoneFeatureForm } from "./lone-forms.js";
 import type { WeightedNode } from "./weighted-nodes.js";
 
 /** Adds a layer's parts to `base`, what its own node computes. The sum gets the name of `y`. */
@@ -14,23 +14,23 @@ export function addParts(ops: AdaptedOps, { path, target, layout, parts }: Adapt
   const vector = (name: string): Value => form.vector(ops.ofRows(name, [`out.${path}`], layout));
   const own = parts.whole ? form.whole(names.weight, path) : base;
   if (!parts.whole && !parts.product && !parts.gain) {
-    const shifted = ops.some("Add", [form.blocks(base), vector(names.shift)]);
-    ops.giving(y, "Identity", [form.shaped(shifted, base)]);
+    const shifted = ops.node("Add", [form.byRow(base), vector(names.shift)]);
+    ops.nodeFor(y, "Identity", [form.shaped(shifted, base)]);
     return;
   }
-  const sums: Value[] = parts.whole ? [form.blocks(own), vector(names.bias)] : [];
+  const sums: Value[] = parts.whole ? [form.byRow(own), vector(names.bias)] : [];
   if (parts.product) sums.push(form.product(names, path));
-  if (parts.gain) sums.push(ops.some("Mul", [form.blocks(own), vector(names.gain)]));
+  if (parts.gain) sums.push(ops.node("Mul", [form.byRow(own), vector(names.gain)]));
   if (parts.shift) sums.push(vector(names.shift));
-  const sum = sums.reduce((left, right) => ops.some("Add", [left, right]));
+  const sum = sums.reduce((left, right) => ops.node("Add", [left, right]));
   const added = form.shaped(sum, own);
   const bias = parts.gain && !parts.whole && target.bias?.add === null ? form.ownBias(target.bias.values.value) : null;
-  const last = parts.whole ? added : ops.some("Add", [base, added]);
-  ops.giving(y, bias ? "Add" : "Identity", bias ? [last, bias] : [last]);
+  const last = parts.whole ? added : ops.node("Add", [base, added]);
+  ops.nodeFor(y, bias ? "Add" : "Identity", bias ? [last, bias] : [last]);
 }
 
 function formOf(ops: AdaptedOps, target: WeightedNode, layout: RowLayout): Form {
   const isChannels = target.kind === "convolution" || target.channels !== undefined;
-  if (ops.isLone) return isChannels ? new LoneChannels(ops, target) : new LoneFeatures(ops, target);
-  return isChannels ? new Channels(ops, target) : new Features(ops, target, layout);
+  if (ops.isLone) return isChannels ? new LoneChannelForm(ops, target) : new LoneFeatureForm(ops, target);
+  return isChannels ? new ChannelForm(ops, target) : new FeatureForm(ops, target, layout);
 }

@@ -1,17 +1,18 @@
-/** Operators over the parts of adapters: each row's, or those of the one row that a graph is made for. */
+/** Operators over the parts of adapters: each row's, or those of the one row that a graph is built for. */
 
 import { assert } from "../../base/errors.js";
 import type { Ops } from "../../graph/ops.js";
 import type { Attribute, Dim, Value } from "../../graph/types.js";
 import type { RowLayout } from "./adapted-node.js";
 
-/** What a graph is made for: so many rows, any number, or one row whose adapter's parts are inputs of their own instead of stacks. */
+/** The rows that a graph is built for: a number of them, any number, or one whose adapter's parts are inputs of their own instead of stacks. */
 export type RowCount = number | "any" | "lone";
 
 export class AdaptedOps {
   readonly #op: Ops;
   readonly #rows: RowCount;
-  readonly #made = new Map<string, Value>();
+  /** What layers share, by key. */
+  readonly #shared = new Map<string, Value>();
   readonly #placesName: string;
 
   /** `placesName`: the input with each row's place. */
@@ -33,7 +34,7 @@ export class AdaptedOps {
     return this.once("count", () => this.#op.shapeOf(this.places));
   }
 
-  /** Whether the graph is made for one row, whose adapter's parts are its inputs. */
+  /** Whether the graph is built for one row, whose adapter's parts are its inputs. */
   get isLone(): boolean {
     return this.#rows === "lone";
   }
@@ -46,7 +47,7 @@ export class AdaptedOps {
   /** Each row's entry of a stack; the first row's alone where all have one adapter, and without an axis of rows for a lone row. */
   ofRows(name: string, entry: readonly Dim[], layout: RowLayout = "first"): Value {
     if (this.isLone) return this.#part(name);
-    return this.some("Gather", [this.stack(name, entry), this.placesOf(layout)], { axis: 0 });
+    return this.node("Gather", [this.stack(name, entry), this.placesOf(layout)], { axis: 0 });
   }
 
   /**
@@ -59,13 +60,13 @@ export class AdaptedOps {
 
   placesOf(layout: RowLayout): Value {
     if (layout !== "uniform") return this.places;
-    return this.once("first place", () => this.some("Slice", [this.places, this.ints(0), this.ints(1)], {}, "int64"));
+    return this.once("first place", () => this.node("Slice", [this.places, this.ints(0), this.ints(1)], {}, "int64"));
   }
 
-  /** The number of rows, where the graph is made for one. */
+  /** The number of rows that the graph is built for. Throws where it takes any. */
   get rows(): number {
     if (this.#rows === "lone") return 1;
-    assert(this.#rows !== "any", "a graph with adapted convolutions is made for a number of rows");
+    assert(this.#rows !== "any", "a graph with adapted convolutions is built for a number of rows");
     return this.#rows;
   }
 
@@ -73,8 +74,8 @@ export class AdaptedOps {
     return this.#op.builder.constant("int64", [values.length], values);
   }
 
-  /** An operator. Nothing here reads the shape of its output. */
-  some(
+  /** The output of an operator. Its shape stays open: nothing here reads it. */
+  node(
     operator: string,
     inputs: readonly (Value | null)[],
     attributes: Readonly<Record<string, number | Attribute>> = {},
@@ -84,28 +85,28 @@ export class AdaptedOps {
   }
 
   /** An operator whose output is `y`. */
-  giving(y: Value, operator: string, inputs: readonly (Value | null)[]): void {
+  nodeFor(y: Value, operator: string, inputs: readonly (Value | null)[]): void {
     this.#op.builder.node(operator, inputs, [{ type: y.type, shape: y.shape, name: y.name }]);
   }
 
   joined(...parts: Value[]): Value {
-    return this.some("Concat", parts, { axis: 0 }, "int64");
+    return this.node("Concat", parts, { axis: 0 }, "int64");
   }
 
   shape(of: Value, start = 0, end?: number): Value {
-    return this.some("Shape", [of], { start, ...(end === undefined ? {} : { end }) }, "int64");
+    return this.node("Shape", [of], { start, ...(end === undefined ? {} : { end }) }, "int64");
   }
 
   reshaped(x: Value, shape: Value): Value {
-    return this.some("Reshape", [x, shape], {}, x.type === "int64" ? "int64" : "float32");
+    return this.node("Reshape", [x, shape], {}, x.type === "int64" ? "int64" : "float32");
   }
 
   /** What `make` gave for this key the first time: layers share what they derive from the same value. */
   once(key: string, make: () => Value): Value {
-    const known = this.#made.get(key);
+    const known = this.#shared.get(key);
     if (known) return known;
-    const made = make();
-    this.#made.set(key, made);
-    return made;
+    const value = make();
+    this.#shared.set(key, value);
+    return value;
   }
 }

@@ -6,24 +6,24 @@ import type { RowLayout, StackNames } from "./adapted-node.js";
 import type { AdaptedOps } from "./adapted-ops.js";
 import type { WeightedNode } from "./weighted-nodes.js";
 
-/** How a layer's parts are computed and added up: in blocks, with the rows in front. */
+/** How a layer's parts are computed, and added up with the rows on the first axis. */
 export interface Form {
-  /** A value of the shape of the layer's output, in blocks. */
-  blocks(y: Value): Value;
-  /** B A x, in blocks. */
+  /** A value of the shape of the layer's output, by row. */
+  byRow(y: Value): Value;
+  /** B A x, by row. */
   product(names: StackNames, path: string): Value;
   /** What each row's own layer computes, without its bias, in the shape of an output. */
   whole(weight: string, path: string): Value;
-  /** [rows, out], to be added to blocks. */
+  /** [rows, out], to be added to values by row. */
   vector(rows: Value): Value;
-  /** Blocks in the shape of `y`. */
-  shaped(blocks: Value, y: Value): Value;
+  /** Values by row, in the shape of `y`. */
+  shaped(values: Value, y: Value): Value;
   /** The base's own bias, to be added to an output. */
   ownBias(bias: Value): Value;
 }
 
-/** Linear layers and tables: blocks are [rows, positions, features]. */
-export class Features implements Form {
+/** Linear layers and tables: by row, values are [rows, positions, features]. */
+export class FeatureForm implements Form {
   readonly #ops: AdaptedOps;
   readonly #target: WeightedNode;
   readonly #layout: RowLayout;
@@ -40,8 +40,8 @@ export class Features implements Form {
     return x;
   }
 
-  blocks(y: Value): Value {
-    return this.#inBlocks(y, this.#ops.shape(y, -1));
+  byRow(y: Value): Value {
+    return this.#splitByRow(y, this.#ops.shape(y, -1));
   }
 
   product(names: StackNames, path: string): Value {
@@ -50,27 +50,27 @@ export class Features implements Form {
     const low =
       this.#target.kind === "table"
         ? this.#lookedUp(ops.stack(names.a, a))
-        : ops.some("MatMul", [this.#inputBlocks(), ops.ofRows(names.a, a, this.#layout)]);
-    return ops.some("MatMul", [low, ops.ofRows(names.b, [`rank.${path}`, `out.${path}`], this.#layout)]);
+        : ops.node("MatMul", [this.#inputByRow(), ops.ofRows(names.a, a, this.#layout)]);
+    return ops.node("MatMul", [low, ops.ofRows(names.b, [`rank.${path}`, `out.${path}`], this.#layout)]);
   }
 
   whole(weight: string, path: string): Value {
     const ops = this.#ops;
     const entry = [this.#target.inFeatures, `out.${path}`];
     const isTable = this.#target.kind === "table";
-    const blocks = isTable
+    const values = isTable
       ? this.#lookedUp(ops.stack(weight, entry))
-      : ops.some("MatMul", [this.#inputBlocks(), ops.ofRows(weight, entry, this.#layout)]);
+      : ops.node("MatMul", [this.#inputByRow(), ops.ofRows(weight, entry, this.#layout)]);
     const outer = isTable ? ops.shape(this.#x) : ops.shape(this.#x, 0, -1);
-    return this.#inShape(blocks, ops.joined(outer, ops.ints(-1)));
+    return this.#inShape(values, ops.joined(outer, ops.ints(-1)));
   }
 
   vector(rows: Value): Value {
-    return this.#ops.some("Unsqueeze", [rows, this.#ops.ints(1)]);
+    return this.#ops.node("Unsqueeze", [rows, this.#ops.ints(1)]);
   }
 
-  shaped(blocks: Value, y: Value): Value {
-    return this.#inShape(blocks, this.#ops.shape(y));
+  shaped(values: Value, y: Value): Value {
+    return this.#inShape(values, this.#ops.shape(y));
   }
 
   ownBias(bias: Value): Value {
@@ -78,24 +78,24 @@ export class Features implements Form {
   }
 
   /** Where every row has the same input, the outputs differ: their first axis of 1 becomes the rows'. */
-  #inShape(blocks: Value, shape: Value): Value {
+  #inShape(values: Value, shape: Value): Value {
     const ops = this.#ops;
-    if (this.#layout === "first" || this.#layout === "uniform") return ops.reshaped(blocks, shape);
-    if (this.#layout === "second") return ops.reshaped(this.#turned(blocks), shape);
-    const inner = ops.some("Slice", [shape, ops.ints(1), ops.ints(64)], {}, "int64");
-    return ops.reshaped(blocks, ops.joined(ops.count, inner));
+    if (this.#layout === "first" || this.#layout === "uniform") return ops.reshaped(values, shape);
+    if (this.#layout === "second") return ops.reshaped(this.#transposed(values), shape);
+    const inner = ops.node("Slice", [shape, ops.ints(1), ops.ints(64)], {}, "int64");
+    return ops.reshaped(values, ops.joined(ops.count, inner));
   }
 
-  #inputBlocks(): Value {
+  #inputByRow(): Value {
     const { inFeatures } = this.#target;
     const key = `${this.#x.name} ${this.#layout}`;
-    return this.#ops.once(key, () => this.#inBlocks(this.#x, this.#ops.ints(inFeatures)));
+    return this.#ops.once(key, () => this.#splitByRow(this.#x, this.#ops.ints(inFeatures)));
   }
 
-  #inBlocks(x: Value, width: Value): Value {
+  #splitByRow(x: Value, width: Value): Value {
     const ops = this.#ops;
     const any = ops.ints(-1);
-    if (this.#layout === "second") return this.#turned(ops.reshaped(x, ops.joined(any, ops.count, width)));
+    if (this.#layout === "second") return this.#transposed(ops.reshaped(x, ops.joined(any, ops.count, width)));
     return ops.reshaped(x, ops.joined(this.#rowsIn(x), any, width));
   }
 
@@ -109,8 +109,8 @@ export class Features implements Form {
     return this.#ops.shape(x, 0, 1);
   }
 
-  #turned(blocks: Value): Value {
-    return this.#ops.some("Transpose", [blocks], { perm: { kind: "ints", value: [1, 0, 2] } });
+  #transposed(values: Value): Value {
+    return this.#ops.node("Transpose", [values], { perm: { kind: "ints", value: [1, 0, 2] } });
   }
 
   /** Entries of a stack of tables, by place and id: [rows, positions, width]. */
@@ -119,20 +119,20 @@ export class Features implements Form {
     const size = this.#target.inFeatures;
     const flat = ops.reshaped(stack, ops.joined(ops.ints(-1), ops.shape(stack, 2)));
     const index = ops.once(`${this.#x.name} ${this.#layout} in tables of ${size}`, () => {
-      const ids = ops.some("Cast", [this.#x], { to: 7 }, "int64");
+      const ids = ops.node("Cast", [this.#x], { to: 7 }, "int64");
       const rows = this.#layout === "shared" || this.#layout === "uniform" ? ops.ints(1) : ops.count;
       const byRow = ops.reshaped(ids, ops.joined(rows, ops.ints(-1)));
       // Ids may count from the end.
-      const counted = ops.some("Mod", [byRow, ops.ints(size)], {}, "int64");
-      const first = ops.some("Mul", [ops.placesOf(this.#layout), ops.ints(size)], {}, "int64");
-      return ops.some("Add", [counted, ops.some("Unsqueeze", [first, ops.ints(1)], {}, "int64")], {}, "int64");
+      const counted = ops.node("Mod", [byRow, ops.ints(size)], {}, "int64");
+      const first = ops.node("Mul", [ops.placesOf(this.#layout), ops.ints(size)], {}, "int64");
+      return ops.node("Add", [counted, ops.node("Unsqueeze", [first, ops.ints(1)], {}, "int64")], {}, "int64");
     });
-    return ops.some("Gather", [flat, index], { axis: 0 });
+    return ops.node("Gather", [flat, index], { axis: 0 });
   }
 }
 
-/** Convolutions: blocks are [rows, out, positions]. All rows are one convolution, with a group of channels for each. */
-export class Channels implements Form {
+/** Convolutions: by row, values are [rows, out, positions]. All rows are one convolution, with a group of channels for each. */
+export class ChannelForm implements Form {
   readonly #ops: AdaptedOps;
   readonly #target: WeightedNode;
 
@@ -141,7 +141,7 @@ export class Channels implements Form {
     this.#target = target;
   }
 
-  blocks(y: Value): Value {
+  byRow(y: Value): Value {
     const ops = this.#ops;
     return ops.reshaped(y, ops.joined(ops.shape(y, 0, 2), ops.ints(-1)));
   }
@@ -155,7 +155,7 @@ export class Channels implements Form {
     const low = this.#convolved(weight, ops.rows);
     const ranks = ops.joined(ops.count, ops.shape(stack, 1, 2), ops.ints(-1));
     const b = ops.ofRows(names.b, [`out.${path}`, `rank.${path}`]);
-    return ops.some("MatMul", [b, ops.reshaped(low, ranks)]);
+    return ops.node("MatMul", [b, ops.reshaped(low, ranks)]);
   }
 
   whole(weight: string, path: string): Value {
@@ -168,11 +168,11 @@ export class Channels implements Form {
   }
 
   vector(rows: Value): Value {
-    return this.#ops.some("Unsqueeze", [rows, this.#ops.ints(2)]);
+    return this.#ops.node("Unsqueeze", [rows, this.#ops.ints(2)]);
   }
 
-  shaped(blocks: Value, y: Value): Value {
-    return this.#ops.reshaped(blocks, this.#ops.shape(y));
+  shaped(values: Value, y: Value): Value {
+    return this.#ops.reshaped(values, this.#ops.shape(y));
   }
 
   ownBias(bias: Value): Value {
@@ -187,6 +187,6 @@ export class Channels implements Form {
     const beside = ops.once(`${x.name} side by side`, () =>
       ops.reshaped(x, ops.joined(ops.ints(1, ops.rows * inFeatures), ops.shape(x, 2))),
     );
-    return ops.some("Conv", [beside, weight], { ...node.attributes, group: { kind: "int", value: groups } });
+    return ops.node("Conv", [beside, weight], { ...node.attributes, group: { kind: "int", value: groups } });
   }
 }

@@ -11,7 +11,7 @@ import type { Form } from "./layer-forms.js";
 import type { WeightedNode } from "./weighted-nodes.js";
 
 /** Linear layers and tables, wherever the row's positions lie. */
-export class LoneFeatures implements Form {
+export class LoneFeatureForm implements Form {
   readonly #ops: AdaptedOps;
   readonly #target: WeightedNode;
 
@@ -20,13 +20,13 @@ export class LoneFeatures implements Form {
     this.#target = target;
   }
 
-  blocks(y: Value): Value {
+  byRow(y: Value): Value {
     return y;
   }
 
   product(names: StackNames): Value {
     const ops = this.#ops;
-    return ops.some("MatMul", [this.#times(ops.ofRows(names.a, [])), ops.ofRows(names.b, [])]);
+    return ops.node("MatMul", [this.#times(ops.ofRows(names.a, [])), ops.ofRows(names.b, [])]);
   }
 
   whole(weight: string): Value {
@@ -37,8 +37,8 @@ export class LoneFeatures implements Form {
     return row;
   }
 
-  shaped(blocks: Value): Value {
-    return blocks;
+  shaped(values: Value): Value {
+    return values;
   }
 
   ownBias(bias: Value): Value {
@@ -50,15 +50,15 @@ export class LoneFeatures implements Form {
     const { kind, node } = this.#target;
     const x = node.inputs[kind === "table" ? 1 : 0];
     assert(x, "a layer has an input");
-    if (kind === "table") return ops.some("Gather", [weight, x], { axis: 0 });
+    if (kind === "table") return ops.node("Gather", [weight, x], { axis: 0 });
     // As in a batch, no factor or transposition before the layer becomes part of the product: sums would be rounded otherwise.
     const own = ops.once(`${x.name} by itself`, () => ops.reshaped(x, ops.shape(x)));
-    return ops.some("MatMul", [own, weight]);
+    return ops.node("MatMul", [own, weight]);
   }
 }
 
-/** Convolutions: blocks are [1, out, positions]. */
-export class LoneChannels implements Form {
+/** Convolutions: by row, values are [1, out, positions]. */
+export class LoneChannelForm implements Form {
   readonly #ops: AdaptedOps;
   readonly #target: WeightedNode;
 
@@ -67,14 +67,14 @@ export class LoneChannels implements Form {
     this.#target = target;
   }
 
-  blocks(y: Value): Value {
+  byRow(y: Value): Value {
     return this.#ops.reshaped(y, this.#ops.ints(0, 0, -1));
   }
 
   product(names: StackNames): Value {
     const ops = this.#ops;
-    const low = this.blocks(this.#convolved(ops.ofRows(names.a, []), 1));
-    return ops.some("MatMul", [ops.ofRows(names.b, []), low]);
+    const low = this.byRow(this.#convolved(ops.ofRows(names.a, []), 1));
+    return ops.node("MatMul", [ops.ofRows(names.b, []), low]);
   }
 
   whole(weight: string): Value {
@@ -82,11 +82,11 @@ export class LoneChannels implements Form {
   }
 
   vector(row: Value): Value {
-    return this.#ops.some("Unsqueeze", [row, this.#ops.ints(1)]);
+    return this.#ops.node("Unsqueeze", [row, this.#ops.ints(1)]);
   }
 
-  shaped(blocks: Value, y: Value): Value {
-    return this.#ops.reshaped(blocks, this.#ops.shape(y));
+  shaped(values: Value, y: Value): Value {
+    return this.#ops.reshaped(values, this.#ops.shape(y));
   }
 
   ownBias(bias: Value): Value {
@@ -97,6 +97,6 @@ export class LoneChannels implements Form {
     const { node } = this.#target;
     const [x] = node.inputs;
     assert(x, "a convolution has an input");
-    return this.#ops.some("Conv", [x, weight], { ...node.attributes, group: { kind: "int", value: groups } });
+    return this.#ops.node("Conv", [x, weight], { ...node.attributes, group: { kind: "int", value: groups } });
   }
 }

@@ -12,8 +12,19 @@ import type { Blocks } from "./weights.js";
 /** ONNX Runtime's own operators over blocks. They take weights that are computed as well. */
 export const blockedDomain = "com.microsoft.nchwc";
 
+/** What a layer with gains or shifts adds up, in blocks. */
+interface Terms {
+  /** What the base computes; gains multiply it. */
+  readonly first: Value;
+  /** The same with the adapter's product. */
+  readonly summed: Value;
+  /** With gains alone: the base's own bias, and the other term of its sum, which they do not multiply. */
+  readonly bias?: Value | null;
+  readonly other?: Value | null;
+}
+
 /**
- * Each row's product is a group of channels of one convolution, as in `Channels`. Its B adds to what the base computed, in place. A base's
+ * Each row's product is a group of channels of one convolution, as in `ChannelForm`. Its B adds to what the base computed, in place. A base's
  * convolution is always computed the same way, with an adapter or not.
  */
 export class BlockedLayers {
@@ -22,7 +33,7 @@ export class BlockedLayers {
   readonly #blocks: Blocks;
   readonly #adapted: ReadonlyMap<Node, AdaptedNode>;
   /** By the name of the value that they hold in blocks. */
-  readonly #made = new Map<string, Value>();
+  readonly #inBlocks = new Map<string, Value>();
 
   constructor(op: Ops, rowOps: AdaptedOps, blocks: Blocks, adapted: readonly AdaptedNode[]) {
     this.#op = op;
@@ -38,18 +49,18 @@ export class BlockedLayers {
       const y = this.#op.scope(`blocks.${name}`, () =>
         node.kind === "convolution" ? this.#convolution(node) : this.#operator(node),
       );
-      this.#made.set(name, y);
+      this.#inBlocks.set(name, y);
       const channels = plan.values.get(name)?.channels;
       this.#op.builder.node("ReorderOutput", [y], [{ type, shape, name }], { channels }, blockedDomain);
     }
   }
 
   #blocked(value: Value): Value {
-    const known = this.#made.get(value.name);
+    const known = this.#inBlocks.get(value.name);
     if (known) return known;
-    const made = this.#some("ReorderInput", [value], {}, blockedDomain);
-    this.#made.set(value.name, made);
-    return made;
+    const reordered = this.#node("ReorderInput", [value], {}, blockedDomain);
+    this.#inBlocks.set(value.name, reordered);
+    return reordered;
   }
 
   #operator({ kind, node }: BlockedOperator): Value {
@@ -59,19 +70,19 @@ export class BlockedLayers {
     const [x = null, other = null] = inputs;
     switch (kind) {
       case "pool":
-        return this.#some(node.op, [x], node.attributes, blockedDomain);
+        return this.#node(node.op, [x], node.attributes, blockedDomain);
       case "mean":
-        return this.#some("GlobalAveragePool", [x], {}, blockedDomain);
+        return this.#node("GlobalAveragePool", [x], {}, blockedDomain);
       case "broadcast": {
         const [a, b] = node.inputs;
         assert(x && other && a && b, "a binary operator has two inputs");
         const { values } = this.#blocks.plan;
         const isFirstOne = values.get(a.name)?.size.join() === "1,1";
-        const product = this.#some(node.op, [this.#byPosition(x, a), this.#byPosition(other, b)]);
+        const product = this.#node(node.op, [this.#byPosition(x, a), this.#byPosition(other, b)]);
         return this.#rowOps.reshaped(product, this.#rowOps.shape(isFirstOne ? other : x));
       }
       default:
-        return this.#some(node.op, inputs, node.attributes);
+        return this.#node(node.op, inputs, node.attributes);
     }
   }
 
@@ -99,25 +110,28 @@ export class BlockedLayers {
     const base = (b: Value | null, added: Value | null, isLast: boolean): Value =>
       this.#convolved(x, weight, b, added, { ...attributes, group: groups }, hasRelu && isLast);
     if (!adapted) return base(bias, other, true);
-    const { parts, path } = adapted;
-    const names = stackNames(path);
+    const { parts } = adapted;
     const isSimple = !parts.gain && !parts.shift;
     const first = parts.gain ? base(null, null, false) : base(bias, other, isSimple && !parts.product);
     const summed = parts.product ? this.#product(adapted, convolution, x, first, isSimple) : first;
     if (isSimple) return summed;
-    const vector = (name: string): Value => this.#spread(this.#rowOps.ofRows(name, [outputs]), outputs);
+    const total = this.#withVectors(adapted, outputs, { first, summed, ...(parts.gain && { bias, other }) });
+    return hasRelu ? this.#rowOps.node("Relu", [total]) : total;
+  }
+
+  /** The sum of a layer with gains or shifts. */
+  #withVectors({ path, parts }: AdaptedNode, outputs: number, { first, summed, bias, other }: Terms): Value {
     const ops = this.#rowOps;
+    const names = stackNames(path);
+    const vector = (name: string): Value => this.#spread(ops.ofRows(name, [outputs]), outputs);
     const count = outputs / this.#blocks.plan.block;
     const terms = [this.#positions(summed, count)];
-    if (parts.gain) terms.push(ops.some("Mul", [this.#positions(first, count), vector(names.gain)]));
+    if (parts.gain) terms.push(ops.node("Mul", [this.#positions(first, count), vector(names.gain)]));
     if (parts.shift) terms.push(vector(names.shift));
-    if (parts.gain && bias) terms.push(this.#spread(ops.reshaped(bias, ops.ints(1, -1)), outputs));
-    if (parts.gain && other) terms.push(this.#positions(other, count));
-    const total = ops.reshaped(
-      terms.reduce((left, right) => ops.some("Add", [left, right])),
-      ops.shape(first),
-    );
-    return hasRelu ? ops.some("Relu", [total]) : total;
+    if (bias) terms.push(this.#spread(ops.reshaped(bias, ops.ints(1, -1)), outputs));
+    if (other) terms.push(this.#positions(other, count));
+    const total = terms.reduce((left, right) => ops.node("Add", [left, right]));
+    return ops.reshaped(total, ops.shape(first));
   }
 
   /** [rows, outputs] as a factor or a term of all positions. */
@@ -143,7 +157,7 @@ export class BlockedLayers {
     const attributes = { ...target.node.attributes, kernel_shape: [...target.kernel] };
     const low =
       convolution.input === "plain"
-        ? this.#oneByOne(x, a, attributes)
+        ? this.#rowAfterRow(x, a, attributes)
         : this.#convolved(side(x, rows * inputs), a, null, null, { ...attributes, group: rows }, false);
     const b = filters(names.b, [outputs, rank, 1, 1], [rows * outputs, -1, 1, 1]);
     const pointwise = { kernel_shape: [1, 1], group: rows };
@@ -155,7 +169,7 @@ export class BlockedLayers {
   }
 
   /** The kernel of images without blocks takes no groups that do not fill blocks, so rows run one after the other. */
-  #oneByOne(x: Value, a: Value, attributes: Readonly<Record<string, Attribute | number | number[]>>): Value {
+  #rowAfterRow(x: Value, a: Value, attributes: Readonly<Record<string, Attribute | number | number[]>>): Value {
     const { rows } = this.#rowOps;
     const options = { ...attributes, group: 1 };
     if (rows === 1) return this.#convolved(x, a, null, null, options, false);
@@ -168,7 +182,7 @@ export class BlockedLayers {
       );
     const filters = split(a);
     const lows = split(x).map((row, i) => this.#convolved(row, filters[i] ?? a, null, null, options, false));
-    return this.#some("Concat", lows, { axis: 1 });
+    return this.#node("Concat", lows, { axis: 1 });
   }
 
   #convolved(
@@ -180,14 +194,14 @@ export class BlockedLayers {
     hasRelu: boolean,
   ): Value {
     const activation = hasRelu ? { activation: "Relu" } : {};
-    return this.#some("Conv", [x, weight, bias, sum], { ...attributes, ...activation }, blockedDomain);
+    return this.#node("Conv", [x, weight, bias, sum], { ...attributes, ...activation }, blockedDomain);
   }
 
   #constant({ value, data }: Initializer): Value {
     return this.#op.builder.initializer(value.name, value.type, value.shape, data);
   }
 
-  #some(
+  #node(
     op: string,
     inputs: readonly (Value | null)[],
     attributes: Readonly<Record<string, Attribute | number | string | readonly number[]>> = {},
