@@ -15,15 +15,17 @@ export interface ClassFolders {
   }[];
 }
 
-const pictures = /\.(png|jpe?g|webp)$/i;
+/** Formats that are not read too: their pictures are refused by name, not left out. */
+const pictures = /\.(png|jpe?g|jpe|jfif|webp|gif|bmp|tiff?|avif|heic)$/i;
+/** Of the system or a tool, as `.ipynb_checkpoints` and `._1.png`. */
+const hidden = /(^|[/\\])\./;
 
 /** null if the path is not such a folder. */
 export async function findClassFolders(path: string): Promise<ClassFolders[] | null> {
   if (!(await stat(path).catch(() => null))?.isDirectory()) return null;
   const entries = await readdir(path, { withFileTypes: true });
   if (entries.some((entry) => !entry.isDirectory() && formatOf(entry.name) !== null)) return null;
-  const names = entries.filter((entry) => entry.isDirectory()).map(({ name }) => name);
-  const splits = names.flatMap((name) => {
+  const splits = (await foldersIn(path)).flatMap((name) => {
     const split = splitNamed(name);
     return split ? [{ split, folder: join(path, name) }] : [];
   });
@@ -33,15 +35,22 @@ export async function findClassFolders(path: string): Promise<ClassFolders[] | n
   return found.some(({ rows }) => rows.length > 0) ? found : null;
 }
 
+/** Pictures in folders below a class belong to it. */
 async function readClasses(split: SplitName, folder: string): Promise<ClassFolders> {
   const rows: ClassFolders["rows"][number][] = [];
-  const classes = (await readdir(folder, { withFileTypes: true })).filter((entry) => entry.isDirectory());
-  for (const { name: label } of classes.sort((a, b) => (a.name < b.name ? -1 : 1))) {
-    const files = (await readdir(join(folder, label))).filter((name) => pictures.test(name)).sort();
-    for (const name of files) {
+  const listing: string[] = [];
+  for (const label of await foldersIn(folder)) {
+    const names = await readdir(join(folder, label), { recursive: true });
+    for (const name of names.filter((name) => pictures.test(name) && !hidden.test(name)).sort()) {
       const file = join(folder, label, name);
       rows.push({ fields: { image: basename(file), label }, place: { file, line: 1 } });
+      listing.push(`${label}/${name.replaceAll("\\", "/")}`);
     }
   }
-  return { split, path: folder, listing: rows.map(({ fields }) => `${fields.label}/${fields.image}`).join("\n"), rows };
+  return { split, path: folder, listing: listing.join("\n"), rows };
+}
+
+async function foldersIn(path: string): Promise<string[]> {
+  const entries = await readdir(path, { withFileTypes: true });
+  return entries.flatMap((entry) => (entry.isDirectory() && !hidden.test(entry.name) ? [entry.name] : [])).sort();
 }
