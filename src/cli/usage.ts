@@ -188,6 +188,7 @@ function systemFault(error: Error): string | null {
   }
 }
 
+/** Data and files may bring control characters, which a terminal would obey. */
 function oneLine(message: string): string {
-  return message.replace(/\s*\n\s*/g, " ");
+  return message.replace(/\s*\n\s*/g, " ").replace(/\p{Cc}/gu, "\uFFFD");
 }

@@ -197,7 +197,9 @@ class GraphReader {
     }
     if (!tensor.shape) return { name, type: element, shape: [], unknown: "shape" };
     const shape = tensor.shape.dim.map(({ value }, axis): Dim => {
-      if (value.case !== "dimValue") return value.value || `${name}.${axis}`;
+      // Some exporters write -1 for a size that they do not know.
+      if (value.case !== "dimValue" || value.value === -1n)
+        return (value.case === "dimParam" && value.value) || `${name}.${axis}`;
       if (value.value < 0n || value.value > BigInt(Number.MAX_SAFE_INTEGER)) {
         throw fault.invalid(`gives ${what} a size of ${value.value}; 0 or more is allowed`);
       }

@@ -307,6 +307,8 @@ test("a table aligns words to the left and numbers to the right", () => {
 test("faults become one line and an exit code", () => {
   const usage = new UsageError(["--port must be a number."]);
   assert.equal(describeFault(usage), "--port must be a number.");
+  const colored = new LorikeetError("data_invalid", "The label \u001b[2Ja\0 is unknown.");
+  assert.equal(describeFault(colored), "The label \uFFFD[2Ja\uFFFD is unknown.");
   assert.equal(exitCodeOf(usage), 2);
   const many = new LorikeetError("model_invalid", "Two things\nare wrong.", { faults: ["first", "second"] });
   assert.equal(describeFault(many), "Two things are wrong.\n  - first\n  - second");

@@ -99,6 +99,13 @@ for (const [what, [spec, message]] of Object.entries(files)) {
   });
 }
 
+test("a size of -1 is one that the file does not know, and other negative ones are refused", () => {
+  const sized = (size: number) => onnxFile({ ...base, inputs: { x: [size, 2] }, outputs: { y: [size, 2] } });
+  const none = () => assert.fail("no external data is expected");
+  assert.deepEqual(readOnnx(sized(-1), "model.onnx", none).graph.inputs[0]?.shape, ["x.0", 2]);
+  assert.throws(() => readOnnx(sized(-2), "bad.onnx", none), /gives value "x" a size of -2; 0 or more is allowed/);
+});
+
 test("an output that is listed twice is refused", () => {
   const model = decodeModel(onnxFile(base));
   model.graph?.output.push(...model.graph.output);
