@@ -36,9 +36,18 @@ export function readImageHeader(bytes: Uint8Array, maxPixels: number): ImageHead
   const found = signatures.find(([, signature]) =>
     signature.every((byte, i) => byte === null || bytes[i] === byte),
   )?.[0];
+  if (found === undefined && lacksLineEnds(bytes)) {
+    throw invalidImage("is a PNG that lost its line ends, as by `curl -d`; `curl --data-binary` sends every byte");
+  }
   if (found === undefined) throw unsupportedImage("not a picture of a known format");
   if (isSupported(found)) return readers[found](bytes, maxPixels);
   throw unsupportedImage(found);
+}
+
+/** The signature of PNG is made to show it. */
+function lacksLineEnds(bytes: Uint8Array): boolean {
+  const kept = pngSignature.filter((byte) => byte !== 13 && byte !== 10);
+  return kept.every((byte, i) => bytes[i] === byte);
 }
 
 /** Throws as `readImageHeader` does. */

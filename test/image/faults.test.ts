@@ -39,6 +39,12 @@ function changed(name: string, marker: number, change: (content: Buffer) => void
 describe("a picture that is not decoded says why", () => {
   const cases: readonly (readonly [string, Uint8Array, string, RegExp])[] = [
     ["nothing", Buffer.alloc(0), "image_invalid", /^The image is empty\.$/],
+    [
+      "PNG without line ends",
+      Buffer.from("\x89PNG\x1aIHDR", "latin1"),
+      "image_invalid",
+      /`curl --data-binary` sends every/,
+    ],
     ["text", Buffer.from("hello world"), "image_unsupported", /is not a picture of a known format; PNG, JPEG and WebP/],
     ["a GIF", Buffer.from("GIF89a..."), "image_unsupported", /^The image is a GIF;/],
     ["a HEIC", Buffer.from("\0\0\0\x18ftypheic"), "image_unsupported", /an AVIF or HEIC/],

@@ -102,6 +102,14 @@ describe("pictures to labels", () => {
     assert.ok(close(raw.answer[0]?.score ?? 9, Math.max(...expected.logits)));
   });
 
+  test("a form is refused, with how to send a picture", async () => {
+    const form = new FormData();
+    form.set("file", new Blob([Buffer.from("picture")]));
+    const response = await fetch(`${service.url}/models/resnet`, { method: "POST", body: form });
+    assert.equal(response.status, 415);
+    assert.match(await response.text(), /curl --data-binary @photo\.png/);
+  });
+
   test("what is no picture, is too large, or does not fit is refused, and the model still answers", async () => {
     const cases: readonly (readonly [string, object | Uint8Array, number, string, RegExp])[] = [
       ["/models/resnet", Buffer.from("GIF89a"), 415, "image_unsupported", /a GIF/],

@@ -43,7 +43,15 @@ export function pictureBody(bounds: PictureBounds): RequestHandler {
   const inBase64 = Math.ceil((bounds.maxImageBytes * 4) / 3);
   const json = jsonBody({ ...bounds, maxBodyBytes: bounds.maxBodyBytes + inBase64 });
   const picture = bytesWithin({ ...bounds, maxBodyBytes: bounds.maxImageBytes });
-  return (req, res, next) => void (req.is("application/json") ? json : picture)(req, res, next);
+  return (req, res, next) => {
+    if (req.is("multipart/form-data")) {
+      const message =
+        "The body must be JSON or the bytes of a picture, as `curl --data-binary @photo.png` sends them; a form is not read.";
+      next(new LorikeetError("unsupported_media_type", message, { found: "multipart/form-data" }));
+      return;
+    }
+    (req.is("application/json") ? json : picture)(req, res, next);
+  };
 }
 
 /** Reads a body of at most so many bytes, and leaves them as they came. */
