@@ -16,7 +16,15 @@ import { TaskHost } from "./format/task-host.js";
 import { hostTokens } from "./format/token-rows.js";
 import { replaceNorms, shiftBiases, type TrainedNorm } from "./format/trained-biases.js";
 import { asVersion } from "./store/version-digest.js";
-import type { AdapterSummary, HostAdapter, HostModule, HostTable, HostTaskAdapter, HostWhole } from "./types.js";
+import type {
+  AdapterSummary,
+  HostAdapter,
+  HostModule,
+  HostTable,
+  HostTaskAdapter,
+  HostTokens,
+  HostWhole,
+} from "./types.js";
 
 export type { AdapterBase, TaskBase } from "./format/base.js";
 export type { CanonicalConfig } from "./format/config/config.js";
@@ -135,7 +143,11 @@ export async function loadAdapter(
   await shiftBiases(loaded, biases, baseModules);
   await replaceNorms(loaded, norms, baseModules);
   const ofNorms = new Set(baseModules.flatMap(({ role, path }) => (role === "norm" && loaded.has(path) ? [path] : [])));
-  const tokens = await Promise.all(rows.map(([plan, values]) => hostTokens(plan, values)));
+  const tokens: HostTokens[] = [];
+  for (const [plan, values] of rows) {
+    const own = await hostTokens(plan, values);
+    if (own.ids.length > 0) tokens.push(own);
+  }
   for (const { tiles, ids } of tokens) bytes += tiles.byteLength + ids.byteLength;
   const ordered = new Map<string, HostModule>();
   for (const { path } of baseModules) {

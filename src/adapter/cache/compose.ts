@@ -65,7 +65,7 @@ function embeds(subject: string): LorikeetError {
 }
 
 function replacesRows(subject: string): LorikeetError {
-  const message = `${subject} replaces rows of single tokens (trainable_token_indices): it cannot be mixed with others.`;
+  const message = `${subject} replaces rows of the embeddings or the head (trainable_token_indices or modules_to_save): it cannot be mixed with others.`;
   return new LorikeetError("adapter_unsupported", message, { param: "adapters" });
 }
 

@@ -5,6 +5,7 @@ import type { TaskTarget } from "../../model/task/adapter-targets.js";
 import type { ModuleKind } from "../../model/task/weighted-nodes.js";
 import type { Faults } from "./faults.js";
 import type { Feature } from "./features.js";
+import type { TokenPlan } from "./module-plan.js";
 
 export interface TaskBase {
   readonly targets: readonly TaskTarget[];
@@ -75,6 +76,8 @@ export interface ModuleIndex {
   has(path: string): boolean;
   /** The table or the head that trained rows belong to; null, with a fault, if there is none, or if PEFT computes something else with them. */
   tokenTable(named: Pick<NamedModule, "path" | "tensor">, faults: Faults): TokenTable | null;
+  /** What of a decoder a table or a head is that an adapter saves whole; null: neither, or a table of positions. */
+  savedTable(path: string): Pick<TokenPlan, "path" | "inEmbeddings" | "inHead"> | null;
   /** Where a tensor of a module lies that a file may hold a copy of; null: the base has no such module. "any": there is no base. */
   storedOf(path: string, part: "weight" | "bias"): StoredWeight | "any" | null;
   /** Where the bias of a module lies that takes no other than the base's; null: it is another module, or there is no base. */

@@ -12,9 +12,49 @@ import { elementCount, formatShape, sameShape } from "../../tensor/shape.js";
 import { type Faults, quote } from "./faults.js";
 import type { FeatureLog } from "./features.js";
 import { type Elements, elementsOf, isMatrixDtype, widen } from "./layout.js";
-import type { CopyPlan, MatrixDtype, RepeatPlan, StoredArray } from "./module-plan.js";
+import type { AdapterPlan, CopyPlan, MatrixDtype, RepeatPlan, StoredArray, TokenPlan } from "./module-plan.js";
 
 const bandElements = 1 << 20;
+
+/** Tables and heads in `modules_to_save` that differ from the base's, as rows of all of their tokens. */
+export async function trainedTables(
+  file: SafetensorsFile,
+  { copies, tokens, modules }: Pick<AdapterPlan, "copies" | "tokens" | "modules">,
+  { tiesWeights, faults }: { readonly tiesWeights: boolean; readonly faults: Faults },
+): Promise<TokenPlan[]> {
+  const plans: TokenPlan[] = [];
+  const [first, second] = copies.filter(({ table }) => table);
+  const isPair = first?.of.offset === second?.of.offset && first?.of.file === second?.of.file;
+  if (first && second && tiesWeights && isPair && !(await areEqualTensors(file, first, second))) {
+    faults.invalid(
+      `tensors ${quote(first.name)} and ${quote(second.name)} are one parameter (ensure_weight_tying), but they differ`,
+    );
+  }
+  for (const copy of copies) {
+    const { name, dtype, shape, of, table } = copy;
+    if (!table || !sameShape(shape, of.shape) || (await differenceOf(file, copy, "weight")) === null) continue;
+    const ids = Array.from({ length: shape[0] ?? 0 }, (_, id) => id);
+    const other = plans.find(({ path }) => path === table.path);
+    if (other) {
+      faults.invalid(`tensors ${quote(other.rows.name)} and ${quote(name)} are both the weight of ${table.path}`);
+    }
+    plans.push({ ...table, rows: { name, dtype, shape }, ids, stored: of });
+    if (![...tokens, ...modules].some(({ path }) => path === table.path)) continue;
+    faults.unsupported(`module ${table.path} is saved whole, and adapted as well, which PEFT does not allow together`);
+  }
+  return plans;
+}
+
+async function areEqualTensors(file: SafetensorsFile, left: StoredArray, right: StoredArray): Promise<boolean> {
+  if (left.dtype !== right.dtype || !sameShape(left.shape, right.shape)) return false;
+  const bytes = elementCount(left.shape) * dtypeSizes[left.dtype];
+  for (let begin = 0; begin < bytes; begin += bandElements) {
+    const band = { begin, end: Math.min(bytes, begin + bandElements) };
+    const [own, other] = [await file.read(left.name, band), await file.read(right.name, band)];
+    if (Buffer.compare(own, other) !== 0) return false;
+  }
+  return true;
+}
 
 /** Reports tensors that differ from the base's weight. */
 export async function checkCopies(
@@ -24,6 +64,7 @@ export async function checkCopies(
   faults: Faults,
 ): Promise<void> {
   for (const copy of copies) {
+    if (copy.table && sameShape(copy.shape, copy.of.shape)) continue; // see trainedTables
     const what = copy.name.endsWith(".bias") ? "bias" : "weight";
     const difference = await differenceOf(file, copy, what);
     if (difference === null) continue;
@@ -33,8 +74,11 @@ export async function checkCopies(
       faults.unsupported(
         `tensor ${quote(copy.name)} ${difference}: it was trained over another vocabulary; merge the adapter into its own base, and serve that`,
       );
-    } else if (copy.as === "weight") features.note("modules_to_save", copy.name);
-    else {
+    } else if (copy.as === "weight") {
+      faults.unsupported(
+        `tensor ${quote(copy.name)} ${difference}; only embeddings and heads that modules_to_save names may`,
+      );
+    } else {
       faults.invalid(
         `tensor ${quote(copy.name)} is a copy of the ${what} of the base that was trained on, but ${difference}, so it was another base`,
       );

@@ -15,7 +15,7 @@ import type { AdapterSummary } from "../types.js";
 import type { AdapterBase, ModuleIndex, TaskBase } from "./base.js";
 import { type CanonicalConfig, type ReadConfig, readConfig } from "./config/config.js";
 import { readContent, type Visitor } from "./content.js";
-import { checkCopies, checkRepeats } from "./copies.js";
+import { checkCopies, checkRepeats, trainedTables } from "./copies.js";
 import { AdapterDigest } from "./digest.js";
 import { Faults, quote } from "./faults.js";
 import { type Feature, FeatureLog } from "./features.js";
@@ -106,7 +106,9 @@ export async function examine(
     const context = { config, targetModules, faults, features, warnings, idle };
     const alphas = options.alphas ?? null;
     const plan = planModules(file.tensors, { ...context, maxRank, maxPatternSize, alphas });
-    const used = { ...plan, modules: plan.modules.filter(({ isIdle }) => !isIdle) };
+    const tables = await trainedTables(file, plan, { tiesWeights: config.tiesWeights, faults });
+    const tokens = [...plan.tokens, ...tables].sort((left, right) => (left.path < right.path ? -1 : 1));
+    const used = { ...plan, tokens, modules: plan.modules.filter(({ isIdle }) => !isIdle) };
     if (!trusted) await checkCopies(file, plan.copies, features, faults);
     if (!trusted) await checkTies(file, plan.ties, faults);
     if (!trusted) await checkRepeats(file, plan.repeats, faults);
@@ -116,12 +118,12 @@ export async function examine(
     const labels = isTaskBase(base) || outputs !== null ? await readLabels(folder, outputs, faults) : null;
     if (outputs !== null && labels === null && outputs !== ownOutputs(base)) warnings.push(...unnamedLabels(outputs));
     if (faults.count > 0) {
-      await readContent(file, plan, { faults, digest: null, visit: null });
+      await readContent(file, { ...plan, tokens }, { faults, digest: null, visit: null });
       faults.throwIfAny(label, bases);
     }
     const digest = new AdapterDigest(config.canonical);
     if (labels) digest.labels(labels);
-    const notes = await readContent(file, plan, { faults, digest, visit: startVisit?.(used) ?? null });
+    const notes = await readContent(file, { ...plan, tokens }, { faults, digest, visit: startVisit?.(used) ?? null });
     faults.throwIfAny(label);
     const found = digest.finish();
     checkDigest(found, options.expectedDigest, label);

@@ -12,7 +12,7 @@ const features = {
   fixed_bias:
     'trained biases of filters and of normalizations of heads are not supported over a language model unless they equal the base\'s; train it with bias "lora_only"',
   modules_to_save:
-    "modules saved whole (modules_to_save, embeddings, heads) are not supported over a language model, except normalizations of its layers and a classification head named score; adapt others by LoRA (target_modules), or train rows of single tokens (trainable_token_indices)",
+    "modules saved whole (modules_to_save) are not supported over a language model, except its embeddings and its head, normalizations of its layers and a classification head named score; adapt others by LoRA (target_modules)",
   embedding: "LoRA on embeddings is not supported over this base; remove them from target_modules",
   tied_embedding:
     "LoRA on embeddings together with a tied head (ensure_weight_tying) is only supported for decoders; train without it",

@@ -72,6 +72,8 @@ export interface CopyPlan extends StoredArray {
   readonly of: StoredWeight;
   /** "marked": a weight that PEFT marks as a copy. "weight": one that may be new. "bias": one that may be trained. */
   readonly as: "marked" | "weight" | "bias";
+  /** Of embeddings or a head in `modules_to_save`: what their rows are if they are others. Default: they are refused. */
+  readonly table?: Pick<TokenPlan, "path" | "inEmbeddings" | "inHead">;
   /** Of a bias: the fault if it is another one. Default: the feature is refused. */
   readonly ifDifferent?: string;
 }

@@ -7,7 +7,7 @@ import type { ReadConfig } from "./config/read.js";
 import { compareModules } from "./coverage.js";
 import { type Faults, quote } from "./faults.js";
 import type { Feature, FeatureLog } from "./features.js";
-import { type ParsedKey, parseKey, type SavedKey } from "./keys.js";
+import { type ParsedKey, parseKey, type SavedKey, savesModule } from "./keys.js";
 import type { Role } from "./methods/method.js";
 import type { AdapterPlan, CopyPlan, MatrixDtype, ModulePlan, StoredArray } from "./module-plan.js";
 import { checkPair, type Draft, type DraftTensor, type Pair, readTensor } from "./pairs.js";
@@ -62,7 +62,12 @@ export function planModules(tensors: ReadonlyMap<string, StoredTensor>, context:
       const isMarked = key.kind === "saved" && key.as === "copy";
       if (key.kind === "saved" && !isMarked) copied.add(key.path);
       if (dtype && stored !== "any") {
-        copies.push({ name, dtype, shape: tensor.shape, of: stored, as: isMarked ? "marked" : "weight" });
+        const as = isMarked ? "marked" : "weight";
+        const isOwn = !isMarked && key.kind === "saved" && key.part === "weight";
+        const saved = isOwn ? targetModules.savedTable(key.path) : null;
+        const isTied = saved !== null && config.tiesWeights && targetModules.isTiedHead(saved.path);
+        const table = isTied || savesModule(config.modulesToSave, key.path) ? saved : null;
+        copies.push({ name, dtype, shape: tensor.shape, of: stored, as, ...(table && { table }) });
       }
       continue;
     }

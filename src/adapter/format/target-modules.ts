@@ -9,6 +9,7 @@ import type { FixedBias, ModuleIndex, ModuleSpec, NamedModule, ResolvedModule, T
 import { type Faults, quote } from "./faults.js";
 import type { Feature } from "./features.js";
 import { isMatrixDtype } from "./layout.js";
+import type { TokenPlan } from "./module-plan.js";
 import { taskFeatures } from "./task-index.js";
 
 const wrappers: ReadonlySet<string> = new Set(["model", "language_model", "text_model", "transformer"]);
@@ -125,6 +126,13 @@ export class TargetModuleIndex implements ModuleIndex {
       head: reader?.path ?? null,
       stored: found.stored ?? null,
     };
+  }
+
+  savedTable(path: string): Pick<TokenPlan, "path" | "inEmbeddings" | "inHead"> | null {
+    const found = this.#byPath ? this.#tableAt(path) : undefined;
+    if (!found?.stored || !isMatrixDtype(found.stored.dtype) || found.role === "positions") return null;
+    // PEFT gives a saved module weights of its own, whatever was tied to it.
+    return { path: found.path, inEmbeddings: !isHead(found), inHead: isHead(found) };
   }
 
   #target(path: string): BaseModule | undefined {

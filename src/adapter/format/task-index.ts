@@ -148,6 +148,11 @@ export class TaskIndex implements ModuleIndex {
     return this.#byPath.get(path)?.isOutput === true;
   }
 
+  /** Its tables are modules like others. */
+  savedTable(): null {
+    return null;
+  }
+
   /** Those that it does not take are refused one by one. */
   takesWhole(): boolean {
     return true;

@@ -117,7 +117,7 @@ export class StackedBank implements AsyncDisposable {
       throw new LorikeetError("adapter_unsupported", message);
     }
     if (adapter.tokens) {
-      const message = `The adapter replaces rows of single tokens (trainable_token_indices), which only the CPU does; serve it with --device cpu.`;
+      const message = `The adapter replaces rows of the embeddings or the head (trainable_token_indices or modules_to_save), which only the CPU does; serve it with --device cpu.`;
       throw new LorikeetError("adapter_unsupported", message);
     }
     const { tiedHead = null } = this.#options;

@@ -164,7 +164,7 @@ function embeddingNotTrained(folder: string): LorikeetError {
 }
 
 function tokensNotTrained(folder: string): LorikeetError {
-  const message = `${folder} replaces rows of single tokens (trainable_token_indices), which training does not continue.`;
+  const message = `${folder} replaces rows of the embeddings or the head (trainable_token_indices or modules_to_save), which training does not continue.`;
   return new LorikeetError("adapter_unsupported", message, { param: folder });
 }
 

@@ -1,6 +1,7 @@
 /** Trained rows of single tokens (`trainable_token_indices`): what PEFT computes otherwise, or not at all, is refused by name. */
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { composeMixture } from "../../../src/adapter/cache/compose.js";
@@ -9,6 +10,8 @@ import { openCheckpoint } from "../../../src/model/checkpoint/open.js";
 import { storedModules } from "../../../src/model/modules.js";
 import { taskTargetsOf } from "../../../src/model/task/adapter-targets.js";
 import { openTaskModel } from "../../../src/model/task/open.js";
+import { viewAs } from "../../../src/tensor/dtype.js";
+import { bfloat16ToFloat32 } from "../../../src/tensor/half.js";
 import { taskRoot } from "../../support/task-models.js";
 import { type Edit, type EditableTensor, edited, oracle, refusalOf, renamed } from "./helpers.js";
 
@@ -136,7 +139,61 @@ test("the digest covers ids and rows, with a base or without; the sizes in use c
   const bare = await edited({ source: fixture("tokens"), tensors: drop("token_adapter"), ...ids(null) });
   assert.equal(summary.activeBytes - (await checkAdapter(bare, llama)).summary.activeBytes, 4 * (16 * 64 + 3));
   const parts = [{ adapter: loaded, weight: 1, label: "The adapter `a`" }];
-  assert.match((await refusalOf(composeMixture("d", parts))).message, /replaces rows of single tokens/);
+  assert.match((await refusalOf(composeMixture("d", parts))).message, /replaces rows of the embeddings/);
+});
+
+/** The tables of smollm3 with rows replaced, as `modules_to_save` has them. */
+const tables =
+  (rows: readonly (readonly [name: string, ids: readonly number[], source: string])[]) => (all: EditableTensor[]) => {
+    const place = tied.find(({ role }) => role === "embedding")?.stored ?? assert.fail();
+    const stored = Uint8Array.from(readFileSync(place.file).subarray(place.offset, place.offset + place.byteLength));
+    const floats = place.dtype === "F32" ? viewAs("F32", stored) : bfloat16ToFloat32(viewAs("BF16", stored));
+    const base = new Uint8Array(floats.buffer as ArrayBuffer);
+    const whole = rows.map(([name, tokens, source]): EditableTensor => {
+      const data = Uint8Array.from(base);
+      const own = all.find((tensor) => tensor.name.includes(source))?.data ?? assert.fail();
+      for (const [i, id] of tokens.entries()) data.set(own.subarray(i * 256, (i + 1) * 256), id * 256);
+      return { name: `base_model.model.${name}.weight`, dtype: "F32", shape: place.shape, data };
+    });
+    return [...all.filter(({ name }) => !name.includes("token_adapter")), ...whole];
+  };
+
+test("embeddings and heads in modules_to_save are rows of all tokens that differ from the base's", async () => {
+  const source = fixture("tokens-tied-apart");
+  const { trainable_token_indices: own } = JSON.parse(readFileSync(join(source, "adapter_config.json"), "utf8"));
+  const [rows, head] = [
+    ["model.embed_tokens", own.embed_tokens, "embed_tokens"],
+    ["lm_head", own.lm_head, "lm_head"],
+  ] as const;
+  const config = (saved: readonly string[], ensured = false) => {
+    return { trainable_token_indices: null, modules_to_save: saved, ensure_weight_tying: ensured };
+  };
+  const both = await edited({ source, config: config(["embed_tokens", "lm_head"]), tensors: tables([rows, head]) });
+  const loaded = await loadAdapter(both, tied);
+  assert.deepEqual(loaded.tokens, (await loadAdapter(source, tied)).tokens);
+  const { summary } = await checkAdapter(both, tied);
+  const again = await loadAdapter(both, tied, { expectedDigest: summary.weightsDigest });
+  assert.deepEqual(again.tokens, loaded.tokens);
+  assert.ok(loaded.bytes < summary.bytes, "what equals the base takes no memory");
+  // The head that PEFT ties to saved embeddings is in the file as well, with the same weights.
+  const same = ["lm_head", own.embed_tokens, "embed_tokens"] as const;
+  const ensured = await edited({ source, config: config(["embed_tokens"], true), tensors: tables([rows, same]) });
+  const ensuredTokens = (await loadAdapter(ensured, tied)).tokens ?? [];
+  assert.deepEqual(
+    ensuredTokens.map(({ ids: of }) => [...of]),
+    [rows[1], rows[1]].map((of) => [...of].sort((a, b) => a - b)),
+  );
+  const apart = await edited({ source, config: config(["embed_tokens"], true), tensors: tables([rows, head]) });
+  assert.match(
+    (await refusalOf(checkAdapter(apart, tied))).message,
+    /one parameter \(ensure_weight_tying\), but they differ/,
+  );
+  const adapted = await edited({
+    source: fixture("head-tied"),
+    config: config(["lm_head"]),
+    tensors: (all) => [...all, ...tables([["lm_head", [0], "q_proj.lora_A"]])(all).slice(-1)],
+  });
+  assert.match((await refusalOf(checkAdapter(adapted, tied))).message, /lm_head is saved whole, and adapted as well/);
 });
 
 test("rows of a table that a task model's head may share are refused", async () => {
