@@ -183,9 +183,16 @@ function fileFieldsOf({ label, role, opset, producer, graphs }: OpenedFile): [st
 }
 
 function trainingOf(model: TaskModel): string {
+  const types = [...new Set(weightTypes(model))];
+  if (types.length === 0) return "not of this file: no layer has float32 weights";
+  if (!types.includes("float32")) return `not of this file: its weights are of type ${types.join(", ")}, not float32`;
   const missing = operatorsWithoutGradient(model);
   return missing.length === 0 ? "every operator has a gradient rule" : `no gradient rule for ${missing.join(", ")}`;
 }
+
+/** Of the target modules. */
+const weightTypes = ({ modules }: TaskModel): string[] =>
+  modules.filter(isTarget).flatMap(({ uses }) => uses.map(({ target }) => target.weight.value.type));
 
 /** Operators between target modules and outputs that have no gradient rule. */
 function operatorsWithoutGradient({ opened, modules }: TaskModel): string[] {

@@ -5,6 +5,7 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:f
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
+import { halfTensor, type NodeSpec, onnxFile } from "../support/onnx-file.js";
 import { runHere as run } from "../support/program.js";
 import { taskRoot } from "../support/task-models.js";
 
@@ -30,6 +31,20 @@ test("inspect shows a task model: task, files, opsets, inputs, outputs and targe
     assert.match(out, line);
   }
   assert.doesNotMatch(out, /warning/);
+});
+
+test("inspect says that a file without float32 weights is not trained", async () => {
+  const of = async (name: string, nodes: readonly NodeSpec[], types: Readonly<Record<string, number>>) => {
+    const path = join(temporary, name);
+    const graph = { inputs: { x: ["batch", 2] }, outputs: { y: ["batch", 2] }, types, nodes };
+    writeFileSync(path, onnxFile({ ...graph, initializers: [halfTensor("w", [2, 2], [15360, 0, 0, 15360])] }));
+    return (await run(["inspect", path])).out;
+  };
+  const product = [{ op: "MatMul", inputs: ["x", "w"], outputs: ["y"] }];
+  const half = await of("model_fp16.onnx", product, { x: 10, y: 10 });
+  assert.match(half, /^training +not of this file: its weights are of type float16, not float32$/m);
+  const none = await of("model_relu.onnx", [{ op: "Relu", inputs: ["x"], outputs: ["y"] }], {});
+  assert.match(none, /^training +not of this file: no layer has float32 weights$/m);
 });
 
 test("inspect shows the tokenizer of a text model, and with --text the tokens that the model gets", async () => {

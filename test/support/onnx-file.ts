@@ -47,6 +47,10 @@ export interface FileSpec extends GraphSpec {
 export const floatTensor = (name: string, dims: readonly number[], values: readonly number[]): TensorProto =>
   create(TensorProtoSchema, { name, dataType: 1, dims: dims.map(BigInt), floatData: [...values] });
 
+/** `bits`: of float16. */
+export const halfTensor = (name: string, dims: readonly number[], bits: readonly number[]): TensorProto =>
+  create(TensorProtoSchema, { name, dataType: 10, dims: dims.map(BigInt), int32Data: [...bits] });
+
 export const intTensor = (name: string, dims: readonly number[], values: readonly number[]): TensorProto =>
   create(TensorProtoSchema, { name, dataType: 7, dims: dims.map(BigInt), int64Data: values.map(BigInt) });
 

@@ -85,8 +85,23 @@ async function readPooling(
   );
   const [mode = "mean", ...more] = chosen.map((key) => modes[key] ?? null);
   if (mode === null || more.length > 0) return { normalizes, pooling: refused(`pools by ${chosen.join(" and ")}`) };
+  const prompt = await defaultPrompt(folder, names);
+  if (prompt !== null) return { normalizes, pooling: { refusal: promptRefusal(prompt) } };
   return { normalizes, pooling: mode };
 }
+
+const settingsName = "config_sentence_transformers.json";
+
+/** What sentence-transformers puts in front of every text; null: nothing. */
+async function defaultPrompt(folder: string, names: readonly string[]): Promise<string | null> {
+  const json = names.includes(settingsName) ? await readJson(folder, settingsName) : {};
+  const { default_prompt_name: name, prompts }: Json = isObject(json) ? json : {};
+  const prompt = typeof name === "string" && isObject(prompts) ? prompts[name] : null;
+  return typeof prompt === "string" && prompt !== "" ? prompt : null;
+}
+
+const promptRefusal = (prompt: string): string =>
+  `has a default prompt, ${JSON.stringify(prompt.slice(0, 64))}, in ${settingsName}, which is not put in front of texts; with a "pooling" in lorikeet.json, clients put it there`;
 
 /** Outputs that hold a vector for each token of a text. */
 const tokenOutputs = ["last_hidden_state", "token_embeddings"];

@@ -75,6 +75,27 @@ describe("a model's manifest", () => {
     assert.equal(bare.modules[0]?.foldedNorm.kind, "unknown");
   });
 
+  test("a default prompt of sentence-transformers is named and not forgotten, unless the manifest says how vectors are made", async () => {
+    const prompted = await mkdtemp(join(tmpdir(), "lorikeet-prompt-"));
+    after(() => rm(prompted, { recursive: true }));
+    const settings = { prompts: { query: "query: ", none: "" }, default_prompt_name: "query" };
+    await writeFile(join(prompted, "modules.json"), "[]");
+    const headOf = async (default_prompt_name: string | null) => {
+      const text = JSON.stringify({ ...settings, default_prompt_name });
+      await writeFile(join(prompted, "config_sentence_transformers.json"), text);
+      return readTextHead(prompted, ["modules.json", "config_sentence_transformers.json"]);
+    };
+    const { pooling } = await headOf("query");
+    assert.match(
+      typeof pooling === "string" ? pooling : pooling.refusal,
+      /has a default prompt, "query: ", in config_/,
+    );
+    for (const name of ["none", null]) assert.equal((await headOf(name)).pooling, "mean");
+    await headOf("query");
+    const names = ["modules.json", "config_sentence_transformers.json"];
+    assert.equal((await readTextHead(prompted, names, { manifest: { pooling: "cls" } })).pooling, "cls");
+  });
+
   test("in a run's record it is the model", async () => {
     await write({ settings: {}, data: {}, labels: [], model: { files: manifest.files, foldedNorms: false } });
     assert.equal((await openTaskModel(folder)).modules[0]?.foldedNorm.kind, "none");
