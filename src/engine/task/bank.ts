@@ -5,7 +5,8 @@ import { assert, LorikeetError } from "../../base/errors.js";
 import type { BlockPlan } from "../../model/task/blocked/plan.js";
 import type { TaskModule } from "../../model/task/target-modules.js";
 import { type FoldedAdapter, foldAdapter } from "./folded.js";
-import { placeBytes, type StackPlan, Stacks, widenedPlan } from "./stacks.js";
+import { placeBytes, type StackPlan, widenedPlan } from "./stack-plan.js";
+import { Stacks } from "./stacks.js";
 
 export interface BankOptions {
   readonly modules: readonly TaskModule[];

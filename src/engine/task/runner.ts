@@ -17,7 +17,8 @@ import { Session } from "../../runtime/session.js";
 import { alignedFloats, Tensor } from "../../runtime/tensor.js";
 import { DeviceStacks } from "./device-stacks.js";
 import { GraphWeights } from "./graph-weights.js";
-import { type StackPlan, type Stacks, sameParts } from "./stacks.js";
+import { type StackPlan, sameParts } from "./stack-plan.js";
+import type { Stacks } from "./stacks.js";
 import type { TaskData, TaskTensor } from "./types.js";
 
 export interface RunRow {

@@ -1,8 +1,7 @@
 /** The stacks of adapters that a serving graph reads: for each part of each adapted module one tensor with an entry for each place. */
 
 import { assert } from "../../base/errors.js";
-import { paddedRank } from "../../model/serving/rank-tiles.js";
-import { type ModuleParts, stackNames } from "../../model/task/adapted-node.js";
+import { stackNames } from "../../model/task/adapted-node.js";
 import { padded, writeFilters } from "../../model/task/blocked/filters.js";
 import type { BlockedConvolution, BlockPlan } from "../../model/task/blocked/plan.js";
 import type { TaskModule } from "../../model/task/target-modules.js";
@@ -10,113 +9,7 @@ import { floatsOf } from "../../model/task/weight-values.js";
 import { alignedFloats, Tensor } from "../../runtime/tensor.js";
 import { elementCount } from "../../tensor/shape.js";
 import type { FoldedAdapter, FoldedModule } from "./folded.js";
-
-/** What the stacks of a module have room for. */
-export interface ModulePlan extends ModuleParts {
-  readonly module: TaskModule;
-  /** The largest padded rank; 0 without products. */
-  readonly rank: number;
-  /** The largest number of outputs. */
-  readonly width: number;
-}
-
-export type StackPlan = ReadonlyMap<TaskModule, ModulePlan>;
-
-/** The least plan that holds both the given one and an adapter; the given one if it already does. */
-export function widenedPlan(plan: StackPlan, { modules }: FoldedAdapter): StackPlan {
-  const wider = new Map(plan);
-  let isWider = false;
-  for (const [module, folded] of modules) {
-    const known = plan.get(module) ?? emptyPlan(module);
-    const next = joined(known, folded);
-    if (plan.has(module) && Object.entries(next).every(([key, value]) => known[key as keyof ModulePlan] === value))
-      continue;
-    wider.set(module, next);
-    isWider = true;
-  }
-  return isWider ? wider : plan;
-}
-
-const emptyPlan = (module: TaskModule): ModulePlan => {
-  return { module, product: false, gain: false, shift: false, whole: false, rank: 0, width: module.outFeatures };
-};
-
-function joined(plan: ModulePlan, { rank, gain, shift, whole }: FoldedModule): ModulePlan {
-  return {
-    module: plan.module,
-    product: plan.product || rank > 0,
-    gain: plan.gain || gain !== null,
-    shift: plan.shift || shift !== null,
-    whole: plan.whole || whole !== null,
-    rank: rank > 0 ? Math.max(plan.rank, paddedRank(rank)) : plan.rank,
-    width: Math.max(plan.width, whole?.outFeatures ?? 0),
-  };
-}
-
-/** Whether both need the same graph, whatever the sizes. */
-export function sameParts(a: StackPlan, b: StackPlan): boolean {
-  if (a.size !== b.size) return false;
-  return [...a].every(([module, parts]) => {
-    const other = b.get(module);
-    const keys = ["product", "gain", "shift", "whole"] as const;
-    return other !== undefined && keys.every((key) => parts[key] === other[key]);
-  });
-}
-
-interface Entry {
-  readonly name: string;
-  readonly shape: readonly number[];
-}
-
-/** The plan of convolutions in blocks, for stacks that can be used with it: layers that replace the base's cannot. */
-export function blocksOf(plan: StackPlan, blocks: BlockPlan | null): BlockPlan | null {
-  const convolutions = [...plan.values()].filter(({ module }) => module.kind === "convolution");
-  return convolutions.some(({ product }) => product) && !convolutions.some(({ whole }) => whole) ? blocks : null;
-}
-
-/** How a module runs in blocks; its uses are alike. */
-function blockedOf({ uses }: TaskModule, blocks: BlockPlan | null): BlockedConvolution | null {
-  const node = uses[0]?.target.node;
-  return (node && blocks?.convolutions.get(node)) ?? null;
-}
-
-/** The parts of a module with the shape of one place's entry. */
-function entriesOf(plan: ModulePlan, blocks: BlockPlan | null): Entry[] {
-  const { module, product, gain, shift, whole, rank, width } = plan;
-  const { path, kind, inFeatures, kernel, groups } = module;
-  const names = stackNames(path);
-  const blocked = blockedOf(module, blocks);
-  if (blocks && blocked) {
-    const { inputs, outputs } = blocked;
-    const ranks = padded(rank, blocks.block);
-    return [
-      ...(product ? [{ name: names.a, shape: [ranks, inputs, ...kernel] }] : []),
-      ...(product ? [{ name: names.b, shape: [outputs, ranks, 1, 1] }] : []),
-      ...(gain ? [{ name: names.gain, shape: [outputs] }] : []),
-      ...(shift ? [{ name: names.shift, shape: [outputs] }] : []),
-    ];
-  }
-  const isConvolution = kind === "convolution";
-  const weight = isConvolution ? [width, inFeatures / groups, ...kernel] : [inFeatures, width];
-  return [
-    ...(product ? [{ name: names.a, shape: isConvolution ? [rank, inFeatures, ...kernel] : [inFeatures, rank] }] : []),
-    ...(product ? [{ name: names.b, shape: isConvolution ? [width, rank] : [rank, width] }] : []),
-    ...(gain ? [{ name: names.gain, shape: [width] }] : []),
-    ...(shift ? [{ name: names.shift, shape: [width] }] : []),
-    ...(whole ? [{ name: names.weight, shape: weight }] : []),
-    ...(whole ? [{ name: names.bias, shape: [width] }] : []),
-  ];
-}
-
-/** Bytes of one place. */
-export function placeBytes(plan: StackPlan, blocks: BlockPlan | null): number {
-  return entriesOfAll(plan, blocks).reduce((sum, { shape }) => sum + 4 * elementCount(shape), 0);
-}
-
-function entriesOfAll(plan: StackPlan, blocks: BlockPlan | null): Entry[] {
-  const usable = blocksOf(plan, blocks);
-  return [...plan.values()].flatMap((module) => entriesOf(module, usable));
-}
+import { blockedOf, blocksOf, entriesOf, type ModulePlan, type StackPlan } from "./stack-plan.js";
 
 export class Stacks {
   readonly plan: StackPlan;
@@ -136,7 +29,7 @@ export class Stacks {
 
   /** Place 0 and `places` more. Reads the base's layers where adapters replace them: these stand in place 0, and in those of other adapters. */
   static async create(plan: StackPlan, places: number, blocks: BlockPlan | null = null): Promise<Stacks> {
-    const entries = entriesOfAll(plan, blocks);
+    const entries = entriesOf(plan, blocks);
     const stacks = new Stacks(
       plan,
       blocksOf(plan, blocks),
