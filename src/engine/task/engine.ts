@@ -7,20 +7,15 @@ import type { AdapterSource, HostTaskAdapter } from "../../adapter/types.js";
 import { Alarm, deferred, within } from "../../base/async.js";
 import { assert, hasCode, LorikeetError } from "../../base/errors.js";
 import { FairQueue } from "../../base/fair-queue.js";
+import { at } from "../../base/list.js";
 import { type Logger, silent } from "../../base/log.js";
-import { elementCount } from "../../tensor/shape.js";
 import type { EngineLimits, EngineObserver, EngineStats } from "../types.js";
 import type { TaskBank } from "./bank.js";
 import { Job } from "./job.js";
+import { cutToWidths, type OutputWidths } from "./output-widths.js";
 import type { RunRow, TaskRunner } from "./runner.js";
 import type { Stacks } from "./stacks.js";
 import type { TaskEngine, TaskJob, TaskPort, TaskRequest, TaskSignature, TaskTensor } from "./types.js";
-
-/** How many values an output has along one of its axes, which may count from the end. */
-export interface OutputWidth {
-  readonly axis: number;
-  readonly width: number;
-}
 
 export interface TaskEngineParts {
   readonly runner: TaskRunner;
@@ -29,7 +24,7 @@ export interface TaskEngineParts {
   readonly signature: TaskSignature;
   readonly limits: Omit<EngineLimits, "maxContext">;
   /** Outputs that whole layers of other sizes change: these are cut to the adapter's own size. */
-  readonly widthsOf: (adapter: HostTaskAdapter | null) => ReadonlyMap<string, OutputWidth>;
+  readonly widthsOf: (adapter: HostTaskAdapter | null) => OutputWidths;
   readonly observer?: EngineObserver;
   readonly logger?: Logger;
   readonly now?: () => number;
@@ -225,7 +220,7 @@ export class BatchingEngine implements TaskEngine {
     for (const [row, job] of live.entries()) {
       const found = outputs[row];
       assert(found, "a row has outputs");
-      this.#finish(job, found instanceof Error ? found : cut(found, widths[row] ?? noWidths));
+      this.#finish(job, found instanceof Error ? found : cutToWidths(found, at(widths, row)));
     }
   }
 
@@ -322,25 +317,6 @@ export class BatchingEngine implements TaskEngine {
     this.#endAll();
   }
 }
-
-/** Outputs of which an axis is cut to a row's own number of values. */
-function cut(
-  outputs: ReadonlyMap<string, TaskTensor>,
-  widths: ReadonlyMap<string, OutputWidth>,
-): ReadonlyMap<string, TaskTensor> {
-  return new Map(
-    [...outputs].map(([name, tensor]) => {
-      const { axis, width } = widths.get(name) ?? { axis: -1, width: Number.POSITIVE_INFINITY };
-      const size = tensor.shape.at(axis);
-      if (size === undefined || width >= size) return [name, tensor] as const;
-      const inner = elementCount(tensor.shape.slice(axis)) / size;
-      const data = tensor.data.filter((_: number | bigint, i: number) => Math.floor(i / inner) % size < width);
-      return [name, { ...tensor, shape: tensor.shape.with(axis, width), data }] as const;
-    }),
-  );
-}
-
-const noWidths: ReadonlyMap<string, OutputWidth> = new Map();
 
 /** Inputs of the right names, types and sizes that the graph still cannot compute, such as a text that is longer than its positions. */
 function refusedInputs(cause: LorikeetError): LorikeetError {

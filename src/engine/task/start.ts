@@ -6,7 +6,6 @@ import type { Logger, Progress } from "../../base/log.js";
 import type { Graph } from "../../graph/types.js";
 import type { RowLayout } from "../../model/task/adapted-node.js";
 import { type BlockPlan, planBlocks } from "../../model/task/blocked/plan.js";
-import { HeadReader } from "../../model/task/head-outputs.js";
 import type { TaskModel } from "../../model/task/open.js";
 import type { TaskModule } from "../../model/task/target-modules.js";
 import type { WeightedNode } from "../../model/task/weighted-nodes.js";
@@ -16,7 +15,8 @@ import type { EngineObserver } from "../types.js";
 import { TaskBank } from "./bank.js";
 import { probeBlocks } from "./block-probe.js";
 import { openOnCard } from "./card-check.js";
-import { BatchingEngine, type OutputWidth } from "./engine.js";
+import { BatchingEngine } from "./engine.js";
+import { headsOf, widthsOf } from "./output-widths.js";
 import { type ProbeOptions, probeRows, type RowProbe } from "./row-probe.js";
 import { adaptedRowsIndependent, rowsIndependent } from "./row-test.js";
 import { TaskRunner } from "./runner.js";
@@ -113,12 +113,7 @@ export async function startTaskEngine(options: TaskStartOptions, probe: RowProbe
     const block = device.kind === "cpu" ? await probeBlocks(threads) : null;
     const blocks = block === null ? null : planBlocks(graph, model.modules, block);
     const independent = await testRows(runner, probe, maxBatch, blocks, options);
-    const reader = new HeadReader(graph);
-    const heads = new Map(
-      model.modules.flatMap((module) =>
-        module.kind === "bias" ? [] : [[module.path, headOf(reader, module)] as const],
-      ),
-    );
+    const heads = headsOf(graph, model.modules);
     const engine = new BatchingEngine({
       runner,
       bank: new TaskBank({ modules: model.modules, maxPlaces: maxBatch, maxBytes: options.activeAdapterBytes, blocks }),
@@ -162,26 +157,6 @@ function ableModules({ modules }: TaskModel, probe: RowProbe): TaskModule[] {
 
 /** The largest power of two up to a number: graphs with adapted convolutions exist for these numbers of rows. */
 const floorPower = (limit: number): number => 2 ** Math.floor(Math.log2(limit));
-
-interface Head extends OutputWidth {
-  readonly outputs: readonly string[];
-}
-
-function headOf(reader: HeadReader, { kind, uses, outFeatures }: TaskModule): Head {
-  const outputs = uses.flatMap(({ target }) => reader.outputsOf(target.node).names);
-  return { axis: kind === "convolution" ? 1 : -1, width: outFeatures, outputs };
-}
-
-/** The number of values of each output that a head decides: the adapter's own, or the base's. */
-function widthsOf(heads: ReadonlyMap<string, Head>, adapter: HostTaskAdapter | null): Map<string, OutputWidth> {
-  const widths = new Map<string, OutputWidth>();
-  if (adapter === null) return widths;
-  for (const [path, { axis, width, outputs }] of heads) {
-    const own = adapter.modules.get(path)?.whole?.outFeatures ?? width;
-    for (const output of outputs) widths.set(output, { axis, width: own });
-  }
-  return widths;
-}
 
 function signatureOf(graph: Graph, { isBatched }: RowProbe): TaskSignature {
   const { inputs, outputs } = graph;
