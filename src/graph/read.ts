@@ -118,7 +118,10 @@ class GraphReader {
     if ("cyclic" in nodes)
       throw fault.invalid(`has a cycle: node ${quoted(nodes.cyclic.name)} depends on its own output`);
     const outputs = proto.output.map((info) => this.#readOutput(info));
-    if (this.#outer === null) this.#requireDistinct(outputs);
+    if (this.#outer === null) {
+      if (inputs.length === 0) throw fault.unsupported("has no inputs, so there is nothing to ask it");
+      this.#requireDistinct(outputs);
+    }
     return { name: proto.name, inputs, outputs, nodes, initializers: this.#initializers };
   }
 

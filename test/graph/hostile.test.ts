@@ -51,6 +51,10 @@ const files: Readonly<Record<string, readonly [spec: Partial<FileSpec>, message:
     /node "one" \("Relu"\) that reads "z", which nothing produces/,
   ],
   "an output that nothing produces": [{ outputs: { q: [2] } }, /an output "q" that no node produces/],
+  "no inputs": [
+    { inputs: {}, nodes: [relu("one", "w", "y")], initializers: [floatTensor("w", [2], [1, 2])] },
+    /bad\.onnx has no inputs/,
+  ],
   "no outputs": [{ outputs: {} }, /bad\.onnx has no outputs/],
   "two values of one name": [
     { nodes: [relu("one", "x", "y"), relu("two", "x", "y")] },

@@ -113,7 +113,7 @@ describe("a policy", () => {
   test("bad input is a 4xx that says what was found and what is allowed", async () => {
     const cases: [body: object, message: RegExp][] = [
       [{}, /`inputs` is required; found nothing/],
-      [{ inputs: [] }, /`inputs` must be a list of 1 to 64 tensors/],
+      [{ inputs: [] }, /`inputs` must be a list of 1 to 1024 tensors/],
       [{ inputs: [7] }, /`inputs\[0\]` must be a tensor: an object with name, shape, datatype and data; found 7/],
       [{ inputs: [{ name: "observation", shape: [1, 4], datatype: "FP32" }] }, /`inputs\[0\].data` is required/],
       [observation([1, 4], [1, 2, 3]), /`inputs\[0\].data` has 3 elements of data for the shape \[1, 4\]/],

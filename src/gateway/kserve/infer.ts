@@ -13,7 +13,8 @@ import { bytesOfTensor, tensorOfBytes } from "./binary.js";
 import { BinaryMessage } from "./message.js";
 import { allowedDatatypes, datatypeOf, elementsOf, metadataOf, tensorOf, typeOf } from "./tensors.js";
 
-const maxTensors = 64;
+/** Models with a cache have two inputs for each layer. */
+const maxTensors = 1024;
 const maxAxes = 16;
 const nameRule = "must be a string of 1 to 512 characters";
 const nameField = v.pipe(v.string(nameRule), v.minLength(1, nameRule), v.maxLength(512, nameRule));
