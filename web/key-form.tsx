@@ -1,5 +1,6 @@
 /** Asks for the server's key. The browser keeps it until the tab is closed, and nowhere else. */
 import { useEffect, useRef, useState } from "preact/hooks";
+import { Fault } from "./parts/fault.js";
 import { passFocusOn } from "./parts/focus.js";
 import { useKey } from "./session.js";
 
@@ -18,11 +19,7 @@ export function KeyForm({ isRefused }: { readonly isRefused: boolean }) {
     <form class="key-form card" onSubmit={submit}>
       <h1>This server needs a key</h1>
       <p>Ask the server's operator for one. This tab keeps it until you close it.</p>
-      {isRefused ? (
-        <p class="fault" role="alert">
-          This is not one of the server's keys. Check it, or ask the operator for one.
-        </p>
-      ) : null}
+      <Fault text={isRefused ? "This is not one of the server's keys. Check it, or ask the operator for one." : null} />
       <label>
         API key
         <input

@@ -130,15 +130,11 @@ test("rows of a task are checked against its forms, and their labels are told", 
       { text: "a" },
       "has the fields text, not text and label, or text and labels, or text and score",
     ],
-    ["text-classification", { text: "", label: "b" }, "has no text as text"],
+    ["text-classification", { text: "", label: "b" }, "has no text in text"],
     ["token-classification", { tokens: ["a"], tags: ["O", "O"] }, "has 1 tokens and 2 tags"],
-    ["feature-extraction", { anchor: "a", positive: 3 }, "has no text as positive"],
+    ["feature-extraction", { anchor: "a", positive: 3 }, "has no text in positive"],
     ["translation", { source: "a" }, "has the fields source, not source and target"],
-    [
-      "reinforcement-learning",
-      { observation: ["x"], action: 1 },
-      "has an observation that does not consist of numbers",
-    ],
+    ["reinforcement-learning", { observation: ["x"], action: 1 }, "has an observation that is not all numbers"],
   ] as const) {
     assert.deepEqual(await faultsOf([JSON.stringify(row)], task), [[1, fault]]);
   }

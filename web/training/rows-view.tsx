@@ -1,5 +1,6 @@
 /** The rows of a file, as many as one asks for, and the lines that cannot be trained on. */
 import { useState } from "preact/hooks";
+import { Fault } from "../parts/fault.js";
 import { formatBytes, formatCount } from "../parts/format.js";
 import { hasOneLabel, indented, type RowsPreview } from "./rows.js";
 
@@ -32,9 +33,7 @@ export function RowsView({ file, preview }: RowsViewProps) {
         {labels.length > 0 ? `, ${labelText(labels)}` : ""}
       </p>
       {faulty.length === 0 && hasOneLabel(preview) ? (
-        <p class="fault" role="alert">
-          All rows have the label {labels[0]}. A classifier is trained for two labels or more.
-        </p>
+        <Fault text={`All rows have the label ${labels[0]}. A classifier is trained for two labels or more.`} />
       ) : null}
       {faulty.length > 0 || rows.length === 0 ? (
         <div class="fault" role="alert">

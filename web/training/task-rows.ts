@@ -8,9 +8,9 @@ export interface TaskRows {
   /** What a row is. */
   readonly about: string;
   readonly sample: Fields;
-  /** Fields of a row, of which one list must be whole. */
+  /** Lists of fields: a row has all those of one list. */
   readonly forms: readonly (readonly string[])[];
-  /** Why the values cannot be trained on, as the rest of a sentence; null: nothing speaks against them. */
+  /** Why the values cannot be trained on, as the rest of a sentence; null: they can. */
   faultOf(fields: Fields): string | null;
   /** The labels of a row, if rows have some. */
   labelsOf?(fields: Fields): readonly string[];
@@ -28,7 +28,7 @@ const byTask: Readonly<Record<string, TaskRows>> = {
   "text-classification": {
     aim: "classifies texts",
     about:
-      "A row is a text (perhaps with text_pair) and its label, which may be one of your own. A base that gives several labels at once wants labels, a list; one with a single label wants score, from 0 to 1.",
+      "A row is a text (perhaps with text_pair) and its label, which may be one of your own. For a base that gives several labels at once, write labels, a list; for a base with one label, a score from 0 to 1.",
     sample: { text: "A fine film.", label: "good" },
     forms: [
       ["text", "label"],
@@ -59,7 +59,7 @@ const byTask: Readonly<Record<string, TaskRows>> = {
   "feature-extraction": {
     aim: "gives similar texts similar vectors",
     about:
-      "A row is a text (anchor) with one that means the same (positive), perhaps with one that does not (negative); or two texts (text, text_pair) and how similar they are (score, from -1 to 1).",
+      "A row is a text (anchor) with one that means the same (positive) and perhaps one that does not (negative); or two texts (text, text_pair) and how similar they are (score, from -1 to 1).",
     sample: { anchor: "a fine film", positive: "what a good movie", negative: "a dull film" },
     forms: [
       ["anchor", "positive"],
@@ -75,11 +75,11 @@ const byTask: Readonly<Record<string, TaskRows>> = {
   "reinforcement-learning": {
     aim: "chooses actions, as a policy",
     about:
-      "A row is a transition: what the policy saw and the action to learn, or what became of it as target, advantage or return. All rows teach alike.",
+      "A row is a transition: what the policy saw and the action to learn, or what came of it as target, advantage or return. Every row counts the same.",
     sample: { observation: [0.1, 0, 0.2, 0], action: 1 },
     forms: [["observation", "action"]],
     faultOf({ observation, action }) {
-      if (!isNumbers(observation)) return "has an observation that does not consist of numbers";
+      if (!isNumbers(observation)) return "has an observation that is not all numbers";
       return isNumbers(action) ? null : "has an action that is neither a number nor a list of numbers";
     },
   },
@@ -104,7 +104,7 @@ const isWords = (value: unknown): value is readonly string[] =>
 function textFaultOf(...names: readonly string[]): (fields: Fields) => string | null {
   return (fields) => {
     const wrong = names.find((name) => !isText(fields[name]));
-    return wrong === undefined ? null : `has no text as ${wrong}`;
+    return wrong === undefined ? null : `has no text in ${wrong}`;
   };
 }
 
