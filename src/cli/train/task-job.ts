@@ -72,6 +72,7 @@ export async function openTaskJob(
     const settings = { ...chosen, labels: (mayMake ? setup.newLabels?.(data) : null) ?? chosen.labels };
     const goal = setup.objective(data, settings.labels ?? initFrom?.labels ?? null);
     if (initFrom) requireKeptHead(initFrom, goal);
+    requireRows(goal, settings, data);
     const session = await openTaskSession({
       ...{ model, setup, data, goal, settings, initFrom, threads },
       graph: base.graph,
@@ -157,6 +158,15 @@ function requireModules(flags: TrainFlags, { labels }: TrainSettings, { labels: 
     "does not apply: the adapter of --init-from keeps its modules.",
   );
   requireKeptLabels(labels, kept);
+}
+
+/** Rejects batches that are too small to teach anything. */
+function requireRows({ leastRows = 1 }: TaskGoal, { batchSize }: TrainSettings, { train }: TaskData): void {
+  if (Math.min(batchSize, train.length) >= leastRows) return;
+  const found = batchSize < leastRows ? `--batch-size is ${batchSize}` : `the data has ${train.length} training row`;
+  throw new UsageError([
+    `The other rows of a batch are what each row is told apart from: ${found}; at least ${leastRows} are needed.`,
+  ]);
 }
 
 /** Rejects labels for which the --init-from adapter, which keeps its head, or else the base's, has other outputs. */

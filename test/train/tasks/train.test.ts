@@ -436,6 +436,10 @@ test("pairs and triples train embeddings against the other rows of a batch", asy
   }
   const mixed = rowsFile("mixed", [...rows, { text: "a", text_pair: "b", score: 0.5 }]);
   assert.match((await train(embedder, mixed, "refused")).err, /mixes rows with a `negative` and rows with a `score`/);
+  const pairs = rowsFile("alone", forms[2][1]);
+  const alone = await train(embedder, pairs, "refused", "--batch-size", "1");
+  assert.equal(alone.code, 2);
+  assert.match(alone.err, /told apart from: --batch-size is 1; at least 2 are needed/);
 });
 
 /** An encoder with a layer that gives each token the scores of three tags. */

@@ -69,7 +69,9 @@ export function featureExtraction(parts: SetupParts): TaskSetup {
         return { objective: scoredPairs(vectors) as TaskObjective<unknown>, assessment, ...own };
       }
       const shape = { ...vectors, candidates };
-      return { objective: embeddings(shape) as TaskObjective<unknown>, assessment: shownNearest(shape, text), ...own };
+      const leastRows = candidates === 1 ? 2 : 1;
+      const assessment = shownNearest(shape, text);
+      return { objective: embeddings(shape) as TaskObjective<unknown>, leastRows, assessment, ...own };
     },
   };
 }

@@ -41,6 +41,8 @@ export interface TaskSetup {
 
 export interface TaskGoal {
   readonly objective: TaskObjective<unknown>;
+  /** Rows without which a batch teaches nothing. Default: 1. */
+  readonly leastRows?: number;
   /** What validations do beside the loss. Default: nothing. */
   readonly assessment?: Assessment;
   /** Of encoder-decoders: how whole answers are generated and compared. */
