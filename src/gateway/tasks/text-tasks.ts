@@ -9,7 +9,7 @@ import type { EncodeBudget } from "../encode-budget.js";
 import { answersTexts, scoresPairs, type TextAnswer } from "./answers.js";
 import { type Aggregation, entitiesOf } from "./entities.js";
 import type { InferAnswer, InferRequest } from "./inference.js";
-import { labelNames } from "./label-scores.js";
+import { activated, labelNames } from "./label-scores.js";
 import { type PoolingMode, pool, unpadded } from "./pooling.js";
 import { scoredTokens } from "./scored-tokens.js";
 import { notSparse, type SparseValue, sparseVector } from "./sparse.js";
@@ -232,7 +232,7 @@ export class TextTasks {
       if (logits?.shape.length !== 2) throw notForTexts(noLabels);
       const raw = checkedLogits(Float64Array.from(valuesOf(logits), Number));
       const isExclusive = head.isExclusive && raw.length > 1;
-      const scores = activates ? activated(raw, isExclusive) : raw;
+      const scores = activates ? Float64Array.from(activated([...raw], isExclusive ? "softmax" : "sigmoid")) : raw;
       const best = scores.indexOf(scores.reduce((most, score) => Math.max(most, score), Number.NEGATIVE_INFINITY));
       const names = labelNames(raw.length, labels, head.labels);
       return { label: names[Math.max(0, best)] ?? "", labels: names, scores };
@@ -275,7 +275,7 @@ export class TextTasks {
       const tokens = unpadded(logits, inputs[row]?.get("attention_mask")).map((token) =>
         checkedLogits(Float64Array.from(token)),
       );
-      return activates ? tokens.map((token) => activated(token, true)) : tokens;
+      return activates ? tokens.map((token) => Float64Array.from(activated([...token], "softmax"))) : tokens;
     });
   }
 
@@ -327,14 +327,6 @@ function notForTexts(clause: string): LorikeetError {
     "model_unsupported",
     `This route does not fit the model, which ${clause}; /v2/models/{name}/infer takes tensors.`,
   );
-}
-
-function activated(logits: Float64Array, isExclusive: boolean): Float64Array {
-  if (!isExclusive) return logits.map((value) => 1 / (1 + Math.exp(-value)));
-  const most = logits.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
-  const powers = logits.map((value) => Math.exp(value - most));
-  const sum = powers.reduce((a, b) => a + b, 0);
-  return powers.map((value) => value / sum);
 }
 
 function unit(vector: Float32Array): Float32Array {
