@@ -1,6 +1,7 @@
 /** Rows of numbers as a model's inputs: observations of a policy, or pixels as the model takes them. */
 
 import { assert, LorikeetError } from "../../../base/errors.js";
+import { tableEntries } from "../../../engine/task/trial-inputs.js";
 import type { Graph, Value } from "../../../graph/types.js";
 import { Tensor } from "../../../runtime/tensor.js";
 import { isFloat, RowFault, shown } from "../../data/rows.js";
@@ -11,15 +12,19 @@ export type NumberRow = ReadonlyMap<string, { readonly shape: readonly number[];
 
 export class NumberReader {
   readonly #inputs: readonly Value[];
+  /** Of inputs that are ids of a table: how many it has. */
+  readonly #limits: ReadonlyMap<string, number>;
 
   /** Throws `model_unsupported` for inputs that no row of numbers fits. */
-  constructor({ inputs }: Graph) {
+  constructor(graph: Graph) {
+    const { inputs } = graph;
     const other = inputs.find(({ type }) => type !== "float32" && type !== "int64" && type !== "int32");
     if (other) {
       const message = `The model has an input ${JSON.stringify(other.name)} of type ${other.type}; float32, int64 and int32 are trained.`;
       throw new LorikeetError("model_unsupported", message, { param: "--task", found: other.type });
     }
     this.#inputs = inputs;
+    this.#limits = tableEntries(graph);
   }
 
   /** Nested numbers; for a model of several inputs an object of these by name. Throws RowFault. */
@@ -39,7 +44,7 @@ export class NumberReader {
     );
   }
 
-  #row(value: unknown, { shape: whole }: Value, field: string) {
+  #row(value: unknown, { name, type, shape: whole }: Value, field: string) {
     const data: number[] = [];
     const shape = flatten(value, data, field);
     const expected = whole.slice(1);
@@ -49,6 +54,14 @@ export class NumberReader {
       throw new RowFault(
         `has the shape [${shape.join(", ")}] in \`${field}\`; the model takes [${expected.join(", ")}]`,
       );
+    }
+    const limit = this.#limits.get(name);
+    const isAllowed = (number: number): boolean =>
+      Number.isInteger(number) && (limit === undefined || (number >= 0 && number < limit));
+    const wrong = type === "float32" ? undefined : data.find((number) => !isAllowed(number));
+    if (wrong !== undefined) {
+      const allowed = limit === undefined ? "whole numbers" : `0 to ${limit - 1}`;
+      throw new RowFault(`has ${wrong} in \`${field}\`; ${allowed} are allowed`);
     }
     return { shape, data: Float32Array.from(data) };
   }
