@@ -92,11 +92,11 @@ function ratesOf(): string[] {
 function serveDocument(): string {
   return `# Options of \`lorikeet serve\`
 
-An option is a flag (\`--max-batch 8\`), an environment variable (\`${environmentName("maxBatch")}=8\`) or a key of the YAML or
-JSON file that \`--config\` (or \`LORIKEET_CONFIG\`) names (\`max-batch: 8\`). Flags override environment variables, which override the
-file. Commands may share a file: each reads the keys it knows, and its own section (\`train:\` with options below it) overrides them. A key that no
-command knows is an error. Sizes are bytes, or have a unit that counts in 1024s (\`512M\`, \`2GiB\`); times are seconds, or have a unit (\`500ms\`, \`30s\`, \`5m\`).
-For a bad value or an impossible combination, the command prints one line to stderr and exits with 2.
+An option is a flag (\`--max-batch 8\`), an environment variable (\`${environmentName("maxBatch")}=8\`) or a key of the YAML or JSON file that
+\`--config\` (or \`LORIKEET_CONFIG\`) names (\`max-batch: 8\`). Flags override environment variables, which override the file. Commands
+may share a file: each reads the keys it knows, and its own section (\`train:\` with options below it) overrides them. A key that no
+command knows is an error. Sizes are bytes, or have a unit that counts in 1024s (\`512M\`, \`2GiB\`); times are seconds, or have a unit
+(\`500ms\`, \`30s\`, \`5m\`). For a bad value or an impossible combination, the command prints one line to stderr and exits with 2.
 
 How a model's name is looked up, and the variables of the Hugging Face hub: [operations.md](operations.md#models-by-name).
 
