@@ -117,7 +117,11 @@ test("lines that cannot be trained on are found before they are sent, by the ser
 });
 
 test("rows of a task are checked against its forms, and their labels are told", async () => {
-  const parts = { tokenizer: {}, graph: { inputs: [], outputs: [{ name: "logits", shape: [1, 2] }] }, head: {} };
+  const parts = {
+    tokenizer: {},
+    graph: { inputs: [], outputs: [{ name: "logits", shape: [1, 2] }], nodes: [], initializers: [] },
+    head: {},
+  };
   const own = { tokenClassification, featureExtraction, textClassification, policy };
   for (const open of Object.values(own)) {
     const { reader } = open(parts as unknown as SetupParts);
