@@ -96,7 +96,7 @@ export class TargetModuleIndex implements ModuleIndex {
     const found = this.#tableAt(path);
     if (!found) {
       const fault = `tensor ${quote(tensor)} holds rows of neither the embeddings nor the head of the base`;
-      faults.otherModule(path, fault, "the base has no table of tokens");
+      faults.otherModule(path, fault, "the base has neither token embeddings nor a head there");
       return null;
     }
     if (found.role === "positions") {

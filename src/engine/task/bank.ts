@@ -48,8 +48,11 @@ export class TaskBank {
 
   /** Stacks with a place for each: with room for the adapters before them too if possible. null: there are none. */
   #planFor(adapters: readonly FoldedAdapter[]): StackPlan | null {
-    const plans = [this.#plan, none].map((plan) => adapters.reduce(widenedPlan, plan));
-    return plans.find((plan) => this.#placesIn(plan) >= adapters.length) ?? null;
+    for (const plan of [this.#plan, none]) {
+      const wider = adapters.reduce(widenedPlan, plan);
+      if (this.#placesIn(wider) >= adapters.length) return wider;
+    }
+    return null;
   }
 
   /** Whether these prepared adapters can be in use at once. One alone always can. */

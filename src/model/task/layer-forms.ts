@@ -131,25 +131,42 @@ export class FeatureForm implements Form {
   }
 }
 
-/** Convolutions: by row, values are [rows, out, positions]. All rows are one convolution, with a group of channels for each. */
-export class ChannelForm implements Form {
-  readonly #ops: AdaptedOps;
-  readonly #target: WeightedNode;
+/** What the forms of convolutions share, whether a graph has one row or several. */
+export abstract class ConvolutionForm {
+  protected readonly ops: AdaptedOps;
+  protected readonly target: WeightedNode;
 
   constructor(ops: AdaptedOps, target: WeightedNode) {
-    this.#ops = ops;
-    this.#target = target;
+    this.ops = ops;
+    this.target = target;
   }
 
+  protected get x(): Value {
+    const [x] = this.target.node.inputs;
+    assert(x, "a convolution has an input");
+    return x;
+  }
+
+  shaped(values: Value, y: Value): Value {
+    return this.ops.reshaped(values, this.ops.shape(y));
+  }
+
+  ownBias(bias: Value): Value {
+    return this.ops.reshaped(bias, this.ops.ints(1, -1, ...this.target.kernel.map(() => 1)));
+  }
+}
+
+/** Convolutions: by row, values are [rows, out, positions]. All rows are one convolution, with a group of channels for each. */
+export class ChannelForm extends ConvolutionForm implements Form {
   byRow(y: Value): Value {
-    const ops = this.#ops;
+    const ops = this.ops;
     return ops.reshaped(y, ops.joined(ops.shape(y, 0, 2), ops.ints(-1)));
   }
 
   /** PEFT's A has the kernel, strides and padding of the base, without its groups. */
   product(names: StackNames, path: string): Value {
-    const ops = this.#ops;
-    const { inFeatures, kernel } = this.#target;
+    const ops = this.ops;
+    const { inFeatures, kernel } = this.target;
     const stack = ops.ofRows(names.a, [`rank.${path}`, inFeatures, ...kernel]);
     const weight = ops.reshaped(stack, ops.ints(-1, inFeatures, ...kernel));
     const low = this.#convolved(weight, ops.rows);
@@ -159,8 +176,8 @@ export class ChannelForm implements Form {
   }
 
   whole(weight: string, path: string): Value {
-    const ops = this.#ops;
-    const { inFeatures, groups, kernel } = this.#target;
+    const ops = this.ops;
+    const { inFeatures, groups, kernel } = this.target;
     const entry = [inFeatures / groups, ...kernel];
     const stack = ops.ofRows(weight, [`out.${path}`, ...entry]);
     const y = this.#convolved(ops.reshaped(stack, ops.ints(-1, ...entry)), ops.rows * groups);
@@ -168,22 +185,13 @@ export class ChannelForm implements Form {
   }
 
   vector(rows: Value): Value {
-    return this.#ops.node("Unsqueeze", [rows, this.#ops.ints(2)]);
-  }
-
-  shaped(values: Value, y: Value): Value {
-    return this.#ops.reshaped(values, this.#ops.shape(y));
-  }
-
-  ownBias(bias: Value): Value {
-    return this.#ops.reshaped(bias, this.#ops.ints(1, -1, ...this.#target.kernel.map(() => 1)));
+    return this.ops.node("Unsqueeze", [rows, this.ops.ints(2)]);
   }
 
   #convolved(weight: Value, groups: number): Value {
-    const ops = this.#ops;
-    const { node, inFeatures } = this.#target;
-    const [x] = node.inputs;
-    assert(x, "a convolution has an input");
+    const ops = this.ops;
+    const { x } = this;
+    const { node, inFeatures } = this.target;
     const beside = ops.once(`${x.name} side by side`, () =>
       ops.reshaped(x, ops.joined(ops.ints(1, ops.rows * inFeatures), ops.shape(x, 2))),
     );

@@ -7,7 +7,7 @@ import { assert } from "../../base/errors.js";
 import type { Value } from "../../graph/types.js";
 import type { StackNames } from "./adapted-node.js";
 import type { AdaptedOps } from "./adapted-ops.js";
-import type { Form } from "./layer-forms.js";
+import { ConvolutionForm, type Form } from "./layer-forms.js";
 import type { WeightedNode } from "./weighted-nodes.js";
 
 /** Linear layers and tables, wherever the row's positions lie. */
@@ -58,45 +58,27 @@ export class LoneFeatureForm implements Form {
 }
 
 /** Convolutions: by row, values are [1, out, positions]. */
-export class LoneChannelForm implements Form {
-  readonly #ops: AdaptedOps;
-  readonly #target: WeightedNode;
-
-  constructor(ops: AdaptedOps, target: WeightedNode) {
-    this.#ops = ops;
-    this.#target = target;
-  }
-
+export class LoneChannelForm extends ConvolutionForm implements Form {
   byRow(y: Value): Value {
-    return this.#ops.reshaped(y, this.#ops.ints(0, 0, -1));
+    return this.ops.reshaped(y, this.ops.ints(0, 0, -1));
   }
 
   product(names: StackNames): Value {
-    const ops = this.#ops;
+    const ops = this.ops;
     const low = this.byRow(this.#convolved(ops.ofRows(names.a, []), 1));
     return ops.node("MatMul", [ops.ofRows(names.b, []), low]);
   }
 
   whole(weight: string): Value {
-    return this.#convolved(this.#ops.ofRows(weight, []), this.#target.groups);
+    return this.#convolved(this.ops.ofRows(weight, []), this.target.groups);
   }
 
   vector(row: Value): Value {
-    return this.#ops.node("Unsqueeze", [row, this.#ops.ints(1)]);
-  }
-
-  shaped(values: Value, y: Value): Value {
-    return this.#ops.reshaped(values, this.#ops.shape(y));
-  }
-
-  ownBias(bias: Value): Value {
-    return this.#ops.reshaped(bias, this.#ops.ints(1, -1, ...this.#target.kernel.map(() => 1)));
+    return this.ops.node("Unsqueeze", [row, this.ops.ints(1)]);
   }
 
   #convolved(weight: Value, groups: number): Value {
-    const { node } = this.#target;
-    const [x] = node.inputs;
-    assert(x, "a convolution has an input");
-    return this.#ops.node("Conv", [x, weight], { ...node.attributes, group: { kind: "int", value: groups } });
+    const { attributes } = this.target.node;
+    return this.ops.node("Conv", [this.x, weight], { ...attributes, group: { kind: "int", value: groups } });
   }
 }
