@@ -10,6 +10,8 @@ export interface Route {
 }
 
 export const route = signal<Route>(read());
+/** The part of the address that `route` was read from, or that a view has written since. */
+let known = location.hash;
 
 function read(): Route {
   const [path = "", query = ""] = location.hash.replace(/^#\/?/, "").split("?", 2);
@@ -21,13 +23,19 @@ export function hrefOf(view: View, parameters?: URLSearchParams): string {
   return `#/${view}${query === "" ? "" : `?${query}`}`;
 }
 
-/** Keeps the view's state in the address, without a new entry in the history. */
+/**
+ * Keeps the view's state in the address, without a new entry in the history. An address that the reader has just gone to is left alone: it
+ * changes at once, and the browser tells of it later.
+ */
 export function replaceParameters(view: View, parameters: URLSearchParams): void {
+  if (location.hash !== known) return;
   history.replaceState(null, "", hrefOf(view, parameters));
+  known = location.hash;
 }
 
 export function watchRoute(): void {
   addEventListener("hashchange", () => {
+    known = location.hash;
     route.value = read();
   });
 }

@@ -79,12 +79,14 @@ let applied: Route | null = null;
 
 /** Takes the comparison from the address or, on the first visit, sets up one that shows a difference. */
 async function begin(): Promise<void> {
-  if (route.value !== applied) {
-    applied = route.value;
-    if (applied.parameters.has("prompt")) settings.value = fromParameters(applied.parameters);
+  const asked = route.value;
+  if (asked !== applied) {
+    applied = asked;
+    if (asked.parameters.has("prompt")) settings.value = fromParameters(asked.parameters);
   }
   await loadModels();
-  if (models.value === null) return;
+  // Meanwhile the reader may have gone to another view, or to another comparison, which begins by itself.
+  if (models.value === null || route.value !== asked) return;
   if (settings.value.targets.length > 0) {
     change({});
     return;
