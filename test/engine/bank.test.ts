@@ -43,8 +43,8 @@ const widen = (values: Float32Array | Uint16Array, dtype: HostModule["dtype"]): 
 
 /** Compares a hold's place with the adapter's own tensors: padding is zero, the scale is in B. */
 function assertHolds(bank: AdapterBank, hold: BankHold, adapter: HostAdapter): void {
-  assertStacks(bank.memory(hold.rankClass), bank.gains, groups, hold, adapter);
-  if (hold.adaptsTiedHead) assertStacks(bank.head(hold.rankClass), bank.headGains, headGroups, hold, adapter);
+  assertStacks(bank.memory(hold.rankClass), bank.gains.layers, groups, hold, adapter);
+  if (hold.adaptsTiedHead) assertStacks(bank.head(hold.rankClass), bank.gains.head, headGroups, hold, adapter);
 }
 
 function assertStacks(

@@ -74,8 +74,8 @@ export class AdapterInputs {
       for (const [name, tensor] of bank.memory(rankClass).place(place)) bound.input(name, tensor);
       for (const [name, tensor] of head?.place(place) ?? []) bound.input(name, tensor);
       if (gain === null) return;
-      for (const [name, tensor] of bank.gains.row(gain)) bound.input(name, tensor);
-      for (const [name, tensor] of head ? bank.headGains.row(gain) : []) bound.input(name, tensor);
+      for (const [name, tensor] of bank.gains.layers.row(gain)) bound.input(name, tensor);
+      for (const [name, tensor] of head ? bank.gains.head.row(gain) : []) bound.input(name, tensor);
       return;
     }
     for (const [slot, rankClass] of classes.entries()) {
@@ -115,7 +115,7 @@ export class AdapterInputs {
     rowsOf: Readonly<Record<AdapterAxis, readonly (BankHold | null)[]>>,
   ): void {
     if (!bound.takes(normNames("logit_rows").rows)) return;
-    for (const [name, tensor] of bank.normGains.inputs()) bound.input(name, tensor);
+    for (const [name, tensor] of bank.gains.norms.inputs()) bound.input(name, tensor);
     for (const axis of ["tokens", "logit_rows"] as const) {
       const changed = rowsOf[axis].flatMap((hold, row) =>
         hold?.norms === undefined ? [] : [{ row, place: hold.norms }],
@@ -126,9 +126,9 @@ export class AdapterInputs {
 
   /** Which rows have DoRA, and where their gains are. */
   #bindGains(bound: BoundInputs, bank: AdapterBank, adapters: readonly (BankHold | null)[], logitRows: number): void {
-    for (const [name, tensor] of bank.gains.inputs()) bound.input(name, tensor);
+    for (const [name, tensor] of bank.gains.layers.inputs()) bound.input(name, tensor);
     if (bound.takes(gainNames("logit_rows").rows)) {
-      for (const [name, tensor] of bank.headGains.inputs()) bound.input(name, tensor);
+      for (const [name, tensor] of bank.gains.head.inputs()) bound.input(name, tensor);
     }
     for (const axis of ["tokens", "logit_rows"] as const) {
       const taken = axis === "tokens" ? adapters : this.#headRows(adapters, logitRows);

@@ -10,7 +10,8 @@ import type { Norm, TargetModule } from "../../model/blueprint.js";
 import type { ModuleGroup } from "../../model/serving/adapters.js";
 import { paddedRank } from "../../model/serving/rank-tiles.js";
 import { BankClass, placeBytes } from "./bank-class.js";
-import { GainStack, gainBytes } from "./gain-stack.js";
+import { adaptsAny, BankGains } from "./bank-gains.js";
+import { type Resident, Residents } from "./residents.js";
 import { pauser } from "./slices.js";
 import { headTokens } from "./tables.js";
 
@@ -24,14 +25,6 @@ export interface BankOptions {
   readonly places: number;
   /** Bound on fp32 bytes of all resident adapters, padding included. */
   readonly maxBytes: number;
-}
-
-interface Resident {
-  readonly digest: string;
-  readonly own: HostAdapter;
-  place: number;
-  users: number;
-  lastUsed: number;
 }
 
 /** A counted hold on a resident adapter. Its class and place may change between steps. */
@@ -58,7 +51,7 @@ interface RankClass {
   memory: BankClass | null;
   /** The tied head's, at the same places; null until an adapter of this class changes it. */
   head: BankClass | null;
-  readonly residents: (Resident | null)[];
+  readonly residents: Residents;
 }
 
 export const rankClasses = 2;
@@ -67,33 +60,23 @@ export const rankClasses = 2;
 const maxMoveBytes = 32 << 20;
 
 export class AdapterBank {
-  readonly gains: GainStack;
-  /** Of the tied head, in the same rows. */
-  readonly headGains: GainStack;
-  /** Of norms, in the same rows. */
-  readonly normGains: GainStack;
+  readonly gains: BankGains;
   readonly #options: BankOptions;
   readonly #classes: RankClass[];
   readonly #headGroups: readonly ModuleGroup[];
-  readonly #normGroups: readonly ModuleGroup[];
   #clock = 0;
   /** Writes happen one after another. */
   #writing: Promise<unknown> = Promise.resolve();
 
   constructor(options: BankOptions) {
     this.#options = options;
-    this.gains = new GainStack(options.groups, rankClasses * options.places);
-    const { tiedHead = null } = options;
+    const { groups, tiedHead = null, norms = [], places } = options;
     this.#headGroups = tiedHead ? [{ key: tiedHead.path, inFeatures: tiedHead.inFeatures, parts: [tiedHead] }] : [];
-    this.headGains = new GainStack(this.#headGroups, rankClasses * options.places);
-    this.#normGroups = (options.norms ?? []).map(({ path, size }) => {
-      return { key: path, inFeatures: size, parts: [{ path, inFeatures: size, outFeatures: size }] };
-    });
-    this.normGains = new GainStack(this.#normGroups, rankClasses * options.places);
+    this.gains = new BankGains({ groups, headGroups: this.#headGroups, norms, places: rankClasses * places });
     this.#classes = Array.from({ length: rankClasses }, () => ({
       memory: null,
       head: null,
-      residents: Array.from({ length: options.places }, () => null),
+      residents: new Residents(places),
     }));
   }
 
@@ -121,32 +104,27 @@ export class AdapterBank {
     }
     const index = await this.#classFor(rank);
     if (index < 0) return null;
-    const chosen = at(this.#classes, index);
-    const place = this.#choosePlace(chosen);
+    const { residents } = at(this.#classes, index);
+    const place = residents.choose();
     if (place < 0) return null;
-    chosen.residents[place] = null;
+    residents.empty(place);
     if (!this.#makeRoom(this.#bytesOf(adapter, this.#memory(index).rank))) return null;
     await this.#write(index, place, adapter);
-    const resident: Resident = { digest: adapter.digest, own: adapter, place, users: 0, lastUsed: 0 };
-    chosen.residents[place] = resident;
-    return this.#hold({ rankClass: index, resident });
+    return this.#hold({ rankClass: index, resident: residents.put(place, adapter) });
   }
 
   async #write(index: number, place: number, adapter: HostAdapter): Promise<void> {
     const entry = at(this.#classes, index);
     const memory = this.#memory(index);
     await memory.write(place, adapter, pauser());
-    const row = this.#gainRow(index, place);
-    if (adapter.hasGains) this.gains.write(row, adapter);
-    if (adapter.changesNorms) this.normGains.write(row, adapter);
+    this.gains.write(this.#gainRow(index, place), adapter);
     if (!this.#adaptsTiedHead(adapter)) return;
     entry.head ??= await this.#createClass(this.#headGroups, memory.rank);
     await entry.head.write(place, adapter, pauser());
-    if (adapter.hasGains) this.headGains.write(row, adapter);
   }
 
-  #adaptsTiedHead({ modules }: HostAdapter): boolean {
-    return this.#headGroups.some(({ key }) => modules.has(key));
+  #adaptsTiedHead(adapter: HostAdapter): boolean {
+    return adaptsAny(this.#headGroups, adapter);
   }
 
   /** Every group that an adapter takes memory of. */
@@ -156,9 +134,7 @@ export class AdapterBank {
   }
 
   #bytesOf(adapter: HostAdapter, rank: number): number {
-    const groups = this.#groupsOf(adapter);
-    const gains = (adapter.hasGains ? gainBytes(groups) : 0) + (adapter.changesNorms ? gainBytes(this.#normGroups) : 0);
-    return placeBytes(groups, rank) + gains + tokenBytes(adapter);
+    return placeBytes(this.#groupsOf(adapter), rank) + this.gains.bytesOf(adapter) + tokenBytes(adapter);
   }
 
   #gainRow(rankClass: number, place: number): number {
@@ -172,7 +148,7 @@ export class AdapterBank {
     const rowOf = (place: number) => this.#gainRow(rankClass, place);
     const gainOf = (place: number) => (resident.own.hasGains ? rowOf(place) : null);
     return {
-      digest: resident.digest,
+      digest: resident.own.digest,
       rank: resident.own.rank,
       embedding: resident.own.embedding,
       tokens: resident.own.tokens,
@@ -198,7 +174,7 @@ export class AdapterBank {
 
   #find(digest: string): { rankClass: number; resident: Resident } | null {
     for (const [rankClass, { residents }] of this.#classes.entries()) {
-      const resident = residents.find((entry) => entry?.digest === digest);
+      const resident = residents.find(digest);
       if (resident) return { rankClass, resident };
     }
     return null;
@@ -216,7 +192,7 @@ export class AdapterBank {
     };
     const close = fits(rank * 2);
     if (close >= 0) return close;
-    const unused = this.#classes.findIndex(({ residents }) => residents.every((entry) => !entry?.users));
+    const unused = this.#classes.findIndex(({ residents }) => residents.users === 0);
     if (unused >= 0) {
       await this.#configure(unused, rank);
       return unused;
@@ -229,7 +205,7 @@ export class AdapterBank {
 
   async #configure(index: number, rank: number): Promise<void> {
     const entry = at(this.#classes, index);
-    entry.residents.fill(null);
+    entry.residents.dropIdle();
     if (entry.memory?.rank === rank) return;
     entry.head = null;
     entry.memory = await this.#createClass(this.#options.groups, rank);
@@ -242,53 +218,33 @@ export class AdapterBank {
   async #grow(index: number, rank: number): Promise<boolean> {
     const entry = at(this.#classes, index);
     const old = this.#memory(index);
-    const used = entry.residents.flatMap((resident) => (resident?.users ? [this.#groupsOf(resident.own)] : []));
+    const { residents } = entry;
+    const used = [...residents].filter(({ users }) => users > 0).map(({ own }) => this.#groupsOf(own));
     const grown = used.reduce((sum, groups) => sum + placeBytes(groups, rank) - placeBytes(groups, old.rank), 0);
     if (!this.#makeRoom(grown)) return false;
-    const { residents } = entry;
-    for (const [place, resident] of residents.entries()) if (resident?.users === 0) residents[place] = null;
+    residents.dropIdle();
     const next = await this.#createClass(this.#options.groups, rank);
     const nextHead = entry.head && (await this.#createClass(this.#headGroups, rank));
-    for (const [place, resident] of residents.entries()) {
-      if (!resident) continue;
+    for (const { place, own } of residents) {
       await next.copyFrom(old, place, place, pauser());
-      if (entry.head && this.#adaptsTiedHead(resident.own)) {
-        await nextHead?.copyFrom(entry.head, place, place, pauser());
-      }
+      if (entry.head && this.#adaptsTiedHead(own)) await nextHead?.copyFrom(entry.head, place, place, pauser());
     }
     entry.memory = next;
     entry.head = nextHead;
     return true;
   }
 
-  /** A place for a new adapter: inside the window of used places, then beside it, free ones first, then the longest idle. -1: all in use. */
-  #choosePlace(entry: RankClass): number {
-    const window = windowOf(entry.residents);
-    let best = -1;
-    let bestScore = Number.POSITIVE_INFINITY;
-    for (const [place, resident] of entry.residents.entries()) {
-      if (resident?.users) continue;
-      const outside = !window ? 0 : place < window.first ? window.first - place : Math.max(0, place - window.last);
-      const score = outside * 1e9 + (resident ? 1 + resident.lastUsed / (this.#clock + 1) : 0);
-      if (score < bestScore) [best, bestScore] = [place, score];
-    }
-    return best;
-  }
-
   /** Drops idle adapters, the longest idle first, until `bytes` more fit. */
   #makeRoom(bytes: number): boolean {
     while (this.bytes + bytes > this.#options.maxBytes) {
-      let oldest: { residents: (Resident | null)[]; place: number; lastUsed: number } | null = null;
-      for (const { residents } of this.#classes) {
-        for (const [place, resident] of residents.entries()) {
-          if (!resident || resident.users > 0) continue;
-          if (!oldest || resident.lastUsed < oldest.lastUsed) {
-            oldest = { residents, place, lastUsed: resident.lastUsed };
-          }
-        }
-      }
+      const idle = this.#classes.flatMap(({ residents }) => {
+        const resident = residents.longestIdle();
+        return resident ? [{ residents, resident }] : [];
+      });
+      idle.sort((one, other) => one.resident.lastUsed - other.resident.lastUsed);
+      const [oldest] = idle;
       if (!oldest) return false;
-      oldest.residents[oldest.place] = null;
+      oldest.residents.empty(oldest.resident.place);
     }
     return true;
   }
@@ -303,33 +259,23 @@ export class AdapterBank {
   async #compact(): Promise<boolean> {
     const move = this.#findMove();
     if (!move) return false;
-    const { index, from, hole, moving } = move;
+    const { index, hole, moving } = move;
+    const { place, own } = moving;
     const { residents, head } = at(this.#classes, index);
-    residents[hole] = null;
-    await this.#memory(index).copyFrom(this.#memory(index), from, hole, pauser());
-    if (head && this.#adaptsTiedHead(moving.own)) await head.copyFrom(head, from, hole, pauser());
-    if (moving.own.hasGains) {
-      const rows = [this.#gainRow(index, from), this.#gainRow(index, hole)] as const;
-      await this.gains.copy(...rows);
-      await this.headGains.copy(...rows);
-    }
-    if (moving.own.changesNorms) await this.normGains.copy(this.#gainRow(index, from), this.#gainRow(index, hole));
-    residents[hole] = moving;
-    residents[from] = null;
-    moving.place = hole;
+    residents.empty(hole);
+    await this.#memory(index).copyFrom(this.#memory(index), place, hole, pauser());
+    if (head && this.#adaptsTiedHead(own)) await head.copyFrom(head, place, hole, pauser());
+    await this.gains.copy(this.#gainRow(index, place), this.#gainRow(index, hole), own);
+    residents.move(moving, hole);
     return true;
   }
 
   /** An adapter at the edge of its window and a hole inside, where the copy is short: steps wait for it. */
-  #findMove(): { index: number; from: number; hole: number; moving: Resident } | null {
+  #findMove(): { readonly index: number; readonly hole: number; readonly moving: Resident } | null {
     for (const [index, { memory, residents }] of this.#classes.entries()) {
-      const window = windowOf(residents);
-      if (!window || !memory) continue;
-      const { first, last } = window;
-      const hole = residents.findIndex((resident, place) => place > first && place < last && !resident?.users);
-      const moving = residents[last];
-      if (!moving || placeBytes(this.#groupsOf(moving.own), memory.rank) > maxMoveBytes) continue;
-      if (hole >= 0) return { index, from: last, hole, moving };
+      const move = residents.scattered();
+      if (!move || !memory || placeBytes(this.#groupsOf(move.moving.own), memory.rank) > maxMoveBytes) continue;
+      return { index, ...move };
     }
     return null;
   }
@@ -360,20 +306,17 @@ export class AdapterBank {
   get bytes(): number {
     let total = 0;
     for (const { memory, residents } of this.#classes) {
-      for (const entry of residents) if (memory && entry) total += this.#bytesOf(entry.own, memory.rank);
+      for (const { own } of residents) if (memory) total += this.#bytesOf(own, memory.rank);
     }
     return total;
   }
 
   get digests(): string[] {
-    return this.#classes.flatMap(({ residents }) => residents.flatMap((entry) => (entry ? [entry.digest] : [])));
+    return this.#classes.flatMap(({ residents }) => [...residents].map(({ own }) => own.digest));
   }
 
   get holds(): number {
-    return this.#classes.reduce(
-      (sum, { residents }) => sum + residents.reduce((users, entry) => users + (entry?.users ?? 0), 0),
-      0,
-    );
+    return this.#classes.reduce((sum, { residents }) => sum + residents.users, 0);
   }
 
   /** Waits for what is being written. */
@@ -386,17 +329,4 @@ export class AdapterBank {
 function tokenBytes(adapter: HostAdapter): number {
   const tokens = headTokens(adapter);
   return tokens ? tokens.tiles.byteLength + tokens.ids.byteLength : 0;
-}
-
-function windowOf(residents: readonly (Resident | null)[]): { first: number; last: number; used: number } | null {
-  let first = -1;
-  let last = -1;
-  let used = 0;
-  for (const [place, resident] of residents.entries()) {
-    if (!resident?.users) continue;
-    if (first < 0) first = place;
-    last = place;
-    used++;
-  }
-  return used > 0 ? { first, last, used } : null;
 }
