@@ -8,6 +8,8 @@ import type { HostTaskAdapter, HostTaskModule, HostTaskTokens } from "../../adap
 import { assert, LorikeetError } from "../../base/errors.js";
 import type { StoredWeight } from "../../model/blueprint.js";
 import { paddedRank } from "../../model/serving/rank-tiles.js";
+import { HeadReader } from "../../model/task/head-outputs.js";
+import { lacksBias } from "../../model/task/lost-biases.js";
 import type { TaskModule } from "../../model/task/target-modules.js";
 import { floatsOf, storedFloats } from "../../model/task/weight-values.js";
 
@@ -181,13 +183,18 @@ async function shiftOf(
   return bias.map((value, output) => value - (base[output] as number) + (addedBias?.[output] ?? 0));
 }
 
+/** Whether the base adds no bias to a layer's outputs. */
+const isWithoutBias = ({ graph, target }: TaskModule["uses"][number]): boolean =>
+  lacksBias(target) && !new HeadReader(graph.graph).addsConstant(target.node);
+
 /** Linear layers [in, out], others as they are; with the factor of a folded normalization. */
 function wholeWeight(
   { kind, inFeatures, path, uses }: TaskModule,
   { weight, outFeatures, bias }: NonNullable<HostTaskModule["whole"]>,
   factor: Float32Array | null,
 ): Float32Array {
-  if (bias && kind !== "table" && !uses[0]?.target.bias) {
+  const use = uses[0];
+  if (bias && kind !== "table" && !use?.target.bias && !(use && isWithoutBias(use))) {
     throw unsupported(path, "has no separate bias in the ONNX file, but the adapter trains one");
   }
   if (kind === "table") return weight;

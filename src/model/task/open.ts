@@ -7,6 +7,7 @@ import type { Graph } from "../../graph/types.js";
 import { findBiasModules } from "./bias-modules.js";
 import { CheckpointContent } from "./content.js";
 import { openTaskFolder, type TaskFile, type TaskFolder } from "./folder.js";
+import { restoreBiases } from "./lost-biases.js";
 import { type Manifest, manifestName } from "./manifest.js";
 import { renameGraph } from "./renamed-graph.js";
 import { findTaskModules, type TaskGraph, type TaskModule } from "./target-modules.js";
@@ -29,8 +30,8 @@ export async function openTaskModel(path: string): Promise<TaskModel> {
   const folder = await openTaskFolder(path);
   const opened: OpenedFile[] = [];
   const { manifest } = folder;
-  for (const file of folder.files) opened.push(await openFile(file, folder));
   await using content = folder.weights.length === 0 ? null : await CheckpointContent.open(folder.weights);
+  for (const file of folder.files) opened.push(await openFile(file, folder, content));
   const graphs = opened.flatMap((file) => file.graphs);
   const modules = await findTaskModules(graphs, content, manifest);
   return { ...folder, opened, modules: [...modules, ...(await findBiasModules(graphs, modules, content))] };
@@ -46,7 +47,11 @@ function renamed(graph: Graph, label: string, files: number, { inputs, outputs }
 /** Each doubles the number of graphs. */
 const maxFlags = 2;
 
-async function openFile(file: TaskFile, { files, manifest }: TaskFolder): Promise<OpenedFile> {
+async function openFile(
+  file: TaskFile,
+  { files, manifest }: TaskFolder,
+  content: CheckpointContent | null,
+): Promise<OpenedFile> {
   const { role, label } = file;
   const { graph: written, opset, producer } = await openOnnx(file.path, label);
   const graph = renamed(written, label, files.length, manifest);
@@ -64,6 +69,10 @@ async function openFile(file: TaskFile, { files, manifest }: TaskFolder): Promis
         graph: chooseBranch(whole.graph, flag, value),
       })),
     );
+  }
+  if (content) {
+    const restored = graphs.map(async (each) => ({ ...each, graph: await restoreBiases(each.graph, content) }));
+    graphs = await Promise.all(restored);
   }
   return { ...file, opset, producer, graphs };
 }

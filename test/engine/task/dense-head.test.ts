@@ -32,7 +32,7 @@ test("a convolution that gives the outputs has an adapter's channels and all of 
     await writeFile(path, fileOf());
     const model = await openTaskModel(path);
     const lora = trialAdapter(model.modules, 2);
-    const whole = { weight: wave(9, 1.3), outFeatures: 3, bias: null };
+    const whole = { weight: wave(9, 1.3), outFeatures: 3, bias: wave(3, 0.4) };
     const none = { rank: 0, a: null, b: null, magnitude: null, addedBias: null, bias: null };
     const head: HostTaskAdapter = { ...lora, digest: "head", modules: new Map([["classifier", { ...none, whole }]]) };
     const adapters = {
@@ -58,7 +58,10 @@ test("a convolution that gives the outputs has an adapter's channels and all of 
       assert.deepEqual(await outputOf(adapter), together, `${adapter}, alone`);
     }
     const pixel = (channel: number): number =>
-      [0, 1, 2].reduce((sum, i) => sum + (whole.weight[channel * 3 + i] ?? 0) * (data[i * 16 + 5] ?? 0), 0);
+      [0, 1, 2].reduce(
+        (sum, i) => sum + (whole.weight[channel * 3 + i] ?? 0) * (data[i * 16 + 5] ?? 0),
+        whole.bias[channel] ?? 0,
+      );
     for (const channel of [0, 1, 2]) {
       assert.ok(Math.abs(Number(replaced?.data[channel * 16 + 5]) - pixel(channel)) < 1e-5, `channel ${channel}`);
     }

@@ -186,6 +186,35 @@ test("a normalization that was folded into a linear layer is measured, and has i
   assert.deepEqual([bias?.kind, bias?.foldedInto], ["bias", "fc"]);
 });
 
+test("a bias of zeros that an export left out is back where the checkpoint has it, and nowhere else", async () => {
+  const parent = join(temporary, "lost-bias");
+  mkdirSync(parent);
+  const weights = { "fc.weight": [1, 2, 3, 4], "head.weight": [5, 6, 7, 8] };
+  const gemm = (name: string, x: string, y: string) => {
+    return { op: "Gemm", inputs: [x, `${name}.weight`], outputs: [y], attributes: { transB: 1 } };
+  };
+  const initializers = Object.entries(weights).map(([name, values]) => floatTensor(name, [2, 2], values));
+  const nodes = [gemm("fc", "x", "h"), gemm("head", "h", "y")];
+  const file = onnxFile({ inputs: { x: ["rows", 2] }, outputs: { y: ["rows", 2] }, nodes, initializers });
+  writeFileSync(join(parent, "model.onnx"), file);
+  const found = async (biases: Record<string, number[]>) => {
+    const tensors = Object.entries({ ...weights, ...biases }).map(([name, values]) => {
+      const shape = name.endsWith("weight") ? [2, 2] : [2];
+      return { name, dtype: "F32" as const, shape, data: Float32Array.from(values) };
+    });
+    await writeSafetensors(join(parent, "model.safetensors"), tensors, { format: "pt" });
+    const { modules } = await openTaskModel(parent);
+    return modules.map(({ path, uses }) => [path, uses[0]?.target.bias?.values.value.name ?? null]);
+  };
+  const expected = (bias: string | null) => [
+    ["fc", null],
+    ["head", bias],
+  ];
+  assert.deepEqual(await found({ "head.bias": [0, 0] }), expected("head.bias"));
+  assert.deepEqual(await found({ "head.bias": [0, 1] }), expected(null));
+  assert.deepEqual(await found({}), expected(null));
+});
+
 const norm = (name: string, bias: string, x: string, y: string) => {
   return { op: "LayerNormalization", name, inputs: [x, "scale", bias], outputs: [y] };
 };
