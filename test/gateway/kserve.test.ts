@@ -121,6 +121,16 @@ describe("tensors as bytes", () => {
         /has FP16 as JSON; it comes as binary data, with `binary_data_size`/,
       ],
       [
+        { inputs: [{ name: "a", shape: [1], datatype: "INT64", data: [2 ** 53] }] },
+        null,
+        /an element at position 0 that JSON does not hold exactly; integers beyond 2\^53 come as binary data/,
+      ],
+      [
+        { inputs: [{ name: "a", shape: [2, -1], datatype: "FP32", data: [] }] },
+        null,
+        /^`inputs\[0\].shape\[1\]` must be an integer from 0; found -1/,
+      ],
+      [
         { ...example, outputs: [{ name: "output0", parameters: { classification: 2 } }] },
         exampleBytes,
         /The parameter `outputs\[0\].parameters.classification` is not supported/,
@@ -133,6 +143,18 @@ describe("tensors as bytes", () => {
       [[], exampleBytes, /The body must be a JSON object/],
     ];
     for (const [body, bytes, message] of cases) assert.match(refusal(body, bytes), message);
+  });
+
+  test("an integer that JSON does not hold exactly is refused with its output's name, and comes as bytes", () => {
+    const ids: TaskTensor = { type: "int64", shape: [1], data: BigInt64Array.of(2n ** 63n - 1n) };
+    const answer = { ...found, rows: [new Map([["output0", ids]])] };
+    const inputs = [{ ...example.inputs[0], parameters: {}, data: [1, 2, 3, 4] }];
+    const request = (parameters: object) => parseInfer("m", { inputs, parameters }, signature);
+    assert.throws(
+      () => serializeInfer(request({}), answer),
+      /The output "output0" has 9223372036854775807, which JSON does not hold exactly; ask for it as bytes/,
+    );
+    assert.ok(serializeInfer(request({ binary_data_output: true }), answer) instanceof BinaryMessage);
   });
 
   test("a message that names its model gets its outputs as bytes if it came as bytes", () => {

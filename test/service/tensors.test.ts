@@ -69,6 +69,16 @@ describe("POST /v2/models/{name}/infer", () => {
     await service.assertIdle();
   });
 
+  test("JSON needs no content type, and bytes after it need the header, which the refusal names", async () => {
+    const untyped = { method: "POST", body: Buffer.from(JSON.stringify(asJson)) };
+    const response = await fetch(`${service.url}/v2/models/${model}/infer`, untyped);
+    assert.deepEqual(JSON.parse(await response.text()).outputs[0].data, await expected(model));
+    const octets = { ...untyped, headers: { "content-type": "application/octet-stream" } };
+    const refused = await fetch(`${service.url}/v2/models/${model}/infer`, octets);
+    assert.equal(refused.status, 415);
+    assert.match(await refused.text(), /the length of the JSON in the header Inference-Header-Content-Length/);
+  });
+
   test("a large answer comes whole, in pieces", async () => {
     const rows = 5000;
     const data = new Float32Array(rows * 4).map((_, i) => Math.sin(i));

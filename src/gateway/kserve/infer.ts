@@ -30,7 +30,7 @@ const parametersField = <const E extends v.ObjectEntries>(entries: E) =>
 const inputSchema = v.object(
   {
     name: nameField,
-    shape: listOf(integerFrom0(sizeRule), 0, maxAxes, sizeRule),
+    shape: listOf(integerFrom0("must be an integer from 0"), 0, maxAxes, sizeRule),
     datatype: v.picklist(allowedDatatypes, `must be one of ${allowedDatatypes.join(", ")}`),
     parameters: parametersField({ binary_data_size: v.optional(integerFrom0("must be a number of bytes")) }),
     data: v.optional(v.array(v.unknown(), "must be a list of elements")),
@@ -177,7 +177,7 @@ const quoted = (name: string): string => JSON.stringify(shorten(name));
 /** The only version of each model. */
 export const modelVersion = "1";
 
-/** A BinaryMessage if an output is wanted as bytes, else an object. Throws `invalid_value` for rows whose outputs have different sizes. */
+/** A BinaryMessage if an output is wanted as bytes, else an object. Throws `invalid_value` for rows whose outputs have different sizes, and for integers that JSON does not hold exactly. */
 export function serializeInfer({ id, wanted }: KserveRequest, { model, rows }: InferAnswer): object {
   const found = joinRows(rows);
   const tensors: Uint8Array[] = [];
@@ -185,7 +185,7 @@ export function serializeInfer({ id, wanted }: KserveRequest, { model, rows }: I
     const tensor = found.get(name);
     if (!tensor) return [];
     const described = { name, datatype: datatypeOf(tensor.type), shape: tensor.shape };
-    if (!isBinary) return [{ ...described, data: elementsOf(tensor) }];
+    if (!isBinary) return [{ ...described, data: elementsOf(name, tensor) }];
     const bytes = bytesOfTensor(tensor);
     tensors.push(bytes);
     return [{ ...described, parameters: { binary_data_size: bytes.byteLength } }];

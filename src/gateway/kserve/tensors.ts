@@ -1,6 +1,6 @@
 /** Tensors of the Open Inference Protocol (KServe's version 2) as JSON. */
 
-import { assert } from "../../base/errors.js";
+import { assert, LorikeetError } from "../../base/errors.js";
 import type { TaskData, TaskPort, TaskTensor, TaskType } from "../../engine/task/types.js";
 import { elementCount } from "../../tensor/shape.js";
 import { Found } from "../body/parse.js";
@@ -65,7 +65,8 @@ export function tensorOf(type: TaskType, shape: readonly number[], data: readonl
   const isNested = data.some(Array.isArray);
   if (!isNested && data.length !== count) {
     const found = data.length > count ? `more than ${count}` : data.length;
-    return new Found(`${found} elements of data for the shape [${shape.join(", ")}]`);
+    const noun = data.length === 1 ? "element" : "elements";
+    return new Found(`${found} ${noun} of data for the shape [${shape.join(", ")}]`);
   }
   const values: unknown[] = [];
   const fault = isNested ? unnest(data, shape, values, "data") : null;
@@ -75,7 +76,7 @@ export function tensorOf(type: TaskType, shape: readonly number[], data: readonl
   }
   const elements = isNested ? values : data;
   const wrong = elements.findIndex((value) => !fits(type, value));
-  if (wrong >= 0) return new Found(`an element at position ${wrong} that is no ${datatypes[type]}`);
+  if (wrong >= 0) return new Found(`an element at position ${wrong} ${faultOf(type, elements[wrong])}`);
   return { type, shape, data: packed(type, elements) };
 }
 
@@ -106,6 +107,11 @@ function fits(type: TaskType, value: unknown): boolean {
   return Number.isInteger(value) && value >= min && value <= max;
 }
 
+const faultOf = (type: TaskType, value: unknown): string =>
+  type === "int64" && typeof value === "number" && Number.isInteger(value)
+    ? "that JSON does not hold exactly; integers beyond 2^53 come as binary data, with `binary_data_size` in `parameters`"
+    : `that is no ${datatypes[type]}`;
+
 function packed(type: TaskType, values: readonly unknown[]): TaskData {
   const numbers = values as readonly (number | boolean)[];
   switch (type) {
@@ -124,11 +130,15 @@ function packed(type: TaskType, values: readonly unknown[]): TaskData {
   }
 }
 
-/** Elements as JSON has them. A value that is not a number becomes null. */
-export function elementsOf(tensor: TaskTensor): readonly (number | boolean | null)[] {
+/** Elements as JSON has them. A value that is not a number becomes null. Throws `invalid_value` for an integer that JSON does not hold exactly. */
+export function elementsOf(name: string, tensor: TaskTensor): readonly (number | boolean | null)[] {
   if (tensor.type === "bool") return Array.from(tensor.data as Uint8Array, (value) => value !== 0);
   return Array.from(valuesOf(tensor), (value) => {
     const number = Number(value);
+    if (typeof value === "bigint" && !Number.isSafeInteger(number)) {
+      const message = `The output ${JSON.stringify(name)} has ${value}, which JSON does not hold exactly; ask for it as bytes, with \`"binary_data": true\` in its \`parameters\`.`;
+      throw new LorikeetError("invalid_value", message, { param: "outputs", found: String(value) });
+    }
     return Number.isFinite(number) ? number : null;
   });
 }

@@ -8,11 +8,12 @@ export interface BodyBounds {
   readonly bodyTimeoutMs: number;
 }
 
-/** Other content types are refused. */
-export function jsonBody(bounds: BodyBounds): RequestHandler {
+/** Other content types are refused. `mayBeUntyped`: a body without any is read, too. */
+export function jsonBody(bounds: BodyBounds, mayBeUntyped = false): RequestHandler {
   const read = bytesWithin(bounds);
   return (req, res, next) => {
-    if (!req.is("application/json")) {
+    const isUntyped = mayBeUntyped && req.headers["content-type"] === undefined;
+    if (!isUntyped && !req.is("application/json")) {
       const message = "The body must be JSON, sent with `content-type: application/json`.";
       const found = req.headers["content-type"] ?? null;
       next(new LorikeetError("unsupported_media_type", message, { found, allowed: "application/json" }));

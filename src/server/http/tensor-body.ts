@@ -13,9 +13,9 @@ export interface TensorBounds extends BodyBounds {
 /** The length of the JSON in a body with bytes after it. */
 export const headLengthHeader = "inference-header-content-length";
 
-/** Leaves parsed JSON, or a BinaryMessage. */
+/** Leaves parsed JSON, or a BinaryMessage. Triton's client for Python sends JSON without a content type. */
 export function tensorBody(bounds: TensorBounds): RequestHandler {
-  const json = jsonBody(bounds);
+  const json = jsonBody(bounds, true);
   const read = bytesWithin({ ...bounds, maxBodyBytes: bounds.maxBodyBytes + bounds.maxTensorBytes });
   return (req, res, next) => {
     const given = req.headers[headLengthHeader];
@@ -45,11 +45,16 @@ export function tensorBody(bounds: TensorBounds): RequestHandler {
   };
 }
 
-/** Of JSON that is too large: tensors need not be in it. */
+/** Of JSON that is too large or that something follows: how tensors come as bytes. */
 function withBytes(error: unknown, { maxBodyBytes, maxTensorBytes }: TensorBounds): LorikeetError {
   const fault = toFault(error, maxBodyBytes);
-  if (fault.code !== "too_large") return fault;
-  const { message, found, allowed } = fault;
+  const { code, message, found, allowed } = fault;
+  if (code === "unsupported_media_type" && allowed === "application/json") {
+    const remedy =
+      "If tensors follow as bytes, send the length of the JSON in the header Inference-Header-Content-Length";
+    return new LorikeetError(code, `${message} ${remedy}.`, { found, allowed });
+  }
+  if (code !== "too_large") return fault;
   const remedy = `Tensors that follow the JSON as bytes may have ${maxTensorBytes} bytes (--max-tensor-bytes)`;
   return new LorikeetError("too_large", `${message} ${remedy}.`, { found, allowed });
 }
