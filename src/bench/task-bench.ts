@@ -17,6 +17,7 @@ import type { Graph } from "../graph/types.js";
 import { manifestName } from "../model/task/manifest.js";
 import { openTaskModel } from "../model/task/open.js";
 import type { TaskModule } from "../model/task/target-modules.js";
+import { takesProduct } from "../model/task/weighted-nodes.js";
 import type { Device } from "../runtime/device/device.js";
 import { Session } from "../runtime/session.js";
 import { Tensor } from "../runtime/tensor.js";
@@ -152,7 +153,7 @@ async function openBench(graph: Graph, { threads, rank, device }: TaskBenchOptio
     await writeFile(path, file);
     await writeFile(join(folder, manifestName), JSON.stringify({ foldedNorms: false }));
     const model = await openTaskModel(path);
-    const modules = model.modules.filter(({ kind }) => kind !== "table" && kind !== "bias");
+    const modules = model.modules.filter(({ kind }) => kind !== "table" && takesProduct(kind));
     const maxBatch = Math.max(...batchesOf(device));
     const made = Array.from({ length: distinctAdapters }, (_, index) => randomAdapter(modules, rank, index));
     const adapters = new Map(made.map((adapter) => [adapter.digest, adapter]));

@@ -9,6 +9,7 @@ import { isTaskModel } from "../model/task/folder.js";
 import { type GenerationRules, readGenerationRules } from "../model/task/generation-rules.js";
 import { type OpenedFile, openTaskModel, type TaskModel } from "../model/task/open.js";
 import type { FoldedNorm, TaskModule } from "../model/task/target-modules.js";
+import { takesProduct } from "../model/task/weighted-nodes.js";
 import { chooseForTask, type DeviceFacts, describeDevice, formatDevice } from "./device.js";
 import { locate, onnxFileIn } from "./hub/model-folder.js";
 import { ownAdapterNames } from "./serve/own-adapters.js";
@@ -91,7 +92,7 @@ export async function inspectTaskModel(path: string, json: boolean, terminal: Te
   printLine(terminal.stdout, `\n${formatTable(header, rows)}`);
 }
 
-const isTarget = ({ kind }: TaskModule): boolean => kind !== "bias";
+const isTarget = ({ kind }: TaskModule): boolean => takesProduct(kind);
 /** Biases of which the graphs do not show where they are added say nothing about the files. */
 const isShown = ({ uses, foldedInto }: TaskModule): boolean => uses.length > 0 || foldedInto !== null;
 
@@ -114,7 +115,9 @@ function fieldsOf(model: TaskModel, inputs: TaskInputs, generation: Generation |
     ["other files", otherFiles.join(", ") || "none"],
     ["checkpoint", weights.map(({ label }) => label).join(", ") || "none: module names come from the ONNX files alone"],
     ["target modules", countsOf(modules.filter(isTarget))],
-    ...(biases.length === 0 ? [] : [["other biases", `${biases.length} (bias="all")`] as [string, string]]),
+    ...(biases.length === 0
+      ? []
+      : [["other modules", `${countsOf(biases)} (modules_to_save, bias="all")`] as [string, string]]),
     ...(unknown === 0 ? [] : [["warning", warningOf(unknown)] as [string, string]]),
     ["adapters", "LoRA, rsLoRA, DoRA and heads; lorikeet inspect ADAPTER --model checks one"],
     ["training", trainingOf(model)],
@@ -212,6 +215,7 @@ const words = {
   linear: ["linear layer", "linear layers"],
   convolution: ["convolution", "convolutions"],
   table: ["table", "tables"],
+  norm: ["normalization", "normalizations"],
   bias: ["bias", "biases"],
 } as const;
 

@@ -16,7 +16,7 @@ export type AdapterBase = readonly BaseModule[] | TaskBase;
 /** What a base says about one of its modules. */
 export interface ModuleSpec extends TargetModule {
   readonly kind: ModuleKind;
-  /** Whether it is a normalization of a decoder: its weight has one axis. */
+  /** Whether it is a normalization: its weight has one axis. */
   readonly isNorm: boolean;
   readonly kernel: readonly number[];
   readonly groups: number;

@@ -4,7 +4,7 @@
 
 import { at } from "../../base/list.js";
 import type { Feature } from "./features.js";
-import { type AdapterMethod, feature, matrix, type TensorMeaning, unknown } from "./methods/method.js";
+import { type AdapterMethod, matrix, type TensorMeaning, unknown } from "./methods/method.js";
 
 export type ParsedKey =
   | (TensorMeaning & {
@@ -19,6 +19,8 @@ export type ParsedKey =
   | { readonly kind: "tokens"; readonly path: string }
   /** A bias that PEFT saves with `bias="all"` and does not use: of the layer that a module saved whole replaces. */
   | { readonly kind: "unused" }
+  /** Another tensor of a module that is saved whole, such as statistics. */
+  | { readonly kind: "buffer" }
   /** The bias of a layer, though the config says that none was trained. */
   | { readonly kind: "untrained" }
   | Exclude<TensorMeaning, { readonly kind: "matrix" }>;
@@ -94,7 +96,7 @@ function parsePlain(all: readonly string[], context: KeyContext): ParsedKey {
   }
   const isAny = isWhole || isCopy || isHead(path, context);
   if (!isAny) return last === "bias" ? { kind: "untrained" } : unknown;
-  if (last !== "weight" && last !== "bias") return feature("modules_to_save");
+  if (last !== "weight" && last !== "bias") return { kind: "buffer" };
   return { ...saved, part: last, ...whole, ...(isCopy && { as: "copy" }), isRepeat: false };
 }
 

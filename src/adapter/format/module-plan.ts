@@ -61,7 +61,7 @@ export interface SavedPlan {
   readonly outFeatures: number;
   readonly weight: StoredArray | null;
   readonly bias: StoredArray | null;
-  /** Whether it is a normalization of a decoder. */
+  /** Whether it is a normalization. */
   readonly isNorm: boolean;
   /** Whether its bias can only be the base's, which changes nothing. */
   readonly isFixed: boolean;

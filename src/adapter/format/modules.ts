@@ -43,6 +43,7 @@ export function planModules(tensors: ReadonlyMap<string, StoredTensor>, context:
     if (key.kind === "unknown") faults.invalid(`tensor ${quote(name)} is neither lora_A nor lora_B of a module`);
     if (key.kind === "untrained") faults.invalid(untrainedBias(name));
     if (key.kind === "feature") context.features.note(key.feature, name);
+    if (key.kind === "buffer") noteBuffer(name, context);
     if (key.kind === "tokens") {
       const dtype = readDtype(name, tensor, context);
       if (dtype) tokenTensors.add(name, tensor, dtype, key.path);
@@ -93,6 +94,16 @@ export function planModules(tensors: ReadonlyMap<string, StoredTensor>, context:
   }
   warnOfRemaps(drafts, context);
   return { modules, saved, tokens, copies, ties, repeats: savedModules.repeats };
+}
+
+/** Counters and ids say nothing about what a module computes. */
+function noteBuffer(name: string, { targetModules, faults, features }: PlanContext): void {
+  if (!targetModules.takes.has("modules_to_save")) features.note("modules_to_save", name);
+  else if (!/\.(num_batches_tracked|position_ids|token_type_ids)$/.test(name)) {
+    faults.unsupported(
+      `tensor ${quote(name)} is neither the weight nor the bias of a module saved whole (modules_to_save), and others are not supported`,
+    );
+  }
 }
 
 function fixedCopy(own: StoredArray, path: string, { stored, refusal }: FixedBias): CopyPlan {

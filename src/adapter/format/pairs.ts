@@ -122,7 +122,10 @@ function rankFault(path: string, rank: number, rankOfGroup: number, groups: numb
   return `module ${path} has ${groups} groups and rank ${rank} in lora_A, but rank ${rankOfGroup} for each group in lora_B; a rank that is the groups' number times that of lora_B is allowed`;
 }
 
-const nouns = { linear: "a linear layer", convolution: "a convolution", table: "a table", bias: "a bias" } as const;
+const nouns = {
+  ...{ linear: "a linear layer", convolution: "a convolution", table: "a table" },
+  ...{ norm: "a normalization", bias: "a bias" },
+} as const;
 
 function checkMethod(path: string, kind: ModuleKind, groups: number, method: AdapterMethod, faults: Faults): void {
   if (!method.kinds.has(kind)) {

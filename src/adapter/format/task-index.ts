@@ -4,6 +4,7 @@ import type { StoredWeight } from "../../model/blueprint.js";
 import type { TaskTarget } from "../../model/task/adapter-targets.js";
 import { currentSpelling, modulesAt } from "../../model/task/names.js";
 import { isLookup, isSharedTable } from "../../model/task/shared-tables.js";
+import { takesProduct } from "../../model/task/weighted-nodes.js";
 import type { FixedBias, ModuleIndex, ModuleSpec, NamedModule, ResolvedModule, TokenTable } from "./base.js";
 import { type Faults, quote, quoteList } from "./faults.js";
 import type { Feature } from "./features.js";
@@ -16,8 +17,10 @@ export class TaskIndex implements ModuleIndex {
   readonly isTiedHead = (): boolean => false;
   readonly tableNames: ReadonlySet<string> = new Set();
   readonly #targets: readonly TaskTarget[];
+  /** With normalizations, which take no adapter. */
+  readonly #wholes: readonly TaskTarget[];
   readonly #tables: readonly TaskTarget[];
-  /** With those of kind "bias", which only trained biases mean. */
+  /** With those of kind "bias", too, which only trained biases mean. */
   readonly #all: readonly TaskTarget[];
   readonly #byPath: ReadonlyMap<string, TaskTarget>;
   readonly #known = new Map<string, readonly TaskTarget[]>();
@@ -26,7 +29,8 @@ export class TaskIndex implements ModuleIndex {
 
   constructor(targets: readonly TaskTarget[]) {
     this.#all = targets;
-    this.#targets = targets.filter(({ kind }) => kind !== "bias");
+    this.#targets = targets.filter(({ kind }) => takesProduct(kind));
+    this.#wholes = targets.filter(({ kind }) => kind !== "bias");
     this.#tables = targets.filter(({ kind }) => kind === "table");
     this.#byPath = new Map(targets.map((target) => [target.path, target]));
   }
@@ -82,7 +86,7 @@ export class TaskIndex implements ModuleIndex {
     if (this.#reported.has(path)) return;
     this.#reported.add(path);
     faults.unsupported(
-      `module ${path} takes no weight of an adapter, only a bias, as all normalizations do; take it out of modules_to_save`,
+      `module ${path} takes no weight of an adapter, only a bias: it is a batch normalization, or nothing tells which tensor of the ONNX file is its weight; put the model.safetensors of the export next to the base's config.json, or take it out of modules_to_save`,
     );
   }
 
@@ -109,7 +113,7 @@ export class TaskIndex implements ModuleIndex {
     const among = withBiases
       ? this.#all
       : isTable === null
-        ? this.#targets
+        ? this.#wholes
         : this.#targets.filter(({ kind }) => (kind === "table") === isTable);
     const found = modulesAt(among, path);
     this.#known.set(key, found);
@@ -140,8 +144,8 @@ export class TaskIndex implements ModuleIndex {
 
   #biasesAt(path: string): readonly TaskTarget[] {
     const found = this.#find(path, null, true);
-    const own = found.filter((target) => target.kind === "bias" && isMeant(target, path));
-    return own.length > 0 ? own : found.filter(({ kind }) => kind !== "bias");
+    const own = found.filter((target) => !takesProduct(target.kind) && isMeant(target, path));
+    return own.length > 0 ? own : found.filter(({ kind }) => takesProduct(kind));
   }
 
   isOutput(path: string): boolean {
@@ -197,7 +201,7 @@ function specOf(target: TaskTarget): ModuleSpec {
   const { path, inFeatures, outFeatures, kind, kernel, groups, hasBias, isOutput, foldedNorm, storedBias } = target;
   return {
     ...{ path, inFeatures, outFeatures, kind, kernel, groups, hasBias, isOutput },
-    isNorm: false,
+    isNorm: kind === "norm",
     hasFoldedNorm: foldedNorm === "measured",
     knowsBias: storedBias !== null,
   };

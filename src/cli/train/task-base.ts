@@ -14,6 +14,7 @@ import { readImageSize } from "../../model/task/image-size.js";
 import { joinGraphs } from "../../model/task/joined-graph.js";
 import { openTaskModel, type TaskModel } from "../../model/task/open.js";
 import { readTextHead } from "../../model/task/text-head.js";
+import { takesProduct } from "../../model/task/weighted-nodes.js";
 import { loadRowTokenizer } from "../../text/tokenizer/row-tokenizer.js";
 import { chooseTask, openSetup, type TrainedTask } from "../../train/tasks/setups/open.js";
 import type { TaskSetup } from "../../train/tasks/setups/setup.js";
@@ -110,7 +111,7 @@ function countParameters({ initializers }: Graph): number {
 function commonWidth(modules: readonly BaseModuleFacts[]): number {
   const counts = new Map<number, number>();
   for (const { module } of modules) {
-    if (module.kind !== "table" && module.kind !== "bias")
+    if (module.kind !== "table" && takesProduct(module.kind))
       counts.set(module.inFeatures, (counts.get(module.inFeatures) ?? 0) + 1);
   }
   const [width = 64] = [...counts].sort(([a, many], [b, more]) => more - many || b - a)[0] ?? [];

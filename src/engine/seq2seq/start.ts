@@ -6,7 +6,7 @@ import type { RowLayout } from "../../model/task/adapted-node.js";
 import { type EncoderDecoder, encoderDecoderOf } from "../../model/task/encoder-decoder.js";
 import type { GenerationRules } from "../../model/task/generation-rules.js";
 import type { TaskModel } from "../../model/task/open.js";
-import type { WeightedNode } from "../../model/task/weighted-nodes.js";
+import { takesProduct, type WeightedNode } from "../../model/task/weighted-nodes.js";
 import { ContinuousEngine } from "../engine.js";
 import { TaskBank } from "../task/bank.js";
 import { GraphWeights } from "../task/graph-weights.js";
@@ -123,7 +123,7 @@ export async function startEncoderDecoder(options: StartOptions, opened: OpenedG
   progress?.("testing rows", 0, 1);
   const refused = refusalsOf(model.modules, opened);
   const able = model.modules.filter(
-    (module) => module.kind !== "bias" && !refused.has(module) && module.foldedNorm.kind !== "unknown",
+    (module) => takesProduct(module.kind) && !refused.has(module) && module.foldedNorm.kind !== "unknown",
   );
   const isBatched = reason === null && trial !== null;
   const independent =

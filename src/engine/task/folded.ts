@@ -197,7 +197,7 @@ function wholeWeight(
   if (bias && kind !== "table" && !use?.target.bias && !(use && isWithoutBias(use))) {
     throw unsupported(path, "has no separate bias in the ONNX file, but the adapter trains one");
   }
-  if (kind === "table") return weight;
+  if (kind === "table" || kind === "norm") return weight;
   if (kind === "convolution") {
     const perOutput = weight.length / outFeatures;
     return factor ? weight.map((value, i) => value * (factor[Math.floor(i / perOutput)] as number)) : weight;

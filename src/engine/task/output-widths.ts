@@ -4,6 +4,7 @@ import type { HostTaskAdapter } from "../../adapter/types.js";
 import type { Graph } from "../../graph/types.js";
 import { HeadReader } from "../../model/task/head-outputs.js";
 import type { TaskModule } from "../../model/task/target-modules.js";
+import { takesProduct } from "../../model/task/weighted-nodes.js";
 import { elementCount } from "../../tensor/shape.js";
 import type { TaskTensor } from "./types.js";
 
@@ -25,7 +26,7 @@ export interface Head extends OutputWidth {
 export function headsOf(graph: Graph, modules: readonly TaskModule[]): Head[] {
   const reader = new HeadReader(graph);
   return modules.flatMap(({ path, kind, uses, outFeatures }) => {
-    if (kind === "bias") return [];
+    if (!takesProduct(kind)) return [];
     const outputs = uses.flatMap(({ target }) => reader.outputsOf(target.node).names);
     return [{ path, axis: kind === "convolution" ? 1 : -1, width: outFeatures, outputs }];
   });

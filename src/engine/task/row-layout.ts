@@ -2,7 +2,7 @@
 
 import { valueAt } from "../../base/list.js";
 import type { RowLayout } from "../../model/task/adapted-node.js";
-import type { WeightedNode } from "../../model/task/weighted-nodes.js";
+import { takesProduct, type WeightedNode } from "../../model/task/weighted-nodes.js";
 import type { Tensor } from "../../runtime/tensor.js";
 import { sameShape } from "../../tensor/shape.js";
 import type { Values } from "./probed-graph.js";
@@ -20,19 +20,20 @@ export interface RowRuns {
   readonly changed: readonly Values[];
 }
 
-/** The value in which a layer's rows must be told apart: its input, or what a bias was added to. */
+/** The value in which a layer's rows must be told apart: its input, or what a normalization or a bias gives. */
 export const valueWithRows = ({ kind, node }: WeightedNode): string =>
-  (kind === "bias" ? node.outputs[0] : node.inputs[kind === "table" ? 1 : 0])?.name ?? "";
+  (!takesProduct(kind) ? node.outputs[0] : node.inputs[kind === "table" ? 1 : 0])?.name ?? "";
 
 export function layoutOf(target: WeightedNode, runs: RowRuns): FoundLayout {
   const name = valueWithRows(target);
   if (!runs.base.has(name)) return target.kind === "convolution" ? { refusal: "its input is a constant" } : "uniform";
   const value = new ProbedValue(name, runs);
   const { shape } = value;
-  if (target.kind === "bias" && !isAlongOutputs(target, shape)) return { refusal: "its bias lies along another axis" };
+  if (!takesProduct(target.kind) && !isAlongOutputs(target, shape))
+    return { refusal: `its ${target.kind === "norm" ? "weight" : "bias"} lies along another axis` };
   if (target.kind === "convolution" || target.channels) {
     if (value.isOneEntryPerRow) return "first";
-    if (target.kind === "bias") return "uniform";
+    if (!takesProduct(target.kind)) return "uniform";
     return { refusal: "the rows of its input are not those of the batch" };
   }
   const found = value.layout(target.kind === "table" ? 1 : target.inFeatures);

@@ -4,7 +4,7 @@ import { hasCode } from "../../base/errors.js";
 import type { Graph } from "../../graph/types.js";
 import { type AdaptedNode, stackNames } from "../../model/task/adapted-node.js";
 import { adapterRows, adaptGraph } from "../../model/task/serving-graph.js";
-import type { WeightedNode } from "../../model/task/weighted-nodes.js";
+import { takesProduct, type WeightedNode } from "../../model/task/weighted-nodes.js";
 import { Tensor } from "../../runtime/tensor.js";
 import { elementCount } from "../../tensor/shape.js";
 import { ProbedGraph, type TrialRunOptions, type Values } from "./probed-graph.js";
@@ -26,12 +26,12 @@ export async function takesAdapterPerRow(
   options: TrialRunOptions,
 ): Promise<boolean> {
   const adapted = targets.map((target, i): AdaptedNode => {
-    const isBias = target.kind === "bias";
+    const hasProduct = takesProduct(target.kind);
     return {
       path: `${i}`,
       target,
       layout: "shared",
-      parts: { product: !isBias, gain: false, shift: isBias, whole: false },
+      parts: { product: hasProduct, gain: false, shift: !hasProduct, whole: false },
     };
   });
   using probed = await ProbedGraph.open(adaptGraph(graph, adapted, "any"), [], options);

@@ -94,7 +94,8 @@ function moduleEntries(plan: ModulePlan, blocks: BlockPlan | null): Entry[] {
     ];
   }
   const isConvolution = kind === "convolution";
-  const weight = isConvolution ? [width, inFeatures / groups, ...kernel] : [inFeatures, width];
+  const ofLayer = isConvolution ? [width, inFeatures / groups, ...kernel] : [inFeatures, width];
+  const weight = kind === "norm" ? [width] : ofLayer;
   return [
     ...(product ? [{ name: names.a, shape: isConvolution ? [rank, inFeatures, ...kernel] : [inFeatures, rank] }] : []),
     ...(product ? [{ name: names.b, shape: isConvolution ? [width, rank] : [rank, width] }] : []),

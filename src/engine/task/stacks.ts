@@ -140,7 +140,8 @@ export class Stacks {
     for (const name of [names.weight, names.bias]) this.#entry(name, place).set(this.#entry(name, 0));
     if (!whole) return;
     const { weight, outFeatures, bias } = whole;
-    const sizes = plan.module.kind === "convolution" ? [outFeatures] : [null, outFeatures];
+    const isOutFirst = plan.module.kind === "convolution" || plan.module.kind === "norm";
+    const sizes = isOutFirst ? [outFeatures] : [null, outFeatures];
     this.#copy(names.weight, place, weight, sizes);
     if (!bias && outFeatures === plan.module.outFeatures) return;
     // An output that a narrower layer lacks must not count after a softmax.
@@ -161,7 +162,8 @@ export class Stacks {
       }
     } else {
       const shape = (this.tensors.get(names.weight)?.shape ?? []).slice(1);
-      const own = kind === "convolution" ? [outFeatures, ...shape.slice(1)] : [inFeatures, outFeatures];
+      const isOutFirst = kind === "convolution" || kind === "norm";
+      const own = isOutFirst ? [outFeatures, ...shape.slice(1)] : [inFeatures, outFeatures];
       copyInto(weight, shape, values, own);
     }
     const bias = this.#entry(names.bias, 0).fill(Number.NEGATIVE_INFINITY);

@@ -8,7 +8,7 @@ import type { RowLayout } from "../../model/task/adapted-node.js";
 import { type BlockPlan, planBlocks } from "../../model/task/blocked/plan.js";
 import type { TaskModel } from "../../model/task/open.js";
 import type { TaskModule } from "../../model/task/target-modules.js";
-import type { WeightedNode } from "../../model/task/weighted-nodes.js";
+import { takesProduct, type WeightedNode } from "../../model/task/weighted-nodes.js";
 import { cpu } from "../../runtime/device/cpu.js";
 import type { Device } from "../../runtime/device/device.js";
 import type { EngineObserver } from "../types.js";
@@ -151,7 +151,7 @@ async function testRows(
 function ableModules({ modules }: TaskModel, probe: RowProbe): TaskModule[] {
   const refused = refusalsOf(modules, probe);
   return modules.filter(
-    (module) => module.kind !== "bias" && !refused.has(module) && module.foldedNorm.kind !== "unknown",
+    (module) => takesProduct(module.kind) && !refused.has(module) && module.foldedNorm.kind !== "unknown",
   );
 }
 

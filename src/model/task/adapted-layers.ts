@@ -7,11 +7,21 @@ import { ChannelForm, FeatureForm, type Form } from "./layer-forms.js";
 import { LoneChannelForm, LoneFeatureForm } from "./lone-forms.js";
 import type { WeightedNode } from "./weighted-nodes.js";
 
-/** Adds a layer's parts to `base`, what its own node computes. The sum gets the name of `y`. */
+/**
+ * Adds a layer's parts to `base`, what its own node computes; of a normalization that others replace, what it computes without its weight and
+ * bias. The sum gets the name of `y`.
+ */
 export function addParts(ops: AdaptedOps, { path, target, layout, parts }: AdaptedNode, base: Value, y: Value): void {
   const names = stackNames(path);
   const form = formOf(ops, target, layout);
   const vector = (name: string): Value => form.vector(ops.ofRows(name, [`out.${path}`], layout));
+  if (target.kind === "norm" && parts.whole) {
+    const scaled = ops.node("Mul", [form.byRow(base), vector(names.weight)]);
+    const sums = [scaled, vector(names.bias), ...(parts.shift ? [vector(names.shift)] : [])];
+    const sum = sums.reduce((left, right) => ops.node("Add", [left, right]));
+    ops.nodeFor(y, "Identity", [form.shaped(sum, base)]);
+    return;
+  }
   const own = parts.whole ? form.whole(names.weight, path) : base;
   if (!parts.whole && !parts.product && !parts.gain) {
     const shifted = ops.node("Add", [form.byRow(base), vector(names.shift)]);

@@ -47,11 +47,15 @@ export function taskTargetsOf(
   return modules.map((module) => {
     const { path, inFeatures, outFeatures, kind, names, kernel, groups, foldedNorm, stored, storedBias, uses } = module;
     const isBias = kind === "bias";
+    const isNorm = kind === "norm";
     return {
       ...{ path, inFeatures, outFeatures, kind, names, kernel, groups, stored, storedBias },
       foldedNorm: foldedNorm.kind,
-      hasBias: isBias || uses.some(({ graph, target }) => hasBias(readerOf(graph), target)),
-      isOutput: !isBias && uses.every(({ graph, target }) => readerOf(graph).outputsOf(target.node).isWhole),
+      hasBias:
+        isBias ||
+        (isNorm && uses.some(({ target }) => target.bias)) ||
+        uses.some(({ graph, target }) => hasBias(readerOf(graph), target)),
+      isOutput: !isBias && !isNorm && uses.every(({ graph, target }) => readerOf(graph).outputsOf(target.node).isWhole),
       refusal: refusalOf(module),
     };
   });

@@ -26,16 +26,16 @@ interface Candidate {
   readonly tensor: StoredTensor;
 }
 
-/** A bias of the checkpoint. */
-export interface StoredBias {
-  /** The checkpoint's name without `.bias`. */
+/** A bias of the checkpoint, or a weight of one axis. */
+export interface StoredVector {
+  /** The checkpoint's name without `.bias` or `.weight`. */
   readonly path: string;
   readonly values: Float32Array;
   readonly stored: StoredWeight;
 }
 
 /** A batch normalization of the checkpoint. */
-export interface StoredNorm extends StoredBias {
+export interface StoredNorm extends StoredVector {
   /** As the checkpoint has them; epsilon it does not say. */
   readonly scale: Float32Array;
   readonly mean: Float32Array;
@@ -53,7 +53,8 @@ export class CheckpointContent implements AsyncDisposable {
   readonly #files: readonly SafetensorsFile[];
   readonly #candidates: readonly Candidate[];
   readonly #firstRows = new Map<Candidate, Float32Array>();
-  #biases: Promise<ReadonlyMap<string, StoredBias>> | null = null;
+  #biases: Promise<ReadonlyMap<string, StoredVector>> | null = null;
+  #scales: Promise<ReadonlyMap<string, StoredVector>> | null = null;
 
   private constructor(files: readonly SafetensorsFile[]) {
     this.#files = files;
@@ -97,18 +98,24 @@ export class CheckpointContent implements AsyncDisposable {
   }
 
   /** The checkpoint's biases by their modules' paths: vectors named `<path>.bias`. */
-  async biases(): Promise<ReadonlyMap<string, StoredBias>> {
-    this.#biases ??= this.#readBiases();
+  async biases(): Promise<ReadonlyMap<string, StoredVector>> {
+    this.#biases ??= this.#readVectors(".bias");
     return await this.#biases;
   }
 
-  async #readBiases(): Promise<ReadonlyMap<string, StoredBias>> {
-    const found = new Map<string, StoredBias>();
+  /** The weights of one axis by their modules' paths, as normalizations have them: vectors named `<path>.weight`. */
+  async scales(): Promise<ReadonlyMap<string, StoredVector>> {
+    this.#scales ??= this.#readVectors(".weight");
+    return await this.#scales;
+  }
+
+  async #readVectors(ending: string): Promise<ReadonlyMap<string, StoredVector>> {
+    const found = new Map<string, StoredVector>();
     for (const file of this.#files) {
       for (const [name, tensor] of file.tensors) {
-        if (!name.endsWith(".bias")) continue;
+        if (!name.endsWith(ending)) continue;
         const values = await readVector(file, name);
-        const path = name.slice(0, -".bias".length);
+        const path = name.slice(0, -ending.length);
         if (values) found.set(path, { path, values, stored: placeOf({ file, tensor }) });
       }
     }

@@ -3,7 +3,7 @@
  * sqrt(variance + epsilon), the file's weight is s times the checkpoint's, and its bias is the normalization's own minus s * mean.
  */
 
-import type { StoredBias, StoredNorm } from "./content.js";
+import type { StoredNorm, StoredVector } from "./content.js";
 import type { TaskModule } from "./target-modules.js";
 import { floatsOf } from "./weight-values.js";
 
@@ -26,7 +26,7 @@ export interface FoldedPair {
 /** Reads the biases of the layers whose factors are known. */
 export async function foldableLayers(
   modules: readonly TaskModule[],
-  biases: ReadonlyMap<string, StoredBias>,
+  biases: ReadonlyMap<string, StoredVector>,
 ): Promise<FoldableLayer[]> {
   const layers: FoldableLayer[] = [];
   for (const module of modules) {

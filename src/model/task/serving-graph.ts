@@ -8,13 +8,14 @@ import { GraphBuilder } from "../../graph/builder.js";
 import { Ops } from "../../graph/ops.js";
 import { pruneGraph } from "../../graph/prune.js";
 import { sortNodes } from "../../graph/sort.js";
-import type { Graph, Node, Value } from "../../graph/types.js";
+import type { Graph, Initializer, Node, Value } from "../../graph/types.js";
 import { addParts } from "./adapted-layers.js";
 import type { AdaptedNode, ModuleParts } from "./adapted-node.js";
 import { AdaptedOps, type RowCount } from "./adapted-ops.js";
 import { BlockedLayers } from "./blocked/layers.js";
 import type { BlockPlan } from "./blocked/plan.js";
 import type { Blocks } from "./blocked/weights.js";
+import type { WeightedNode } from "./weighted-nodes.js";
 
 /** int64 [rows]: the place of each row's adapter. */
 export const adapterRows = "adapter_rows";
@@ -31,14 +32,16 @@ export function adaptGraph(
   const inBlocks = adapted.filter(({ target }) => replaced.has(target.node));
   const others = adapted.filter((item) => !inBlocks.includes(item));
   for (const { target, parts } of others) {
-    replaced.set(target.node, withoutAdapter(target.node, parts));
     if (parts.whole && target.bias?.add) replaced.set(target.bias.add, null);
+    replaced.set(target.node, withoutAdapter(target, parts));
   }
   const nodes = graph.nodes.flatMap((node) => {
     const other = replaced.get(node);
     return other === undefined ? [node] : (other ?? []);
   });
-  const builder = GraphBuilder.from({ ...graph, nodes });
+  const neutral = others.flatMap(({ target, parts }) => (replacesNorm(target, parts) ? neutralVectors(target) : []));
+  const initializers = [...graph.initializers, ...new Map(neutral.map((item) => [item.value.name, item])).values()];
+  const builder = GraphBuilder.from({ ...graph, nodes, initializers });
   const ops = new AdaptedOps(new Ops(builder), adapterRows, rows);
   if (blocks) new BlockedLayers(new Ops(builder), ops, blocks, inBlocks).write();
   for (const item of others) {
@@ -67,9 +70,33 @@ function outputOf({ target, parts }: AdaptedNode): Value {
 }
 
 /** The node with its output under another name, and without its bias where gains scale the product alone. */
-function withoutAdapter(node: Node, { gain }: ModuleParts): Node {
+function withoutAdapter(target: WeightedNode, parts: ModuleParts): Node {
+  const { gain } = parts;
+  const node = replacesNorm(target, parts) ? neutralNode(target) : target.node;
   const [y, ...others] = node.outputs;
   assert(y !== undefined, "a layer has an output");
   const inputs = gain ? node.inputs.slice(0, 2) : node.inputs;
   return { ...node, inputs, outputs: [{ ...y, name: `${y.name}/base` }, ...others] };
+}
+
+const replacesNorm = ({ kind }: WeightedNode, { whole }: ModuleParts): boolean => kind === "norm" && whole;
+
+/** The node of a normalization as if it multiplied by ones and added zeros. */
+function neutralNode(target: WeightedNode): Node {
+  const { node, input, bias } = target;
+  const [ones, zeros] = neutralVectors(target);
+  if (node.op === "Mul") return { ...node, op: "Identity", inputs: node.inputs.filter((_, i) => i !== input) };
+  const inputs = node.inputs.map((value, i) => {
+    if (i === input) return ones.value;
+    return bias?.add === node && i === bias.input ? zeros.value : value;
+  });
+  return { ...node, inputs };
+}
+
+function neutralVectors({ outFeatures }: WeightedNode): readonly [ones: Initializer, zeros: Initializer] {
+  const filled = (name: string, number: number): Initializer => {
+    const bytes = new Uint8Array(new Float32Array(outFeatures).fill(number).buffer);
+    return { value: { name, type: "float32", shape: [outFeatures] }, data: { kind: "inline", bytes } };
+  };
+  return [filled(`norm.ones.${outFeatures}`, 1), filled(`norm.zeros.${outFeatures}`, 0)];
 }

@@ -80,7 +80,8 @@ interface Edit extends Place {
 }
 
 function weightPlace(target: WeightedNode): Place {
-  const { node, kind, bias } = target;
+  const { node, kind, bias, input } = target;
+  if (kind === "norm" && input !== undefined) return { node, input };
   return kind === "bias" && bias ? biasInput(target, bias) : { node, input: kind === "table" ? 0 : 1 };
 }
 

@@ -5,14 +5,22 @@ import { sameShape } from "../../graph/shape.js";
 import type { Graph, Initializer, Node, Value } from "../../graph/types.js";
 import { type ModuleName, namesOf } from "./names.js";
 
-/** "bias": a layer of another kind, such as a normalization, whose bias alone adapters can change. */
-export type ModuleKind = "linear" | "convolution" | "table" | "bias";
+/**
+ * "norm": a normalization, whose weight and bias adapters can replace. "bias": a layer of another kind, or a normalization whose weight is not
+ * known, whose bias alone adapters can change.
+ */
+export type ModuleKind = "linear" | "convolution" | "table" | "norm" | "bias";
+
+/** Whether a module of this kind takes an adapter's product. */
+export const takesProduct = (kind: ModuleKind): boolean => kind !== "norm" && kind !== "bias";
 
 export interface WeightedNode {
   readonly kind: ModuleKind;
   readonly node: Node;
   /** Of kind "bias": the bias. */
   readonly weight: Initializer;
+  /** Of kind "norm": the input of `node` that brings the weight. */
+  readonly input?: number;
   /** Whether the weight is stored [out, in]; false: [in, out]. Tables are [rows, dim], convolutions [out, in/groups, ...kernel]. */
   readonly outFirst: boolean;
   /** Of a table: its rows. */
@@ -22,7 +30,7 @@ export interface WeightedNode {
   readonly kernel: readonly number[];
   readonly groups: number;
   readonly names: readonly ModuleName[];
-  /** Of kind "bias": it lies along the second axis of the outputs, which so many follow (null: any number). Absent: along the last. */
+  /** Of kinds "norm" and "bias": they lie along the second axis of the outputs, which so many follow (null: any number). Absent: along the last. */
   readonly channels?: { readonly after: number | null };
   /** The layer's own bias, [out]; null if it has none. */
   readonly bias: Bias | null;

@@ -76,6 +76,10 @@ async function mergedLayer(
   if (folded.whole) {
     const { weight: values, outFeatures, bias: own } = folded.whole;
     const stored = kind === "linear" && outFirst ? transpose(values, module.inFeatures, outFeatures) : values;
+    if (kind === "norm") {
+      const ofBias = own && bias && { shape: bias.values.value.shape.map(Number), data: own };
+      return { weight: { shape, data: values }, bias: ofBias };
+    }
     const axis = kind === "convolution" || (kind === "linear" && outFirst) ? 0 : 1;
     if (own && !bias) throw unmergeable(path, "its head has a bias, and the base has none");
     const { shift } = folded; // of a normalization that was folded into it

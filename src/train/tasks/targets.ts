@@ -9,6 +9,7 @@ import type { TaskTarget } from "../../model/task/adapter-targets.js";
 import { HeadReader } from "../../model/task/head-outputs.js";
 import type { TaskModule } from "../../model/task/target-modules.js";
 import type { LoraForm, TrainedTarget } from "../../model/task/trained-modules.js";
+import { takesProduct } from "../../model/task/weighted-nodes.js";
 import { allLinear, type LoraShape } from "../lora.js";
 
 /** A module of the base, with what the server says about it. */
@@ -102,7 +103,7 @@ function reachedModules({ graph, base, outputs }: ChooseOptions): BaseModuleFact
   const kept = pruneGraph({ ...graph, outputs: graph.outputs.filter(({ name }) => outputs.includes(name)) });
   const nodes = new Set(kept.nodes);
   return base.filter(
-    ({ module }) => module.kind !== "bias" && module.uses.some(({ target }) => nodes.has(target.node)),
+    ({ module }) => takesProduct(module.kind) && module.uses.some(({ target }) => nodes.has(target.node)),
   );
 }
 

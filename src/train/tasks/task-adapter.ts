@@ -82,6 +82,9 @@ export async function openTaskAdapter(
   }
   if (tokens.length > 0)
     throw notContinued(folder, "has trained rows (trainable_token_indices), which are not trained");
+  if (saved.some(({ weight, isNorm }) => weight && isNorm)) {
+    throw notContinued(folder, "replaces normalizations (modules_to_save), which are not trained");
+  }
   const moduleAt = (path: string): TaskModule => {
     const module = modules.find((other) => other.path === path);
     assert(module, "a checked adapter's modules are the base's");

@@ -417,10 +417,37 @@ const hostile: readonly (readonly [string, string, string, Edit, RegExp])[] = [
     /"base_model\.model\.bert\.pooler\.dense\.weight" is neither lora_A nor lora_B of a module/,
   ],
   [
-    "a normalization saved whole",
+    "a normalization saved without its bias",
     ...([seq, "attn-r8"] as const),
     { config: { modules_to_save: ["LayerNorm"] }, tensors: put(zeros("bert.embeddings.LayerNorm.weight", [32])) },
-    /LayerNorm takes no weight of an adapter, only a bias, as all normalizations do; take it out of modules_to_save/,
+    /module bert\.embeddings\.LayerNorm is saved whole without its bias, which it has in the base/,
+  ],
+  [
+    "a normalization of another size",
+    ...([seq, "norms"] as const),
+    {
+      tensors: put(zeros("bert.embeddings.LayerNorm.weight", [31]), zeros("bert.embeddings.LayerNorm.bias", [31])),
+    },
+    /LayerNorm\.weight" has shape \[31\]; \[32\] is allowed for bert\.embeddings\.LayerNorm/,
+  ],
+  [
+    "statistics of a module saved whole",
+    ...([seq, "four-labels"] as const),
+    { tensors: put(zeros("classifier.running_mean", [4])) },
+    /classifier\.running_mean" is neither the weight nor the bias of a module saved whole \(modules_to_save\)/,
+  ],
+  [
+    "a batch normalization saved whole",
+    ...([res, "convs-r8"] as const),
+    {
+      config: { modules_to_save: ["embedder.normalization"] },
+      tensors: put(
+        zeros("resnet.embedder.embedder.normalization.weight", [12]),
+        zeros("resnet.embedder.embedder.normalization.bias", [12]),
+        zeros("resnet.embedder.embedder.normalization.running_mean", [12]),
+      ),
+    },
+    /embedder\.normalization takes no weight of an adapter, only a bias: it is a batch normalization, or nothing tells/,
   ],
   [
     "a trained bias of a layer that neither file nor checkpoint has",

@@ -10,7 +10,7 @@ import { openTaskModel, type TaskModel } from "../../../src/model/task/open.js";
 import type { TaskModule } from "../../../src/model/task/target-modules.js";
 import { SafetensorsFile } from "../../../src/tensor/safetensors.js";
 import { writeSafetensors } from "../../../src/tensor/safetensors-write.js";
-import { floatTensor, graphOf, onnxFile } from "../../support/onnx-file.js";
+import { floatTensor, graphOf, type NodeSpec, onnxFile } from "../../support/onnx-file.js";
 import { onnxFilesOf, taskModels, taskRoot } from "../../support/task-models.js";
 
 type Keys = Record<string, Record<string, number[]>>;
@@ -244,6 +244,50 @@ test("a constant that is added is a bias only if it is named as one", async () =
     return (await openTaskModel(path)).modules.map((module) => module.path);
   };
   assert.deepEqual([await pathsOf("norm.bias"), await pathsOf("onnx::Add_7")], [["norm"], []]);
+});
+
+test("a normalization in one operator or in pieces takes a weight where its tensor is known, and else its bias alone", async () => {
+  const path = join(temporary, "pieces.onnx");
+  const rest = { inputs: { x: ["rows", 2] }, outputs: { y: ["rows", 2] }, opset: 17 };
+  const vector = (name: string) => floatTensor(name, [2], [1.5, 0.5]);
+  const kindsOf = async (nodes: readonly NodeSpec[], ...names: string[]): Promise<string[]> => {
+    writeFileSync(path, onnxFile({ ...rest, nodes, initializers: names.map(vector) }));
+    const { modules } = await openTaskModel(path);
+    return modules.map(({ path, kind, uses }) => `${kind} ${path}${uses[0]?.target.bias ? "" : " without bias"}`);
+  };
+  const own = (weight: string, bias: string[]) => {
+    return { op: "LayerNormalization", name: "/norm/N", inputs: ["x", weight, ...bias], outputs: ["y"] };
+  };
+  const product = (weight: string, y: string) => ({
+    op: "Mul",
+    name: "/norm/Mul",
+    inputs: ["x", weight],
+    outputs: [y],
+  });
+  const sum = (bias: string) => ({ op: "Add", name: "/norm/Add", inputs: ["z", bias], outputs: ["y"] });
+  const cases: readonly (readonly [readonly NodeSpec[], readonly string[], readonly string[]])[] = [
+    [[own("norm.weight", ["norm.bias"])], ["norm.weight", "norm.bias"], ["norm norm"]],
+    [[own("norm.weight", [])], ["norm.weight"], ["norm norm without bias"]],
+    [[product("norm.weight", "z"), sum("norm.bias")], ["norm.weight", "norm.bias"], ["norm norm"]],
+    [[product("norm.weight", "y")], ["norm.weight"], ["norm norm without bias"]],
+    [[own("folded", ["norm.bias"])], ["folded", "norm.bias"], ["bias norm"]],
+    [[product("folded", "z"), sum("norm.bias")], ["folded", "norm.bias"], ["bias norm"]],
+    [[own("norm.weight", ["folded"])], ["norm.weight", "folded"], ["norm norm"]],
+    [[product("folded", "y")], ["folded"], []],
+    // Something else reads the weight, which an adapter would have to change there too.
+    [
+      [
+        { op: "Relu", inputs: ["norm.weight"], outputs: ["z"] },
+        { ...own("norm.weight", ["norm.bias"]), outputs: ["w"] },
+        { op: "Sub", inputs: ["z", "w"], outputs: ["y"] },
+      ],
+      ["norm.weight", "norm.bias"],
+      ["bias norm"],
+    ],
+  ];
+  for (const [nodes, names, expected] of cases) assert.deepEqual(await kindsOf(nodes, ...names), expected);
+  const batch = { ...own("norm.weight", ["norm.bias", "mean", "variance"]), op: "BatchNormalization" };
+  assert.deepEqual(await kindsOf([batch], "norm.weight", "norm.bias", "mean", "variance"), ["bias norm"]);
 });
 
 test("a bias that layers share by Identity, or one added further on, makes no second module of a linear layer", async () => {

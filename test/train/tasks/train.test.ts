@@ -358,6 +358,8 @@ test("an adapter that is trained further keeps its modules and labels", async ()
     assert.equal(refused.code, 2);
     assert.match(refused.err, message);
   }
+  const norms = await train(bert, kept, "refused", "--init-from", join(bert, "adapters", "norms"));
+  assert.match(norms.err, /adapter that replaces normalizations \(modules_to_save\), which are not trained/);
 });
 
 test("data and options that do not fit a task model are refused before anything is written", async () => {
