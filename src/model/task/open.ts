@@ -11,6 +11,7 @@ import { restoreBiases } from "./lost-biases.js";
 import { type Manifest, manifestName } from "./manifest.js";
 import { renameGraph } from "./renamed-graph.js";
 import { findTaskModules, type TaskGraph, type TaskModule } from "./target-modules.js";
+import type { Task } from "./tasks.js";
 
 export interface OpenedFile extends TaskFile {
   /** As written. */
@@ -37,11 +38,26 @@ export async function openTaskModel(path: string): Promise<TaskModel> {
   return { ...folder, opened, modules: [...modules, ...(await findBiasModules(graphs, modules, content))] };
 }
 
-function renamed(graph: Graph, label: string, files: number, { inputs, outputs }: Manifest): Graph {
-  if (!inputs && !outputs) return graph;
+function renamed(graph: Graph, label: string, files: number, task: Task, { inputs, outputs }: Manifest): Graph {
+  if (!inputs && !outputs) return task === "image-classification" ? withUsualNames(graph, label) : graph;
   if (files === 1) return renameGraph(graph, inputs ?? new Map(), outputs ?? new Map(), label);
   const message = `${manifestName} names inputs or outputs, and the model has ${files} files; it may where there is one.`;
   throw new LorikeetError("model_invalid", message, { param: manifestName, found: files, allowed: 1 });
+}
+
+/** What the input and the output of a classifier of pictures are called. */
+const [pixels, logits] = ["pixel_values", "logits"] as const;
+
+/** A classifier of pictures in a file that names its only input and output otherwise, as files of timm's models do. */
+function withUsualNames(graph: Graph, label: string): Graph {
+  const [[input, ...otherInputs], [output, ...otherOutputs]] = [graph.inputs, graph.outputs];
+  if (!input || !output || otherInputs.length + otherOutputs.length > 0) return graph;
+  const isPicture = input.type === "float32" && (input.unknown !== undefined || input.shape.length === 4);
+  const isLogits = output.unknown !== undefined || output.shape.length === 2;
+  const values = [...graph.nodes.flatMap((node) => node.outputs), ...graph.initializers.map((each) => each.value)];
+  const isTaken = values.some(({ name }) => name !== output.name && (name === pixels || name === logits));
+  if (!isPicture || !isLogits || isTaken) return graph;
+  return renameGraph(graph, new Map([[pixels, input.name]]), new Map([[logits, output.name]]), label);
 }
 
 /** Each doubles the number of graphs. */
@@ -49,12 +65,12 @@ const maxFlags = 2;
 
 async function openFile(
   file: TaskFile,
-  { files, manifest }: TaskFolder,
+  { files, task, manifest }: TaskFolder,
   content: CheckpointContent | null,
 ): Promise<OpenedFile> {
   const { role, label } = file;
   const { graph: written, opset, producer } = await openOnnx(file.path, label);
-  const graph = renamed(written, label, files.length, manifest);
+  const graph = renamed(written, label, files.length, task, manifest);
   let graphs: TaskGraph[] = [{ role, label, graph }];
   const flags = flagsOf(graph);
   if (flags.length > maxFlags) {

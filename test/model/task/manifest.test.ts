@@ -75,6 +75,29 @@ describe("a model's manifest", () => {
     assert.equal(bare.modules[0]?.foldedNorm.kind, "unknown");
   });
 
+  test("a classifier of pictures needs no manifest for the names of its only input and output", async () => {
+    const timm = await mkdtemp(join(tmpdir(), "lorikeet-timm-"));
+    after(() => rm(timm, { recursive: true }));
+    await writeFile(join(timm, "config.json"), JSON.stringify({ architecture: "resnet18" }));
+    const namesOf = async (output: string, sizes: readonly (string | number)[] = ["batch", 2]) => {
+      const nodes = [
+        { op: "Conv", inputs: ["input0", "w"], outputs: ["h"] },
+        { op: "ReduceMean", inputs: ["h"], outputs: [output], attributes: { axes: [2, 3], keepdims: 0 } },
+      ];
+      const initializers = [floatTensor("w", [2, 3, 1, 1], [1, 2, 3, 4, 5, 6])];
+      const shapes = { inputs: { input0: ["batch", 3, 4, 4] }, outputs: { [output]: sizes } };
+      await writeFile(join(timm, "model.onnx"), onnxFile({ ...shapes, initializers, nodes }));
+      const graph = (await openTaskModel(timm)).opened[0]?.graphs[0]?.graph;
+      return [graph?.inputs[0]?.name, graph?.outputs[0]?.name];
+    };
+    assert.deepEqual(await namesOf("output0"), ["pixel_values", "logits"]);
+    assert.deepEqual(await namesOf("logits"), ["pixel_values", "logits"]);
+    assert.deepEqual(await namesOf("map", ["batch", 2, 1, 1]), ["input0", "map"]);
+    // What the manifest says is all of it.
+    await writeFile(join(timm, "lorikeet.json"), JSON.stringify({ outputs: { scores: "output0" } }));
+    assert.deepEqual(await namesOf("output0"), ["input0", "scores"]);
+  });
+
   test("a default prompt of sentence-transformers is named and not forgotten, unless the manifest says how vectors are made", async () => {
     const prompted = await mkdtemp(join(tmpdir(), "lorikeet-prompt-"));
     after(() => rm(prompted, { recursive: true }));
