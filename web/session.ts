@@ -7,6 +7,7 @@ import { ApiClient, readinessOf } from "./client/client.js";
 import { ApiError, deletedModel, isNoAnswer } from "./client/errors.js";
 import { GenerationSocket } from "./client/socket.js";
 import type { ServerInfo } from "./client/types.js";
+import { AnswerOrder } from "./parts/answer-order.js";
 import { sendWithProgress } from "./send-upload.js";
 
 export type Connection =
@@ -24,6 +25,8 @@ export type Connection =
 const keyName = "lorikeet-key";
 const retryMs = 1_000;
 const watchMs = 5_000;
+/** A server that says nothing for so long counts as lost. */
+const patienceMs = 5_000;
 const baseUrl = new URL(".", location.href).href;
 
 export const connection = signal<Connection>({ state: "connecting" });
@@ -39,6 +42,7 @@ export let client = createClient();
 export let socket = createSocket();
 let cutOff = 0;
 let timer = 0;
+const probes = new AnswerOrder();
 
 function createClient(): ApiClient {
   return new ApiClient({ baseUrl, key, sendUpload: sendWithProgress });
@@ -56,29 +60,39 @@ function createSocket(): GenerationSocket {
 /** Tries the server until it answers and is ready, then watches it. */
 export async function connect(): Promise<void> {
   clearTimeout(timer);
-  const next = await probe();
-  if (connection.value.state !== next.state || next.state === "locked") connection.value = next;
-  if (next.state === "locked") return;
-  // Another call may have set it meanwhile.
-  clearTimeout(timer);
-  timer = window.setTimeout(connect, next.state === "ready" ? watchMs : retryMs);
-}
-
-async function probe(): Promise<Connection> {
+  const asked = client;
   const cutOffBefore = cutOff;
-  try {
-    const found = await client.server();
+  const counts = probes.ask();
+  const { found, next } = await probe(asked);
+  // What another key was told says nothing of this one.
+  if (client !== asked || !counts()) return;
+  if (found) {
     if (server.value !== null && server.value.instance !== found.instance) reportRestart();
     server.value = found;
-    const readiness = await client.readiness();
-    if (readiness !== "ready") return { state: readiness };
-    // Ready and still the same: it has only lost the connection, if that has not just broken again.
-    if (cutOff === cutOffBefore) cutOff = 0;
-    return { state: "ready" };
+  }
+  // Ready and still the same: it has only lost the connection, if that has not just broken again.
+  if (next.state === "ready" && cutOff === cutOffBefore) cutOff = 0;
+  if (connection.value.state !== next.state || next.state === "locked") connection.value = next;
+  // Another call may have set it meanwhile.
+  clearTimeout(timer);
+  if (next.state !== "locked") timer = window.setTimeout(connect, next.state === "ready" ? watchMs : retryMs);
+}
+
+interface Probe {
+  /** null: the server did not say. */
+  readonly found: ServerInfo | null;
+  readonly next: Connection;
+}
+
+async function probe(asked: ApiClient): Promise<Probe> {
+  let found: ServerInfo | null = null;
+  try {
+    found = await asked.server(AbortSignal.timeout(patienceMs));
+    return { found, next: { state: await asked.readiness(AbortSignal.timeout(patienceMs)) } };
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
-    if (error.status === 401) return { state: "locked", isRefused: key !== null };
-    return { state: isNoAnswer(error) ? "lost" : readinessOf(error) };
+    if (error.status === 401) return { found, next: { state: "locked", isRefused: key !== null } };
+    return { found, next: { state: isNoAnswer(error) ? "lost" : readinessOf(error) } };
   }
 }
 

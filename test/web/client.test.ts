@@ -1,5 +1,8 @@
 /** The page's client, against a server as the page meets it. */
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { test } from "node:test";
 import { WebSocket } from "ws";
 import { adapterObject, cardObject } from "../../src/gateway/lorikeet/adapters.js";
@@ -192,6 +195,25 @@ test("one answer is cancelled while others go on, and a lost connection ends the
   const again = await answerOf(socket, { type: "completions", body: { ...body, max_tokens: 2 } });
   assert.equal(again.text, "aa");
   socket.close();
+});
+
+test("a server that hangs, or breaks off in the middle of an answer, has not answered", async () => {
+  const server = createServer((req, res) => {
+    if (req.url !== "/v1/adapters") return;
+    res.writeHead(200, { "content-length": 100 }).write('{"data":[');
+    setTimeout(() => res.destroy(), 20);
+  }).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  const client = new ApiClient({ baseUrl: `http://127.0.0.1:${port}/` });
+  const noAnswer = { name: "ApiError", code: "no_answer" };
+  await assert.rejects(client.adapters(), noAnswer);
+  await assert.rejects(client.server(AbortSignal.timeout(20)), noAnswer);
+  await assert.rejects(client.readiness(AbortSignal.timeout(20)), noAnswer);
+  const upload = client.upload("bard", tarOf("weights"), { replace: false, signal: AbortSignal.timeout(20) });
+  await assert.rejects(upload, noAnswer);
+  server.close();
+  server.closeAllConnections();
 });
 
 test("a chat's chunks give the same pieces, reasoning apart", () => {

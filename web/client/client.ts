@@ -1,5 +1,5 @@
 /** The server's HTTP API. Holds the key, and turns every refusal into an ApiError. */
-import { type ApiError, errorOf, noAnswer } from "./errors.js";
+import { type ApiError, bodyOf, errorOf, noAnswer } from "./errors.js";
 import { FineTuningClient } from "./fine-tuning.js";
 import type { ModelMetadata } from "./tensors.js";
 import type { AdapterCard, AdapterInfo, ModelInfo, ServerInfo, Stored } from "./types.js";
@@ -10,6 +10,7 @@ export type SendUpload = (
   headers: Readonly<Record<string, string>>,
   body: Blob,
   onProgress: (sent: number) => void,
+  signal?: AbortSignal,
 ) => Promise<{ readonly status: number; readonly text: string }>;
 
 export interface ClientOptions {
@@ -24,6 +25,8 @@ export interface UploadOptions {
   /** The served name of the adapter's base; null: the server finds it. */
   readonly base?: string | null;
   readonly onProgress?: (sent: number) => void;
+  /** Ends the upload. Then it throws ApiError `no_answer`, though the server may have stored it already. */
+  readonly signal?: AbortSignal;
 }
 
 /** Asks for a path and throws ApiError for a refusal. */
@@ -50,14 +53,15 @@ export class ApiClient {
     this.#sendUpload = sendUpload;
   }
 
-  server(): Promise<ServerInfo> {
-    return this.#json("", { headers: { accept: "application/json" } });
+  /** `signal`: how long to wait. A server that hangs takes connections and says nothing. */
+  server(signal?: AbortSignal): Promise<ServerInfo> {
+    return this.#json("", { headers: { accept: "application/json" }, ...within(signal) });
   }
 
   /** Whether requests are taken. Needs no key. Throws ApiError `no_answer`. */
-  async readiness(): Promise<Readiness> {
-    const response = await this.#ask("ready");
-    return response.ok ? "ready" : readinessOf(errorOf(response.status, await response.text()));
+  async readiness(signal?: AbortSignal): Promise<Readiness> {
+    const response = await this.#ask("ready", within(signal));
+    return response.ok ? "ready" : readinessOf(errorOf(response.status, await bodyOf(response.text())));
   }
 
   async models(): Promise<readonly ModelInfo[]> {
@@ -85,7 +89,7 @@ export class ApiClient {
   async upload(
     name: string,
     tar: Blob,
-    { replace, base = null, onProgress = () => {} }: UploadOptions,
+    { replace, base = null, onProgress = () => {}, signal }: UploadOptions,
   ): Promise<Stored> {
     const headers = {
       ...this.#headers,
@@ -94,7 +98,7 @@ export class ApiClient {
     };
     const query = base === null ? "" : `?${new URLSearchParams({ base })}`;
     const url = this.#baseUrl + adapterPath(name) + query;
-    const { status, text } = await this.#sendUpload(url, headers, tar, onProgress);
+    const { status, text } = await this.#sendUpload(url, headers, tar, onProgress, signal);
     if (status === 0) throw noAnswer();
     if (status >= 400) throw errorOf(status, text);
     return JSON.parse(text);
@@ -114,7 +118,7 @@ export class ApiClient {
 
   /** The PEFT folder as a tar. */
   async download(name: string): Promise<Blob> {
-    return (await this.#checked(`${adapterPath(name)}/download`)).blob();
+    return bodyOf((await this.#checked(`${adapterPath(name)}/download`)).blob());
   }
 
   /** Hugging Face's pipeline of a task, on a picture's bytes or on what JSON holds, such as a text. */
@@ -133,18 +137,18 @@ export class ApiClient {
   }
 
   /** In Prometheus' text form. */
-  async metrics(): Promise<string> {
-    return (await this.#checked("metrics")).text();
+  async metrics(signal?: AbortSignal): Promise<string> {
+    return bodyOf((await this.#checked("metrics", within(signal))).text());
   }
 
   async #json<Answer>(path: string, init: RequestInit = {}): Promise<Answer> {
-    return (await this.#checked(path, init)).json() as Promise<Answer>;
+    return bodyOf((await this.#checked(path, init)).json() as Promise<Answer>);
   }
 
   async #checked(path: string, init: RequestInit = {}): Promise<Response> {
     const response = await this.#ask(path, init);
     if (response.ok) return response;
-    throw errorOf(response.status, await response.text());
+    throw errorOf(response.status, await bodyOf(response.text()));
   }
 
   async #ask(path: string, init: RequestInit = {}): Promise<Response> {
@@ -157,13 +161,16 @@ export class ApiClient {
   }
 }
 
+const within = (signal: AbortSignal | undefined): RequestInit => (signal === undefined ? {} : { signal });
+
 const adapterPath = (name: string): string => `v1/adapters/${encodeURIComponent(name)}`;
 
 const modelPath = (name: string): string => name.split("/").map(encodeURIComponent).join("/");
 
-const fetchUpload: SendUpload = async (url, headers, body, onProgress) => {
-  const response = await fetch(url, { method: "PUT", headers: { ...headers }, body }).catch((): ApiError => noAnswer());
+const fetchUpload: SendUpload = async (url, headers, body, onProgress, signal) => {
+  const init = { method: "PUT", headers: { ...headers }, body, ...within(signal) };
+  const response = await fetch(url, init).catch((): ApiError => noAnswer());
   if ("code" in response) throw response;
   onProgress(body.size);
-  return { status: response.status, text: await response.text() };
+  return { status: response.status, text: await bodyOf(response.text()) };
 };

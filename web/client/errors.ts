@@ -40,6 +40,15 @@ const noAnswerCode = "no_answer";
 
 export const noAnswer = (): ApiError => new ApiError(0, noAnswerCode, "The server does not answer.");
 
+/** The body of a response. A connection that breaks in the middle of it gave no answer either. */
+export async function bodyOf<Body>(reading: Promise<Body>): Promise<Body> {
+  try {
+    return await reading;
+  } catch {
+    throw noAnswer();
+  }
+}
+
 export const isNoAnswer = (error: unknown): boolean => error instanceof ApiError && error.code === noAnswerCode;
 
 /** The model of an error that says it does not exist, if it is one of `known`: then it was deleted. */

@@ -1,6 +1,6 @@
 /** The server's fine-tuning API, as far as the page uses it. Times are seconds since 1970. */
 import type { Call } from "./client.js";
-import { isNoAnswer } from "./errors.js";
+import { bodyOf, isNoAnswer } from "./errors.js";
 
 export type JobStatus = "validating_files" | "queued" | "running" | "paused" | "succeeded" | "failed" | "cancelled";
 
@@ -145,6 +145,6 @@ export class FineTuningClient {
   }
 
   async #json<Answer>(path: string, init?: RequestInit): Promise<Answer> {
-    return (await this.#call(path, init)).json() as Promise<Answer>;
+    return bodyOf((await this.#call(path, init)).json() as Promise<Answer>);
   }
 }
