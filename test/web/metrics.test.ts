@@ -58,6 +58,22 @@ test("rows of task models are no tokens, and every base's requests count", () =>
   );
 });
 
+test("each base has its own slots and queue, and a task model has no slots", () => {
+  const ofTwo = [
+    'vllm:num_requests_running{base="text"} 2',
+    'vllm:num_requests_running{base="digits"} 3',
+    'vllm:num_requests_waiting{base="text"} 1',
+    'vllm:num_requests_waiting{base="digits"} 0',
+    'lorikeet_kv_slots{base="text",state="idle"} 14',
+  ].join("\n");
+  assert.deepEqual(Object.fromEntries(readingOf(ofTwo, 0).bases), {
+    text: { running: 2, waiting: 1, slots: 16 },
+    digits: { running: 3, waiting: 0, slots: null },
+  });
+  const ofOne = 'vllm:num_requests_running 2\nvllm:num_requests_waiting 1\nlorikeet_kv_slots{state="idle"} 6';
+  assert.deepEqual(Object.fromEntries(readingOf(ofOne, 0).bases), { "": { running: 2, waiting: 1, slots: 8 } });
+});
+
 test("a scale has a round top and half, grows at once and shrinks late", () => {
   const unit = { show: String, least: 1 };
   assert.deepEqual(

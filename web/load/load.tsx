@@ -4,6 +4,7 @@ import { Fault } from "../parts/fault.js";
 import { formatBytes, formatNumber, formatSeconds } from "../parts/format.js";
 import { Chart, type ChartProps } from "./chart.js";
 import { loadFault, points, watchLoad } from "./history.js";
+import type { BaseLoad, Point } from "./reading.js";
 import type { Unit } from "./scale.js";
 
 const tokens: Unit = { show: formatNumber, least: 10 };
@@ -13,7 +14,9 @@ const seconds: Unit = { show: formatSeconds, least: 0.1 };
 const percents: Unit = { show: (value) => `${formatNumber(value)} %`, least: 100 };
 const bytes: Unit = { show: formatBytes, least: 2 ** 20, isBinary: true };
 
-const charts: readonly Omit<ChartProps, "points">[] = [
+type LoadChart = Omit<ChartProps, "points">;
+
+const stepCharts: readonly LoadChart[] = [
   {
     title: "Tokens a second",
     help: "Tokens written, and prompt tokens of requests that ended.",
@@ -41,16 +44,9 @@ const charts: readonly Omit<ChartProps, "points">[] = [
       { name: "adapters", read: (point) => point.adapters },
     ],
   },
-  {
-    title: "Slots and queue",
-    help: "Each running request takes one of its base's slots; others wait until a slot is free. Summed over all bases.",
-    unit: counts,
-    lines: [
-      { name: "running", read: (point) => point.running },
-      { name: "slots", isLimit: true, read: (point) => point.slots },
-      { name: "waiting", read: (point) => point.waiting },
-    ],
-  },
+];
+
+const answerCharts: readonly LoadChart[] = [
   {
     title: "First token",
     help: "From a request's arrival to its first token, over the last minute: half took at most p50, 99 of 100 at most p99.",
@@ -96,8 +92,29 @@ const charts: readonly Omit<ChartProps, "points">[] = [
   },
 ];
 
+/** A slot of one base is of no use to another, so each base has a chart of its own. */
+function slotsOf(base: string, isOnly: boolean): LoadChart {
+  const load = (point: Point): BaseLoad | undefined => point.bases.get(base);
+  const hasSlots = points.value.some((point) => load(point)?.slots != null);
+  const what = hasSlots ? "Slots and queue" : "Running and queue";
+  return {
+    title: isOnly ? what : `${what} of ${base}`,
+    help: hasSlots
+      ? "Each running request takes one of the base's slots; others wait until a slot is free."
+      : "Requests that the base computes now, and those that wait for its next step.",
+    unit: counts,
+    lines: [
+      { name: "running", read: (point) => load(point)?.running ?? null },
+      ...(hasSlots ? [{ name: "slots", isLimit: true, read: (point: Point) => load(point)?.slots ?? null }] : []),
+      { name: "waiting", read: (point) => load(point)?.waiting ?? null },
+    ],
+  };
+}
+
 export function Load() {
   useEffect(watchLoad, []);
+  const bases = [...(points.value.at(-1)?.bases.keys() ?? [])];
+  const slotCharts = bases.map((base) => slotsOf(base, bases.length === 1));
   return (
     <section aria-label="Load">
       <div class="toolbar">
@@ -108,7 +125,7 @@ export function Load() {
       </div>
       <Fault text={loadFault.value} />
       <div class="charts">
-        {charts.map((chart) => (
+        {[...stepCharts, ...slotCharts, ...answerCharts].map((chart) => (
           <Chart key={chart.title} {...chart} points={points.value} />
         ))}
       </div>

@@ -1,12 +1,19 @@
 /** What one reading of the server's metrics says, and what two say of the time between them. */
-import { type Buckets, bucketsOf, parseMetrics, quantileBetween, sumOf } from "../client/metrics.js";
+import { type Buckets, bucketsOf, parseMetrics, quantileBetween, type Samples, sumOf } from "../client/metrics.js";
+
+/** How busy one base is. */
+export interface BaseLoad {
+  readonly running: number;
+  readonly waiting: number;
+  /** null where it has none: a task model takes rows as they come. */
+  readonly slots: number | null;
+}
 
 export interface Reading {
   /** Milliseconds of the page's clock. */
   readonly at: number;
-  readonly gauges: Readonly<
-    Record<"running" | "waiting" | "device" | "host" | "disk" | "idle" | "cacheBytes" | "cacheMaxBytes", number>
-  >;
+  readonly bases: ReadonlyMap<string, BaseLoad>;
+  readonly gauges: Readonly<Record<"device" | "host" | "disk" | "cacheBytes" | "cacheMaxBytes", number>>;
   readonly counters: Readonly<
     Record<
       "steps" | "rows" | "adapters" | "tokens" | "promptTokens" | "requests" | "rejections" | "hits" | "misses",
@@ -22,13 +29,11 @@ export function readingOf(text: string, at: number): Reading {
   const sum = (name: string, labels?: Readonly<Record<string, string>>): number => sumOf(samples, name, labels);
   return {
     at,
+    bases: new Map(basesIn(samples).map((base) => [base, loadOf(samples, base)])),
     gauges: {
-      running: sum("vllm:num_requests_running"),
-      waiting: sum("vllm:num_requests_waiting"),
       device: sum("lorikeet_adapters", { tier: "device" }),
       host: sum("lorikeet_adapters", { tier: "host" }),
       disk: sum("lorikeet_adapters", { tier: "disk" }),
-      idle: sum("lorikeet_kv_slots", { state: "idle" }),
       cacheBytes: sum("lorikeet_adapter_cache_bytes"),
       cacheMaxBytes: sum("lorikeet_adapter_cache_max_bytes"),
     },
@@ -49,6 +54,22 @@ export function readingOf(text: string, at: number): Reading {
   };
 }
 
+/** With a single base, samples do not name it: then its name is empty. */
+const basesIn = (samples: Samples): readonly string[] =>
+  (samples.get("vllm:num_requests_running") ?? []).map(({ labels }) => labels.base ?? "");
+
+function loadOf(samples: Samples, base: string): BaseLoad {
+  const sum = (name: string, labels?: Readonly<Record<string, string>>): number =>
+    sumOf(samples, name, { ...(base === "" ? {} : { base }), ...labels });
+  const running = sum("vllm:num_requests_running");
+  const hasSlots = samples.get("lorikeet_kv_slots")?.some(({ labels }) => (labels.base ?? "") === base) === true;
+  return {
+    running,
+    waiting: sum("vllm:num_requests_waiting"),
+    slots: hasSlots ? running + sum("lorikeet_kv_slots", { state: "idle" }) : null,
+  };
+}
+
 /** A point of the charts; null where nothing was measured. */
 export interface Point {
   readonly at: number;
@@ -58,9 +79,7 @@ export interface Point {
   readonly rejectionsPerSecond: number;
   readonly rows: number | null;
   readonly adapters: number | null;
-  readonly running: number;
-  readonly waiting: number;
-  readonly slots: number;
+  readonly bases: ReadonlyMap<string, BaseLoad>;
   readonly device: number;
   readonly host: number;
   readonly disk: number;
@@ -76,7 +95,7 @@ export interface Point {
 
 /** Of the time between two readings. `start` is the beginning of the window over which quantiles and hits are taken. */
 export function pointOf(start: Reading, before: Reading, now: Reading): Point {
-  const { running, waiting, device, host, disk, idle, cacheBytes, cacheMaxBytes } = now.gauges;
+  const { device, host, disk, cacheBytes, cacheMaxBytes } = now.gauges;
   const seconds = (now.at - before.at) / 1000;
   const since = (from: Reading, name: keyof Reading["counters"]): number => now.counters[name] - from.counters[name];
   const steps = since(before, "steps");
@@ -89,9 +108,7 @@ export function pointOf(start: Reading, before: Reading, now: Reading): Point {
     rejectionsPerSecond: since(before, "rejections") / seconds,
     rows: steps > 0 ? since(before, "rows") / steps : null,
     adapters: steps > 0 ? since(before, "adapters") / steps : null,
-    running,
-    waiting,
-    slots: running + idle,
+    bases: now.bases,
     device,
     host,
     disk,
