@@ -52,7 +52,7 @@ export function AdapterTable({ adapters, wanted }: { adapters: readonly AdapterI
   const sortBy = ({ key }: TableColumn): void =>
     setSort({ key, isReversed: sort.key === key ? !sort.isReversed : false });
   return (
-    <div class="adapter-table card" ref={area} tabIndex={0} role="group" aria-label="Adapters">
+    <div class="adapter-table card" ref={area} tabIndex={0} role="group" aria-label="Adapters, scrollable">
       <span class="row-height" aria-hidden="true" />
       <div class={hasBases ? "with-bases" : ""} role="table" aria-label="Adapters" aria-rowcount={rows.length + 1}>
         <div class="head" role="rowgroup">

@@ -10,7 +10,7 @@ import { NamePicker } from "../parts/name-picker.js";
 import type { Answer } from "./answer.js";
 import { CopyAs } from "./copy-as-menu.js";
 import { MixtureEditor } from "./mixture-editor.js";
-import { type AdapterOfTask, models, summaries, wantSummary } from "./models.js";
+import { type AdapterOfTask, loadModels, models, summaries, wantSummary } from "./models.js";
 import { formatTarget, modelTarget, type Target } from "./target.js";
 import { Tokens } from "./tokens.js";
 
@@ -42,7 +42,7 @@ export function Column({ index, target, answer, onTarget, onRemove }: ColumnProp
           type="button"
           class="icon-button"
           aria-expanded={isCopying}
-          aria-label="Copy as a program"
+          aria-label={`Copy column ${index + 1} as a program`}
           title="Copy as a program"
           onClick={() => setCopying(!isCopying)}
         >
@@ -52,7 +52,7 @@ export function Column({ index, target, answer, onTarget, onRemove }: ColumnProp
           <button
             type="button"
             class="icon-button"
-            aria-label="Remove the column"
+            aria-label={`Remove column ${index + 1}`}
             title="Remove the column"
             onClick={onRemove}
           >
@@ -120,7 +120,9 @@ function ModelPicker({ index, name, onPick }: { index: number; name: string; onP
         name={name}
         names={names}
         noteOf={(each) => (isBase(each) ? "the base, without an adapter" : undefined)}
+        isKnown={(each) => models.value?.others.has(each) === true}
         onPick={onPick}
+        onRefuse={loadModels}
       />
       {isBase(name) ? <span class="tag">base</span> : null}
     </>

@@ -1,7 +1,9 @@
 /** The prompt and how it is sampled, with examples to begin with. */
+import { CheckField } from "../parts/check-field.js";
 import { Chips } from "../parts/chips.js";
 import { CopyButton } from "../parts/copy-button.js";
 import { Icon } from "../parts/icon.js";
+import { isSend } from "../parts/keys.js";
 import { NumberField } from "../parts/number-field.js";
 import { basesOf, models, offeredPresets } from "./models.js";
 import type { Preset } from "./opening.js";
@@ -48,7 +50,7 @@ export function Composer({ isRunning, onRun, onStop, onPreset }: ComposerProps) 
           value={prompt}
           onInput={(event) => change({ prompt: event.currentTarget.value })}
           onKeyDown={(event) => {
-            if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+            if (!isSend(event)) return;
             event.preventDefault();
             onRun();
           }}
@@ -56,16 +58,11 @@ export function Composer({ isRunning, onRun, onStop, onPreset }: ComposerProps) 
       </label>
       <div class="controls">
         <Sampling />
-        <label class="check">
-          <input
-            type="checkbox"
-            checked={isShaded.value}
-            onChange={(event) => {
-              change({ isShaded: event.currentTarget.checked });
-            }}
-          />
-          Shade by probability
-        </label>
+        <CheckField
+          label="Shade by probability"
+          isChecked={isShaded.value}
+          onChange={(isChecked) => change({ isShaded: isChecked })}
+        />
         <span class="grow" />
         <CopyButton text={hrefWith} label="Copy link" icon="link" />
         {isRunning ? (

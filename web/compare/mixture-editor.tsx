@@ -17,7 +17,12 @@ export function MixtureEditor({ target, onTarget }: { target: Target; onTarget: 
       { name: other, weight: 0.5 },
     ];
     return (
-      <button type="button" class="quiet mix" onClick={() => onTarget({ kind: "mixture", parts })}>
+      <button
+        type="button"
+        class="quiet mix"
+        aria-label={`Mix in another adapter beside ${target.name}`}
+        onClick={() => onTarget({ kind: "mixture", parts })}
+      >
         <Icon name="plus" />
         Mix in another adapter
       </button>

@@ -3,6 +3,7 @@ import { signal } from "@preact/signals";
 import { checkpointsLast } from "../adapters/checkpoints.js";
 import { generation, isWriter } from "../client/tasks.js";
 import type { AdapterCard, ModelInfo } from "../client/types.js";
+import { AnswerOrder } from "../parts/answer-order.js";
 import { summaryOf } from "../parts/summary.js";
 import { client, noteFailure, noteListed, server } from "../session.js";
 import { onceEach, type Preset, typedFirst } from "./opening.js";
@@ -43,25 +44,36 @@ export const presets = signal<readonly Preset[]>([]);
 /** What adapters do, in a sentence of their authors. */
 export const summaries = signal<ReadonlyMap<string, string>>(new Map());
 
+const loads = new AnswerOrder();
+
 export async function loadModels(): Promise<void> {
+  const counts = loads.ask();
   try {
     const listed = await client.models();
+    if (!counts()) return;
     noteListed(listed.map(({ id }) => id));
-    models.value = modelsOf(listed);
-    const cards = await findCards(await mostUsedFirst(models.value.adapters));
+    const found = modelsOf(listed);
+    models.value = found;
+    const cards = await findCards(await mostUsedFirst(found.adapters));
+    if (!counts()) return;
     presets.value = typedFirst(cards.flatMap(presetsOf));
-    summaries.value = new Map(cards.map(({ name, readme }) => [name, summaryOf(readme) ?? ""] as const));
+    noteSummaries(cards);
   } catch (error) {
     noteFailure(error);
   }
 }
 
-/** Reads what an adapter does, unless it is known. */
+/** Reads what an adapter does. Columns ask for it when the models are listed anew: a replaced adapter may say something else. */
 export async function wantSummary(name: string): Promise<void> {
-  if (summaries.value.has(name) || !models.value?.adapters.includes(name)) return;
+  if (!models.value?.adapters.includes(name)) return;
   // Without a card that can be read, a column says nothing of it.
   const card = await client.card(name).catch(() => null);
-  if (card) summaries.value = new Map(summaries.value).set(name, summaryOf(card.readme) ?? "");
+  if (card) noteSummaries([card]);
+}
+
+function noteSummaries(cards: readonly AdapterCard[]): void {
+  const read = cards.map(({ name, readme }) => [name, summaryOf(readme) ?? ""] as const);
+  summaries.value = new Map([...summaries.value, ...read]);
 }
 
 function modelsOf(listed: readonly ModelInfo[]): Models {

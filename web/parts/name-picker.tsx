@@ -1,5 +1,7 @@
 /** A text field with the names that contain what is typed: it stays quick with thousands. */
 import { useState } from "preact/hooks";
+import { Fault } from "./fault.js";
+import { meantBy } from "./names.js";
 
 export interface NamePickerProps {
   /** Of the element that lists the names. */
@@ -9,43 +11,62 @@ export interface NamePickerProps {
   readonly names: readonly string[];
   /** What stands beside a name. */
   readonly noteOf?: (name: string) => string | undefined;
-  /** Called with any text, which may be the name of something that is not listed. */
+  /** Whether a name that is not offered can be picked, because there is something to say of it. */
+  readonly isKnown?: (name: string) => boolean;
   readonly onPick: (name: string) => void;
+  /** Called when a name is refused: the names may be out of date. */
+  readonly onRefuse?: () => void;
 }
 
 const mostOffered = 100;
 
-export function NamePicker({ id, label, name, names, noteOf = () => undefined, onPick }: NamePickerProps) {
+export function NamePicker(props: NamePickerProps) {
+  const { id, label, name, names, noteOf = () => undefined, isKnown = () => false, onPick, onRefuse } = props;
   const [typed, setTyped] = useState<string | null>(null);
+  /** `at`: the name that stayed. */
+  const [refusal, setRefusal] = useState<{ readonly at: string; readonly text: string } | null>(null);
+  const refused = refusal?.at === name ? refusal.text : null;
   const wanted = typed?.toLowerCase() ?? "";
   const matching = wanted === "" ? names : names.filter((each) => each.toLowerCase().includes(wanted));
-  const pick = (value: string): void => {
+  const type = (value: string): void => {
+    setRefusal(null);
     setTyped(value);
-    if (names.includes(value)) {
-      onPick(value);
-      setTyped(null);
+    if (!names.includes(value)) return;
+    onPick(value);
+    setTyped(null);
+  };
+  /** The field then shows the name that was picked, in full, or the one before. */
+  const end = (value: string): void => {
+    setTyped(null);
+    if (value === "") return;
+    const meant = meantBy(value, names);
+    const picked = meant.kind === "name" ? meant.name : isKnown(value) ? value : null;
+    if (picked !== null) onPick(picked);
+    else {
+      const text = meant.kind === "several" ? `“${value}” fits several names.` : `There is no “${value}” here.`;
+      setRefusal({ at: name, text });
+      onRefuse?.();
     }
   };
   return (
-    <>
+    <div class="name-picker">
       <input
-        class="picker grow"
+        class="picker"
         aria-label={label}
+        aria-invalid={refused !== null}
         list={id}
         value={typed ?? name}
         spellcheck={false}
         onFocus={(event) => event.currentTarget.select()}
-        onInput={(event) => pick(event.currentTarget.value)}
-        onChange={(event) => {
-          if (event.currentTarget.value.trim() !== "") onPick(event.currentTarget.value.trim());
-          setTyped(null);
-        }}
+        onInput={(event) => type(event.currentTarget.value)}
+        onChange={(event) => end(event.currentTarget.value.trim())}
       />
       <datalist id={id}>
         {matching.slice(0, mostOffered).map((each) => (
           <option key={each} value={each} label={noteOf(each)} />
         ))}
       </datalist>
-    </>
+      <Fault text={refused} />
+    </div>
   );
 }

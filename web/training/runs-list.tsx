@@ -2,6 +2,7 @@
 import { useState } from "preact/hooks";
 import { RunSize, Scores } from "../adapters/scores.js";
 import { TrainingChart } from "../adapters/training-chart.js";
+import { CheckField } from "../parts/check-field.js";
 import { hrefOf } from "../route.js";
 import { adapterOf } from "./adapter-name.js";
 import { jobs } from "./jobs.js";
@@ -64,12 +65,7 @@ function RunCard({ run: { adapter, record, chart }, isShown, onToggle }: RunCard
           <RunSize record={record} />
         </>
       ) : null}
-      {chart === null ? null : (
-        <label class="check">
-          <input type="checkbox" checked={isShown} onChange={onToggle} />
-          Show its chart
-        </label>
-      )}
+      {chart === null ? null : <CheckField label="Show its chart" of={name} isChecked={isShown} onChange={onToggle} />}
     </li>
   );
 }
