@@ -33,6 +33,11 @@ export function replaceParameters(view: View, parameters: URLSearchParams): void
   known = location.hash;
 }
 
+/** Goes on from what `from` showed, unless its reader has gone elsewhere meanwhile. */
+export function goOn(from: Route, href: string): void {
+  if (route.peek() === from && location.hash === known) location.hash = href;
+}
+
 export function watchRoute(): void {
   addEventListener("hashchange", () => {
     known = location.hash;

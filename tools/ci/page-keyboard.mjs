@@ -190,7 +190,7 @@ async function useUp(page) {
   };
   await act(page, `while (all(".column").length < 3) { await press("Add a column"); await sleep(20); }`);
   await use(`named("Add a column").focus();`, "Model of column 4");
-  await use(`all("[aria-label='Remove the column']").at(-1).focus();`, "Add a column");
+  await use(`all("[title='Remove the column']").at(-1).focus();`, "Add a column");
   await act(page, `fill(await field("Max tokens"), "400"); await press("Run");`);
   await use(`(await until(() => named("Stop all"), "a stream")).focus();`, "Run");
 }

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { act, waitFor } from "./page-actions.mjs";
 import { faultsOf, loadAxe } from "./page-axe.mjs";
 import { adapterCount, hostile, startFake } from "./page-fake.mjs";
+import { checkRaces } from "./page-races.mjs";
 
 /** Nothing that the server sends becomes markup, loads or runs; tables and answers of any length stay quick. */
 async function endure(browser, { url }) {
@@ -135,7 +136,7 @@ async function examine(browser, { url }) {
   await loadAxe(page);
   const views = {
     compare: `await until(() => all(".column").length === 3, "columns"); fill(await field("Max tokens"), "20"); await press("Run"); await until(idle, "an answer"); one(".check input").click();
-      all("[aria-label='Copy as a program']")[0].click(); all(".mix")[0].click();
+      all("[title='Copy as a program']")[0].click(); all(".mix")[0].click();
       const offered = all("#models-2 option").map(({ value }) => value);
       if (!offered.includes("adapter-00005") || offered.includes("adapter-00004")) throw new Error("a classifier is offered as a writer");
       fill(all(".picker")[2], "adapter-00004"); await until(() => named("Open it under Tasks"), "where it is of use");
@@ -173,6 +174,7 @@ export async function checkLimits(browser) {
   try {
     await endure(browser, fake);
     await examine(browser, fake);
+    await checkRaces(browser, fake);
   } finally {
     fake.stop();
   }

@@ -131,6 +131,14 @@ async function choosePicture(browser, page) {
   );
   assert.equal(again, chosen[0]);
   await copy.close();
+  const first = await act(
+    page,
+    `await press("policy");
+    await press("digits");
+    await until(() => answerers().length === 2 && !one(".sheet .hint"), "an example to begin with");
+    return one(".chip b").textContent === answerers()[1];`,
+  );
+  assert.ok(first, "the form begins with its first example");
 }
 
 /** What an input lacks is said, and answers to an earlier text are not taken for those to a later one. */

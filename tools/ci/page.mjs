@@ -15,11 +15,11 @@ async function compare(browser, url) {
     return all(".picker").map((each) => each.value);`,
   );
   assert.equal(new Set(models).size, 3, "the page begins with the base and two adapters");
+  await pickNames(page);
   const answers = await act(
     page,
     `fill(await field("Max tokens"), "400");
     fill(await field("Prompt"), "ROMEO:");
-    fill(all(".picker")[2], "plays");
     await press("Run");
     // What an adapter of dates says to this may be short.
     await until(() => [0, 2].every((at) => texts()[at].length > 10) && texts()[1] !== "", "three streams");
@@ -76,6 +76,22 @@ async function compare(browser, url) {
   console.log("The page compared three columns, stopped one, and came back from its address.");
 }
 
+/** A name that nobody has is refused in words, and the column keeps its own; a part of one name is completed. */
+async function pickNames(page) {
+  const [refusal, kept, completed] = await act(
+    page,
+    `const picker = all(".picker")[2];
+    const before = picker.value;
+    fill(picker, "nobody");
+    const refusal = (await until(() => one(".column .fault"), "a refusal")).textContent;
+    const kept = picker.value === before;
+    fill(picker, "play");
+    await until(() => !one(".column .fault"), "the refusal's end");
+    return [refusal, kept, picker.value];`,
+  );
+  assert.deepEqual([refusal, kept, completed], ["There is no “nobody” here.", true, "plays"]);
+}
+
 /** An answer is copied whole, and its program in each language: what was said of one language is not said of the next. */
 async function copyAnswer(page) {
   const { answer, copied, said } = await act(
@@ -86,7 +102,7 @@ async function copyAnswer(page) {
     const answer = column.querySelector(".tokens").textContent;
     column.querySelector("[aria-label='Copy the answer']").click();
     await until(() => column.querySelector("footer").textContent.includes("Copied"), "a copied answer");
-    column.querySelector("[aria-label='Copy as a program']").click();
+    column.querySelector("[title='Copy as a program']").click();
     await press("Copy", ".copy-as button");
     await until(() => named("Copied", ".copy-as button"), "a copied program");
     await press("openai for Python");
@@ -265,7 +281,7 @@ export async function checkKeys(browser, { url, key, restart }) {
     fill(await field("Max tokens"), "900");
     await press("Run");
     await until(() => texts()[0].length > 10, "a stream");
-    await press("Copy as a program");
+    await press("Copy column 1 as a program");
     const said = (await until(() => one(".copy-as p"), "where the program takes the key from")).textContent;
     return [Object.values(sessionStorage), JSON.stringify(localStorage), said];`,
   );

@@ -1,5 +1,5 @@
 /** One adapter: what it is, what its author says about it, how its training went, and what can be done with it. */
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useRef, useState } from "preact/hooks";
 import type { AdapterInfo, AdapterCard as Card } from "../client/types.js";
 import { Confirmation } from "../parts/confirmation.js";
 import { Dialog } from "../parts/dialog.js";
@@ -8,11 +8,13 @@ import { formatAgo, formatBytes, formatCount, formatTime } from "../parts/format
 import { Icon } from "../parts/icon.js";
 import { Picture } from "../parts/picture.js";
 import { summaryOf } from "../parts/summary.js";
-import { client, noteFailure } from "../session.js";
+import { client } from "../session.js";
+import { useAction } from "../use-action.js";
 import { CardSections } from "./card-sections.js";
 import { tryLinkOf } from "./compare-link.js";
 import { adapters, refresh } from "./live.js";
 import { exampleLinkOf } from "./try-link.js";
+import { useCard } from "./use-card.js";
 import { pinnedWith, sourceOf, tierWords } from "./words.js";
 
 export interface AdapterCardProps {
@@ -22,18 +24,14 @@ export interface AdapterCardProps {
 }
 
 export function AdapterCard({ adapter, onReplace, onClose }: AdapterCardProps) {
-  const [card, setCard] = useState<Card | null>(null);
+  const { card, fault: cardFault } = useCard(adapter);
   const [fault, setFault] = useState<string | null>(null);
-  const { name, digest } = adapter;
   const shared = adapter.pinned ? pinnedWith(adapter, adapters.value ?? []) : "";
-  useEffect(() => {
-    client.card(name).then(setCard, (error: unknown) => setFault(noteFailure(error)));
-  }, [name, digest]);
   return (
-    <Dialog title={name} kind="drawer" onClose={onClose}>
+    <Dialog title={adapter.name} kind="drawer" onClose={onClose}>
       <Actions adapter={adapter} card={card} onReplace={onReplace} onDeleted={onClose} onFault={setFault} />
       {shared === "" ? null : <p class="muted">{shared}</p>}
-      <Fault text={fault} />
+      <Fault text={fault ?? cardFault} />
       {adapter.warnings.map((warning) => (
         <p key={warning} class="notice">
           {warning}
@@ -55,6 +53,7 @@ export function AdapterCard({ adapter, onReplace, onClose }: AdapterCardProps) {
 
 interface ActionsProps extends Pick<AdapterCardProps, "adapter" | "onReplace"> {
   readonly card: Card | null;
+  /** Called after the list lacks it, when the card may be gone. */
   readonly onDeleted: () => void;
   readonly onFault: (fault: string | null) => void;
 }
@@ -64,19 +63,16 @@ function Actions({ adapter, card, onReplace, onDeleted, onFault }: ActionsProps)
   const deleteButton = useRef<HTMLButtonElement>(null);
   const { name, pinned, source, in_flight: inFlight } = adapter;
   const link = exampleLinkOf(adapter, card);
-  const run = async (action: () => Promise<unknown>): Promise<void> => {
-    onFault(null);
-    try {
-      await action();
+  const run = useAction(onFault);
+  const pin = (): Promise<void> =>
+    run(pinned ? "unpin" : "pin", async () => {
+      await client.pin(name, !pinned);
       await refresh();
-    } catch (error) {
-      onFault(noteFailure(error));
-    }
-  };
+    });
   if (isDeleting) {
     // The row goes before the card does: the focus must not go back to a row that is about to leave.
     const remove = (): Promise<void> =>
-      run(async () => {
+      run("delete", async () => {
         await client.remove(name);
         await refresh();
         onDeleted();
@@ -99,11 +95,11 @@ function Actions({ adapter, card, onReplace, onDeleted, onFault }: ActionsProps)
           {link.isComparison ? "Compare" : "Try it"}
         </a>
       ) : null}
-      <button type="button" aria-pressed={pinned} onClick={() => run(() => client.pin(name, !pinned))}>
+      <button type="button" aria-pressed={pinned} onClick={pin}>
         <Icon name="pin" />
         {pinned ? "Unpin" : "Pin"}
       </button>
-      <button type="button" onClick={() => run(() => save(name))}>
+      <button type="button" onClick={() => run("download", () => save(name))}>
         <Icon name="download" />
         Download
       </button>

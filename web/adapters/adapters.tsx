@@ -1,12 +1,13 @@
 /** The adapters of this server, live; new ones by drop. */
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import type { AdapterInfo } from "../client/types.js";
 import { loadModels } from "../compare/models.js";
+import { AnswerOrder } from "../parts/answer-order.js";
 import { DropArea } from "../parts/drop-area.js";
 import { Fault } from "../parts/fault.js";
 import { formatCount } from "../parts/format.js";
 import { Icon } from "../parts/icon.js";
-import { hrefOf, route } from "../route.js";
+import { goOn, hrefOf, route } from "../route.js";
 import { canAddAdapters, connection } from "../session.js";
 import { AdapterCard } from "./adapter-card.js";
 import { checkpointCounts } from "./checkpoints.js";
@@ -30,14 +31,14 @@ export function Adapters() {
     return watchAdapters();
   }, [isReady]);
   const listed = adapters.value;
-  const asked = route.value.parameters.get("name");
+  const here = route.value;
+  const asked = here.parameters.get("name");
   const shown = listed?.find(({ name }) => name === asked);
-  const close = (): void => {
-    location.hash = hrefOf("adapters");
-  };
+  const drops = useRef(new AnswerOrder());
   const drop = async (transfer: DataTransfer): Promise<void> => {
+    const counts = drops.current.ask();
     const parcel = await readDrop(transfer);
-    if (parcel) setUpload((open) => ({ parcel, replaced: open?.replaced ?? null }));
+    if (parcel && counts()) setUpload((open) => ({ parcel, replaced: open?.replaced ?? null }));
   };
   const add = (): void => setUpload({ parcel: null, replaced: null });
   return (
@@ -73,9 +74,10 @@ export function Adapters() {
       )}
       {shown ? (
         <AdapterCard
+          key={shown.name}
           adapter={shown}
           onReplace={() => setUpload({ parcel: null, replaced: shown.name })}
-          onClose={close}
+          onClose={() => goOn(here, hrefOf("adapters"))}
         />
       ) : null}
       {upload ? <UploadDialog {...upload} onClose={() => setUpload(null)} /> : null}

@@ -1,6 +1,7 @@
 /** The adapters as the server lists them, read again and again while someone looks. */
 import { signal } from "@preact/signals";
 import type { AdapterInfo } from "../client/types.js";
+import { AnswerOrder } from "../parts/answer-order.js";
 import { client, noteFailure, noteListed } from "../session.js";
 
 export const adapters = signal<readonly AdapterInfo[] | null>(null);
@@ -11,13 +12,20 @@ const shortestMs = 2_000;
 /** A list of thousands takes longer to send and to read: then it is read less often, so that it takes a small share of the time. */
 const pausePerMs = 25;
 
+const lists = new AnswerOrder();
+
+/** A list that was asked for before a deletion does not bring back what the list after it has lost. */
 export async function refresh(): Promise<void> {
+  const counts = lists.ask();
   try {
-    adapters.value = await client.adapters();
+    const listed = await client.adapters();
+    if (!counts()) return;
+    adapters.value = listed;
     listFault.value = null;
-    noteListed(adapters.value.map(({ name }) => name));
+    noteListed(listed.map(({ name }) => name));
   } catch (error) {
-    listFault.value = noteFailure(error);
+    const fault = noteFailure(error);
+    if (counts()) listFault.value = fault;
   }
 }
 

@@ -1,5 +1,6 @@
 /** What adapters do, in a sentence of their authors, for those that are looked at. */
 import { signal } from "@preact/signals";
+import { isNoAnswer } from "../client/errors.js";
 import type { AdapterInfo } from "../client/types.js";
 import { summaryOf } from "../parts/summary.js";
 import { client } from "../session.js";
@@ -27,9 +28,17 @@ async function readWaiting(): Promise<void> {
     const { name, digest } = next;
     if (asked.has(digest)) continue;
     asked.add(digest);
-    // A card that cannot be read says nothing: the adapter's own view says why.
-    const card = await client.card(name).catch(() => null);
-    adapterSummaries.value = new Map(adapterSummaries.value).set(digest, summaryOf(card?.readme ?? null) ?? "");
+    try {
+      note(digest, summaryOf((await client.card(name)).readme) ?? "");
+    } catch (error) {
+      // A card that cannot be read says nothing: the adapter's own view says why. One that did not come is asked for again.
+      if (isNoAnswer(error)) asked.delete(digest);
+      else note(digest, "");
+    }
   }
   reads--;
+}
+
+function note(digest: string, summary: string): void {
+  adapterSummaries.value = new Map(adapterSummaries.value).set(digest, summary);
 }

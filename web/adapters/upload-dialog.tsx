@@ -1,25 +1,21 @@
 /** Adds or replaces an adapter: what is sent, under which name, how far it is, and what the server found in it. */
 import { useEffect, useRef, useState } from "preact/hooks";
-import { ApiError } from "../client/errors.js";
 import type { Stored } from "../client/types.js";
-import { loadModels } from "../compare/models.js";
+import { AnswerOrder } from "../parts/answer-order.js";
 import { Dialog } from "../parts/dialog.js";
+import { FileButton } from "../parts/file-button.js";
 import { formatBytes } from "../parts/format.js";
 import { Icon } from "../parts/icon.js";
 import { summaryOf } from "../parts/summary.js";
-import { client, noteFailure, server } from "../session.js";
+import { server } from "../session.js";
 import { type Parcel, readChosen } from "./dropped.js";
-import { adapters, refresh } from "./live.js";
+import { adapters } from "./live.js";
 import { described, readmeOf, saysWhatItDoes, withReadme } from "./readme.js";
 import { useTryLink } from "./try-link.js";
-import { Losses, useCard } from "./upload-losses.js";
+import { Losses } from "./upload-losses.js";
 import { UploadRefusal } from "./upload-refusal.js";
-
-type Progress =
-  | { readonly kind: "choosing" }
-  | { readonly kind: "sending"; readonly sent: number; readonly total: number }
-  | { readonly kind: "stored"; readonly stored: Stored }
-  | { readonly kind: "refused"; readonly message: string; readonly faults: readonly string[] };
+import { useCard } from "./use-card.js";
+import { type Upload, useUpload } from "./use-upload.js";
 
 export interface UploadDialogProps {
   /** What was dropped, before the dialog opened or since. */
@@ -29,92 +25,107 @@ export interface UploadDialogProps {
   readonly onClose: () => void;
 }
 
-export function UploadDialog({ parcel: dropped, replaced, onClose }: UploadDialogProps) {
-  const [parcel, setParcel] = useState(dropped);
-  const nameOf = (taken: Parcel | null): string => taken?.name ?? (taken ? freeName() : "");
-  const [name, setName] = useState(() => replaced ?? nameOf(dropped));
-  const [base, setBase] = useState<string | null>(null);
-  const [progress, setProgress] = useState<Progress>({ kind: "choosing" });
-  const [typed, setDescription] = useState<string | null>(null);
-  const isSending = progress.kind === "sending";
-  const take = (taken: Parcel | null): void => {
-    if (!taken || isSending) return;
-    setParcel(taken);
-    setProgress({ kind: "choosing" });
-    if (replaced === null) setName(nameOf(taken));
-  };
-  useEffect(() => (dropped === parcel ? undefined : take(dropped)), [dropped]);
-  const present = adapters.value?.find((each) => each.name === name);
-  const exists = present !== undefined;
-  const isFixed = exists && present.source !== "store";
-  const before = useCard(exists && !isFixed ? present : null);
-  const isFit = parcel !== null && parcel.fault === null;
-  const takesDescription = isFit && !parcel.isOpaque && !(parcel.readme !== null && saysWhatItDoes(parcel.readme));
-  const description = typed ?? summaryOf(before?.readme ?? null) ?? "";
-  const send = async (event: Event): Promise<void> => {
-    event.preventDefault();
-    if (!isFit) return;
-    const isDescribed = takesDescription && description.trim() !== "";
-    const readme = parcel.readme === null ? readmeOf(name, description) : described(parcel.readme, description);
-    const content = isDescribed ? withReadme(parcel.files, readme) : parcel.content;
-    const onProgress = (sent: number): void => setProgress({ kind: "sending", sent, total: content.size });
-    onProgress(0);
-    try {
-      setProgress({
-        kind: "stored",
-        stored: await client.upload(name, content, { replace: exists, base, onProgress }),
-      });
-      await Promise.all([refresh(), loadModels()]);
-    } catch (error) {
-      const faults = error instanceof ApiError ? error.faults : [];
-      setProgress({ kind: "refused", message: noteFailure(error), faults });
-    }
-  };
+export function UploadDialog({ parcel, replaced, onClose }: UploadDialogProps) {
+  const upload = useUpload();
+  // What is dropped on the result of one upload begins another.
+  useEffect(() => upload.chooseAgain(), [parcel]);
   return (
     <Dialog title={replaced === null ? "Add an adapter" : `Replace ${replaced}`} onClose={onClose}>
-      {progress.kind === "stored" ? (
-        <Result stored={progress.stored} />
+      {upload.progress.kind === "stored" ? (
+        <Result stored={upload.progress.stored} />
       ) : (
-        <form class="upload" onSubmit={send}>
-          <div class="fields">
-            <Chooser onTake={take} />
-            {parcel && parcel.fault !== null ? <UploadRefusal message={parcel.fault} faults={[]} /> : null}
-            {progress.kind === "refused" ? <UploadRefusal {...progress} /> : null}
-            {parcel ? <Files parcel={parcel} /> : null}
-            {replaced === null ? (
-              <label>
-                Name
-                <input value={name} spellcheck={false} onInput={(event) => setName(event.currentTarget.value)} />
-              </label>
-            ) : null}
-            {isFixed ? (
-              <p class="notice" role="status">
-                {name} {present.source === "base" ? "came with its base" : "is a folder on the server"} and cannot be
-                replaced from here. Choose another name.
-              </p>
-            ) : null}
-            {takesDescription ? (
-              <label>
-                What does it do?
-                <input
-                  value={description}
-                  placeholder="One sentence, such as: Answers as a pirate would."
-                  onInput={(event) => setDescription(event.currentTarget.value)}
-                />
-              </label>
-            ) : null}
-            {isFit && before ? <Losses name={name} parcel={parcel} card={before} /> : null}
-            <BaseChooser base={base} onChoose={setBase} />
-          </div>
-          {isSending ? <Sending sent={progress.sent} total={progress.total} /> : null}
-          <button type="submit" class="primary" disabled={!isFit || name === "" || isFixed || isSending}>
-            <Icon name="upload" />
-            {exists && !isFixed ? `Replace ${name}` : "Add"}
-          </button>
-        </form>
+        <UploadForm dropped={parcel} replaced={replaced} upload={upload} />
       )}
     </Dialog>
   );
+}
+
+/** What is sent, and under which name. */
+function useChosen(dropped: Parcel | null, replaced: string | null, { isSending, chooseAgain }: Upload) {
+  const [parcel, setParcel] = useState(dropped);
+  const nameOf = (taken: Parcel | null): string => taken?.name ?? (taken ? freeName() : "");
+  const [name, setName] = useState(() => replaced ?? nameOf(dropped));
+  const take = (taken: Parcel | null): void => {
+    if (!taken || isSending()) return;
+    setParcel(taken);
+    chooseAgain();
+    if (replaced === null) setName(nameOf(taken));
+  };
+  useEffect(() => (dropped === parcel ? undefined : take(dropped)), [dropped]);
+  return { parcel, name, setName, take };
+}
+
+interface UploadFormProps {
+  readonly dropped: Parcel | null;
+  readonly replaced: string | null;
+  readonly upload: Upload;
+}
+
+function UploadForm({ dropped, replaced, upload }: UploadFormProps) {
+  const { parcel, name, setName, take } = useChosen(dropped, replaced, upload);
+  const [base, setBase] = useState<string | null>(null);
+  const [typed, setDescription] = useState<string | null>(null);
+  const { progress } = upload;
+  const present = adapters.value?.find((each) => each.name === name);
+  const exists = present !== undefined;
+  const isFixed = exists && present.source !== "store";
+  const before = useCard(exists && !isFixed ? present : null).card;
+  const fit = parcel?.fault === null ? parcel : null;
+  const description = typed ?? summaryOf(before?.readme ?? null) ?? "";
+  const send = (event: Event): void => {
+    event.preventDefault();
+    if (fit) void upload.send(name, contentOf(fit, name, description), { replace: exists, base });
+  };
+  return (
+    <form class="upload" onSubmit={send}>
+      <div class="fields">
+        <Chooser onTake={take} />
+        {parcel && parcel.fault !== null ? <UploadRefusal message={parcel.fault} faults={[]} /> : null}
+        {progress.kind === "refused" ? <UploadRefusal {...progress} /> : null}
+        {parcel ? <Files parcel={parcel} /> : null}
+        {replaced === null ? (
+          <label>
+            Name
+            <input value={name} spellcheck={false} onInput={(event) => setName(event.currentTarget.value)} />
+          </label>
+        ) : null}
+        {isFixed ? (
+          <p class="notice" role="status">
+            {name} {present.source === "base" ? "came with its base" : "is a folder on the server"} and cannot be
+            replaced from here. Choose another name.
+          </p>
+        ) : null}
+        {fit && takesDescription(fit) ? (
+          <label>
+            What does it do?
+            <input
+              value={description}
+              placeholder="One sentence, such as: Answers as a pirate would."
+              onInput={(event) => setDescription(event.currentTarget.value)}
+            />
+          </label>
+        ) : null}
+        {fit && before ? <Losses name={name} parcel={fit} card={before} /> : null}
+        <BaseChooser base={base} onChoose={setBase} />
+      </div>
+      {progress.kind === "sending" ? <Sending sent={progress.sent} total={progress.total} /> : null}
+      <button type="submit" class="primary" disabled={!fit || name === "" || isFixed || progress.kind === "sending"}>
+        <Icon name="upload" />
+        {exists && !isFixed ? `Replace ${name}` : "Add"}
+      </button>
+    </form>
+  );
+}
+
+/** A README that says what the adapter does needs nothing more, and that of a tar that cannot be read is left alone. */
+const takesDescription = ({ isOpaque, readme }: Parcel): boolean =>
+  !isOpaque && !(readme !== null && saysWhatItDoes(readme));
+
+/** The tar that is sent, with the description in its README. */
+function contentOf(parcel: Parcel, name: string, description: string): Blob {
+  if (!takesDescription(parcel) || description.trim() === "") return parcel.content;
+  const { readme, files } = parcel;
+  return withReadme(files, readme === null ? readmeOf(name, description) : described(readme, description));
 }
 
 /** For files that name nothing: never the name of another adapter, which they would replace. */
@@ -147,26 +158,18 @@ function BaseChooser({ base, onChoose }: { base: string | null; onChoose: (base:
 
 /** What is dropped reaches the view around the dialog, wherever on the page it is let go. */
 function Chooser({ onTake }: { readonly onTake: (parcel: Parcel | null) => void }) {
-  const files = useRef<HTMLInputElement>(null);
-  const folder = useRef<HTMLInputElement>(null);
-  useEffect(() => {
-    if (folder.current) folder.current.webkitdirectory = true;
-  }, []);
-  const take = ({ currentTarget }: { readonly currentTarget: HTMLInputElement }): void => {
-    if (currentTarget.files) void readChosen(currentTarget.files).then(onTake);
+  const order = useRef(new AnswerOrder());
+  const take = async (files: FileList): Promise<void> => {
+    const counts = order.current.ask();
+    const parcel = await readChosen(files);
+    if (counts()) onTake(parcel);
   };
   return (
     <div class="drop" role="group" aria-label="Files of the adapter">
       <Icon name="upload" />
       <p>Drop a PEFT folder, its files or a tar here, or choose</p>
-      <input ref={folder} type="file" hidden onChange={take} />
-      <input ref={files} type="file" hidden multiple onChange={take} />
-      <button type="button" onClick={() => folder.current?.click()}>
-        a folder
-      </button>
-      <button type="button" onClick={() => files.current?.click()}>
-        files
-      </button>
+      <FileButton label="a folder" kind="folder" onChoose={take} />
+      <FileButton label="files" kind="files" onChoose={take} />
     </div>
   );
 }
@@ -189,7 +192,9 @@ function Sending({ sent, total }: { readonly sent: number; readonly total: numbe
     <div>
       <progress max={total} value={sent} aria-label="Upload" />
       <p role="status">
-        {isSent ? "The server checks it against its base." : `${formatBytes(sent)} of ${formatBytes(total)}`}
+        {isSent
+          ? "The server checks it against its base."
+          : `${formatBytes(sent)} of ${formatBytes(total)}. Closing cancels it.`}
       </p>
     </div>
   );

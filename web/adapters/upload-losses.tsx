@@ -1,29 +1,7 @@
 /** What an adapter's page loses when it is replaced by files that lack it. */
-import { useEffect, useState } from "preact/hooks";
-import type { AdapterCard, AdapterInfo } from "../client/types.js";
-import { client } from "../session.js";
+import type { AdapterCard } from "../client/types.js";
 import type { Parcel } from "./dropped.js";
 import { lossesOf } from "./upload-words.js";
-
-/** The card of a stored version; null until it is read, and without one. */
-export function useCard(version: Pick<AdapterInfo, "name" | "digest"> | null): AdapterCard | null {
-  const [card, setCard] = useState<AdapterCard | null>(null);
-  const { name = null, digest = null } = version ?? {};
-  useEffect(() => {
-    let isWanted = name !== null;
-    setCard(null);
-    // A card that cannot be read has nothing to lose.
-    if (name !== null)
-      client.card(name).then(
-        (read) => isWanted && setCard(read),
-        () => {},
-      );
-    return () => {
-      isWanted = false;
-    };
-  }, [name, digest]);
-  return card;
-}
 
 export interface LossesProps {
   readonly name: string;

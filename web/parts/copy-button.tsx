@@ -1,5 +1,5 @@
 /** Copies a text and says so. */
-import { useEffect, useLayoutEffect, useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import { Icon, type IconName } from "./icon.js";
 
 export interface CopyButtonProps {
@@ -11,17 +11,17 @@ export interface CopyButtonProps {
 }
 
 export function CopyButton({ text, label, icon = "copy", isCompact = false }: CopyButtonProps) {
-  const [said, setSaid] = useState<string | null>(null);
-  // What was said of one text is not true of another.
-  useLayoutEffect(() => setSaid(null), [text]);
+  const [last, setLast] = useState<{ readonly of: CopyButtonProps["text"]; readonly said: string } | null>(null);
   useEffect(() => {
-    if (said === null) return;
-    const timer = setTimeout(() => setSaid(null), 2_000);
+    if (last === null) return;
+    const timer = setTimeout(() => setLast(null), 2_000);
     return () => clearTimeout(timer);
-  }, [said]);
+  }, [last]);
+  // What was said of one text is not true of another.
+  const said = last?.of === text ? last.said : null;
   const copy = async (): Promise<void> => {
     const copied = await writeText(typeof text === "string" ? text : text());
-    setSaid(copied ? "Copied" : "Select the text and copy it");
+    setLast({ of: text, said: copied ? "Copied" : "Select the text and copy it" });
   };
   const names = isCompact ? { class: "icon-button", "aria-label": label, title: label } : { class: "quiet" };
   return (

@@ -1,10 +1,12 @@
 /** CartPole in the page: the base and the adapter that is chosen each balance a pole, while the motors change for both. */
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useRef, useState } from "preact/hooks";
+import { CheckField } from "../parts/check-field.js";
 import { Fault } from "../parts/fault.js";
 import { Cart } from "./cart.js";
-import type { Ended, Game } from "./episode.js";
+import type { Game } from "./episode.js";
+import { type LongestTimes, useOutcomes } from "./outcomes.js";
 import { change, settings } from "./settings.js";
-import { type Outcome, type Player, secondsOf, verdictOf } from "./verdict.js";
+import { type Player, secondsOf, verdictOf } from "./verdict.js";
 
 const nudge = 0.6;
 
@@ -20,36 +22,8 @@ export function CartView({ base, models, others }: CartViewProps) {
   const { isReversed } = settings.value;
   const [isRunning, setRunning] = useState(false);
   const [fault, setFault] = useState<string | null>(null);
-  /** With the motors as they are now. */
-  const [outcomes, setOutcomes] = useState<ReadonlyMap<string, Outcome>>(new Map());
-  /** Each policy's longest time, first with the motors as they are and then with reversed ones. */
-  const [longest, setLongest] = useState<ReadonlyMap<string, readonly [number, number]>>(new Map());
-  const games = useRef(new Set<Game>());
-  // What was seen with other motors does not stand under these.
-  useEffect(() => setOutcomes(new Map()), [isReversed]);
-  const note = (model: string, { steps, fell, isReversed }: Ended): void => {
-    if (isReversed === settings.peek().isReversed) {
-      setOutcomes((before) => {
-        // A policy falls again and again: the first fall tells as much, and is read out once.
-        const isKnown = before.get(model)?.fell === fell;
-        return isKnown ? before : new Map(before).set(model, { fell, steps });
-      });
-    }
-    setLongest((before) => {
-      const [plain, reversed] = before.get(model) ?? [0, 0];
-      const times = isReversed
-        ? ([plain, Math.max(reversed, steps)] as const)
-        : ([Math.max(plain, steps), reversed] as const);
-      return new Map(before).set(model, times);
-    });
-  };
-  const join = (game: Game): (() => void) => {
-    games.current.add(game);
-    return () => games.current.delete(game);
-  };
-  const push = (velocity: number): void => {
-    for (const game of games.current) game.nudge(velocity);
-  };
+  const { outcomes, longest, note } = useOutcomes(isReversed);
+  const { join, push } = useGames();
   const [adapter] = models.filter((model) => model !== base);
   const playerOf = (model: string): Player => ({ model, outcome: outcomes.get(model) ?? null });
   const situation = {
@@ -76,14 +50,11 @@ export function CartView({ base, models, others }: CartViewProps) {
         >
           {isRunning ? "Stop" : "Play"}
         </button>
-        <label class="check">
-          <input
-            type="checkbox"
-            checked={isReversed}
-            onChange={({ currentTarget }) => change({ isReversed: currentTarget.checked })}
-          />
-          Reversed motors
-        </label>
+        <CheckField
+          label="Reversed motors"
+          isChecked={isReversed}
+          onChange={(isChecked) => change({ isReversed: isChecked })}
+        />
       </div>
       <div class="carts">
         {models.map((model) => (
@@ -119,8 +90,21 @@ export function CartView({ base, models, others }: CartViewProps) {
   );
 }
 
+/** Pushes the carts of all games that have joined. */
+function useGames() {
+  const games = useRef(new Set<Game>());
+  const join = (game: Game): (() => void) => {
+    games.current.add(game);
+    return () => games.current.delete(game);
+  };
+  const push = (velocity: number): void => {
+    for (const game of games.current) game.nudge(velocity);
+  };
+  return { join, push };
+}
+
 interface LongestProps {
-  readonly times: ReadonlyMap<string, readonly [number, number]>;
+  readonly times: ReadonlyMap<string, LongestTimes>;
   readonly base: string;
 }
 

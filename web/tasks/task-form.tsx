@@ -4,6 +4,7 @@ import { adapters } from "../adapters/live.js";
 import { similarity } from "../client/tasks.js";
 import type { AdapterCard, Example } from "../client/types.js";
 import { Chips } from "../parts/chips.js";
+import { isSend } from "../parts/keys.js";
 import { blobOf, Picture } from "../parts/picture.js";
 import { route } from "../route.js";
 import { Answers } from "./answers.js";
@@ -108,8 +109,9 @@ function examplesOf(cards: ReadonlyMap<string, AdapterCard>, takesPictures: bool
   );
 }
 
-/** A picture is left to the reader, who may want to draw one. */
-const inputOf = ({ text }: Example): { readonly text?: string } => (text === null ? {} : { text });
+/** What a form begins with. A reader who would rather draw draws over the picture. */
+const inputOf = ({ text, index }: PlacedExample): { readonly text: string } | { readonly example: number } =>
+  text === null ? { example: index } : { text };
 
 function missingOf(isPair: boolean, text: string, other: string): string | null {
   if (isPair && (text.trim() === "" || other.trim() === "")) return "Write both texts first.";
@@ -129,7 +131,7 @@ interface TextFieldsProps {
 function TextFields({ isPair, missing, count, model, onAsk }: TextFieldsProps) {
   const { text, other } = settings.value;
   const onKeyDown = (event: KeyboardEvent): void => {
-    if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+    if (!isSend(event)) return;
     event.preventDefault();
     onAsk();
   };
@@ -198,7 +200,8 @@ function PictureQuestion({ base, task, models, card }: PictureQuestionProps) {
     setShown(picture);
     setPicture(picture);
   };
-  useEffect(() => {
+  // Before the reader can draw: an example never takes the place of a first stroke.
+  useLayoutEffect(() => {
     if (url !== null) show(blobOf(url));
   }, [url]);
   const leaveExample = (): void => {

@@ -1,5 +1,5 @@
 /** A form for any model: numbers for each input by its shape, and the outputs of the base and an adapter as numbers, side by side. */
-import { useState } from "preact/hooks";
+import { useRef, useState } from "preact/hooks";
 import {
   type ModelMetadata,
   readTensor,
@@ -8,6 +8,7 @@ import {
   type Tensor,
   type TensorSpec,
 } from "../client/tensors.js";
+import { AnswerOrder } from "../parts/answer-order.js";
 import { Fault } from "../parts/fault.js";
 import { noteFailure, socket } from "../session.js";
 
@@ -29,16 +30,25 @@ export function TensorForm({ base, models, metadata }: TensorFormProps) {
   const [texts, setTexts] = useState<Readonly<Record<string, string>>>({});
   const [answers, setAnswers] = useState<readonly Answer[]>([]);
   const [fault, setFault] = useState<string | null>(null);
+  const order = useRef(new AnswerOrder());
+  const show = (answers: readonly Answer[], fault: string | null): void => {
+    setAnswers(answers);
+    setFault(fault);
+  };
   const ask = async (): Promise<void> => {
+    const counts = order.current.ask();
     const inputs = read(metadata.inputs, texts);
-    if (typeof inputs === "string") return setFault(inputs);
+    if (typeof inputs === "string") {
+      if (counts()) show([], inputs);
+      return;
+    }
     try {
       const answerOf = async (model: string) => ({ model, outputs: await socket.infer({ model, inputs }) });
-      setAnswers(await Promise.all(models.map(answerOf)));
-      setFault(null);
+      const answers = await Promise.all(models.map(answerOf));
+      if (counts()) show(answers, null);
     } catch (error) {
-      setAnswers([]);
-      setFault(noteFailure(error));
+      const fault = noteFailure(error);
+      if (counts()) show([], fault);
     }
   };
   return (

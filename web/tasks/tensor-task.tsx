@@ -1,7 +1,7 @@
 /** A base that says nothing of its tensors' meaning: a game where it looks like that game's policy, else a form of numbers. */
 import { useEffect, useState } from "preact/hooks";
 import type { ModelMetadata } from "../client/tensors.js";
-import { client, noteFailure } from "../session.js";
+import { client, connection, noteFailure } from "../session.js";
 import { isPolicyOfCartPole } from "./cart-pole.js";
 import { CartView } from "./cart-view.js";
 import { ModelSwitch, namesOf, useCards, useModels } from "./model-switch.js";
@@ -21,9 +21,21 @@ export function TensorTask({ base, task }: TensorTaskProps) {
   // Until someone chooses, the first adapter stands beside the base, so that there is something to compare.
   const { model, names } = useModels(base, task, settings.value.model ?? others[0] ?? base);
   const card = useCards(model, []).cards.get(model) ?? null;
+  const isReady = connection.value.state === "ready";
   useEffect(() => {
-    client.metadata(base).then(setMetadata, (error: unknown) => setFault(noteFailure(error)));
-  }, [base]);
+    if (!isReady || metadata !== null) return;
+    let isWanted = true;
+    client.metadata(base).then(
+      (read) => isWanted && setMetadata(read),
+      (error: unknown) => {
+        const fault = noteFailure(error);
+        if (isWanted) setFault(fault);
+      },
+    );
+    return () => {
+      isWanted = false;
+    };
+  }, [base, isReady]);
   if (metadata === null) return fault === null ? null : <p class="fault">{fault}</p>;
   const models = askedOf(base, model, names);
   return (

@@ -23,14 +23,18 @@ export function useJobTarget(file: File | null): JobTarget {
   const isPicked = useRef(false);
   useEffect(() => {
     if (!file || isPicked.current) return;
+    let isCurrent = true;
     findFitting(file, bases).then(
       (found) => {
-        if (found === null || isPicked.current) return;
+        if (!isCurrent || found === null || isPicked.current) return;
         setModel(found.name);
         setAsked(found.task);
       },
       () => {}, // the dialog says that the file cannot be read
     );
+    return () => {
+      isCurrent = false;
+    };
   }, [file]);
   const tasks = bases.find(({ name }) => name === model)?.trains ?? [];
   const task = tasks.find((each) => each === asked) ?? tasks[0] ?? "";

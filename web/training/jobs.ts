@@ -1,6 +1,7 @@
 /** The jobs of this key, and the curves of those that are looked at. Read again and again while someone looks. */
 import { signal } from "@preact/signals";
 import type { Job, JobEvent } from "../client/fine-tuning.js";
+import { AnswerOrder } from "../parts/answer-order.js";
 import { client, noteFailure } from "../session.js";
 
 const pauseMs = 2_000;
@@ -27,15 +28,23 @@ function unfinished(): readonly string[] {
   return found.slice(0, mostUnfinished).map(({ id }) => id);
 }
 
+const refreshes = new AnswerOrder();
+
+/** `shown`: the jobs whose events are read. What was asked for before others were shown does not take those off the chart. */
 export async function refreshJobs(shown: readonly string[]): Promise<void> {
+  const counts = refreshes.ask();
   try {
-    jobs.value = await client.fineTuning.jobs();
+    const listed = await client.fineTuning.jobs();
+    if (!counts()) return;
+    jobs.value = listed;
     const wanted = [...new Set([...shown, ...unfinished()])];
     const read = await Promise.all(wanted.map(async (id) => [id, await eventsOf(id)] as const));
+    if (!counts()) return;
     events.value = new Map(read);
     jobsFault.value = null;
   } catch (error) {
-    jobsFault.value = noteFailure(error);
+    const fault = noteFailure(error);
+    if (counts()) jobsFault.value = fault;
   }
 }
 

@@ -2,6 +2,7 @@
 import { signal } from "@preact/signals";
 import { readTraining, type TrainingRecord } from "../adapters/training-record.js";
 import type { AdapterInfo } from "../client/types.js";
+import { AnswerOrder } from "../parts/answer-order.js";
 import { client, noteFailure } from "../session.js";
 
 export interface TrainedRun {
@@ -17,11 +18,14 @@ const mostCards = 40;
 /** null until they are read. */
 export const trainedRuns = signal<readonly TrainedRun[] | null>(null);
 
+const loads = new AnswerOrder();
+
 export async function loadRuns(): Promise<void> {
+  const counts = loads.ask();
   try {
     const adapters = [...(await client.adapters())].sort((a, b) => b.created - a.created).slice(0, mostCards);
     const runs = await Promise.all(adapters.map((adapter) => runOf(adapter).catch(() => null)));
-    trainedRuns.value = runs.filter((run) => run !== null);
+    if (counts()) trainedRuns.value = runs.filter((run) => run !== null);
   } catch (error) {
     noteFailure(error);
   }

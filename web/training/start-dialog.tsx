@@ -1,9 +1,12 @@
 /** Starts a job: the file, a look at its rows, and the few numbers that a client may choose. */
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import type { Job, JobRequest } from "../client/fine-tuning.js";
+import { CheckField } from "../parts/check-field.js";
 import { Dialog } from "../parts/dialog.js";
 import { Fault } from "../parts/fault.js";
+import { FileButton } from "../parts/file-button.js";
 import { Icon } from "../parts/icon.js";
+import { useLifetime } from "../parts/lifetime.js";
 import { NumberField } from "../parts/number-field.js";
 import { client, needsKey, noteFailure } from "../session.js";
 import { adapterNameOf } from "./adapter-name.js";
@@ -17,6 +20,7 @@ const mostDescriptionLength = 512;
 
 export interface StartDialogProps {
   readonly file: File | null;
+  /** Not called once the dialog has been closed: the job is listed all the same. */
   readonly onStarted: (job: Job) => void;
   readonly onClose: () => void;
 }
@@ -25,16 +29,17 @@ export function StartDialog({ file: dropped, onStarted, onClose }: StartDialogPr
   const [file, setFile] = useState(dropped);
   const target = useJobTarget(file);
   const { model, tasks, task } = target;
-  const { rows, fault: rowsFault } = useRows(file, task);
+  const { rows, isRead, fault: rowsFault } = useRows(file, task);
   const [choices, setChoices] = useState<Choices>({
     ...{ suffix: suffixOf(dropped?.name ?? ""), description: "", showsRows: !needsKey() },
     ...{ epochs: null, learningRateMultiplier: null },
   });
   const [fault, setFault] = useState<string | null>(null);
   const [isSending, setSending] = useState(false);
+  const lifetime = useLifetime();
   const change = (changed: Partial<Choices>): void => setChoices((before) => ({ ...before, ...changed }));
   const take = (taken: File | undefined): void => {
-    if (!taken) return;
+    if (!taken || isSending) return;
     setFile(taken);
     setFault(null);
     change({ suffix: suffixOf(taken.name) });
@@ -43,13 +48,14 @@ export function StartDialog({ file: dropped, onStarted, onClose }: StartDialogPr
   useEffect(() => take(dropped ?? undefined), [dropped]);
   const start = async (event: Event): Promise<void> => {
     event.preventDefault();
-    if (!file || !rows) return;
+    if (!file || !rows || !isRead) return;
     setSending(true);
     setFault(null);
     try {
       const method = rows.isPreferences ? "dpo" : "supervised";
       const settings = { ...choices, model, task: task === tasks[0] ? null : task, method } as const;
-      onStarted(await client.fineTuning.start(file, settings));
+      const job = await client.fineTuning.start(file, settings);
+      if (!lifetime.aborted) onStarted(job);
     } catch (error) {
       setFault(noteFailure(error));
       setSending(false);
@@ -64,7 +70,7 @@ export function StartDialog({ file: dropped, onStarted, onClose }: StartDialogPr
         {file && rows ? <RowsView file={file} preview={rows} /> : null}
         <ChoiceFields model={model} choices={choices} onChange={change} />
         <Fault text={fault ?? rowsFault} />
-        <button type="submit" class="primary" disabled={!rows || !isTrainable(rows) || isSending}>
+        <button type="submit" class="primary" disabled={!rows || !isRead || !isTrainable(rows) || isSending}>
           Start
         </button>
       </form>
@@ -74,26 +80,30 @@ export function StartDialog({ file: dropped, onStarted, onClose }: StartDialogPr
 
 interface ReadRows {
   readonly rows: RowsPreview | null;
+  /** Whether they were read for the task that is chosen. */
+  readonly isRead: boolean;
   readonly fault: string | null;
 }
 
-const unread: ReadRows = { rows: null, fault: null };
+const unread: ReadRows = { rows: null, isRead: false, fault: null };
 
 /** The file's rows, read for a task. Those of another task stay until these are read; those of another file do not. */
 function useRows(file: File | null, task: string): ReadRows {
-  const [read, setRead] = useState<(ReadRows & { readonly file: File }) | null>(null);
+  const [read, setRead] = useState<(Omit<ReadRows, "isRead"> & { readonly file: File; readonly task: string }) | null>(
+    null,
+  );
   useEffect(() => {
     if (!file) return;
     let isCurrent = true;
     readRows(file, task).then(
-      (rows) => isCurrent && setRead({ file, rows, fault: null }),
-      () => isCurrent && setRead({ file, rows: null, fault: `${file.name} cannot be read.` }),
+      (rows) => isCurrent && setRead({ file, task, rows, fault: null }),
+      () => isCurrent && setRead({ file, task, rows: null, fault: `${file.name} cannot be read.` }),
     );
     return () => {
       isCurrent = false;
     };
   }, [file, task]);
-  return read?.file === file ? read : unread;
+  return read?.file === file ? { ...read, isRead: read.task === task } : unread;
 }
 
 type Choices = Pick<JobRequest, "suffix" | "description" | "showsRows" | "epochs" | "learningRateMultiplier">;
@@ -129,14 +139,11 @@ function ChoiceFields({ model, choices, onChange }: ChoiceFieldsProps) {
           onInput={({ currentTarget }) => onChange({ description: currentTarget.value })}
         />
       </label>
-      <label class="check">
-        <input
-          type="checkbox"
-          checked={showsRows}
-          onChange={({ currentTarget }) => onChange({ showsRows: currentTarget.checked })}
-        />
-        Show up to three short rows on the card as examples. Anyone who can use this server can read it.
-      </label>
+      <CheckField
+        label="Show up to three short rows on the card as examples. Anyone who can use this server can read it."
+        isChecked={showsRows}
+        onChange={(isChecked) => onChange({ showsRows: isChecked })}
+      />
       <div class="controls">
         <NumberField
           label="Epochs"
@@ -187,7 +194,6 @@ interface ChooserProps {
 }
 
 function Chooser({ isChosen, onTake }: ChooserProps) {
-  const input = useRef<HTMLInputElement>(null);
   return (
     <div
       class="drop"
@@ -202,16 +208,11 @@ function Chooser({ isChosen, onTake }: ChooserProps) {
     >
       <Icon name="upload" />
       <p>Drop a file of JSON lines here, or</p>
-      <input
-        ref={input}
-        type="file"
+      <FileButton
+        label={isChosen ? "choose another" : "choose one"}
         accept=".jsonl,.json"
-        hidden
-        onChange={({ currentTarget }) => onTake(currentTarget.files?.[0])}
+        onChoose={([file]) => onTake(file)}
       />
-      <button type="button" onClick={() => input.current?.click()}>
-        {isChosen ? "choose another" : "choose one"}
-      </button>
     </div>
   );
 }
