@@ -43,8 +43,9 @@ export async function openCheckBaseAt(path: string): Promise<CheckBase> {
 }
 
 async function openTaskBase(path: string): Promise<CheckBase> {
-  const { folder, modules } = await openTaskModel(path);
+  const { folder, modules, task } = await openTaskModel(path);
   const targets = taskTargetsOf(modules);
   const names = [basename(folder)] as const;
-  return { path, modules: { targets }, names, checkKey: checkKeyOf(taskTargetsKey(targets), names), checkpoint: null };
+  const checkKey = checkKeyOf(taskTargetsKey(targets, task), names);
+  return { path, modules: { targets, task }, names, checkKey, checkpoint: null };
 }

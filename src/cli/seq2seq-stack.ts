@@ -174,7 +174,7 @@ function checkMemory(
 
 async function openAdapters(
   { adapters, settings }: TaskStackOptions,
-  { path, modules, names }: TaskModel,
+  { path, modules, names, task }: TaskModel,
   graphs: OpenedGraphs,
   name: string,
 ): Promise<TaskAdapterTier | null> {
@@ -182,7 +182,7 @@ async function openAdapters(
   const budget = { cacheBytes: settings.adapterCacheBytes, activeBytes: settings.activeAdapterBytes };
   // A head of another size would give another vocabulary.
   const targets = taskTargetsOf(modules, refusalsOf(modules, graphs)).map((target) => ({ ...target, isOutput: false }));
-  return await joinTask(adapters, name, { path, names, modules, targets }, budget);
+  return await joinTask(adapters, name, { path, names, modules, targets, task }, budget);
 }
 
 /** A hash of the files and of the options that affect answers. */

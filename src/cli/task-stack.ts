@@ -203,12 +203,12 @@ export function tooSlow(
 
 async function openAdapters(
   { adapters, settings }: TaskStackOptions,
-  { path, modules, names }: TaskModel,
+  { path, modules, names, task }: TaskModel,
   probe: RowProbe,
   name: string,
 ): Promise<TaskAdapterTier | null> {
   if (adapters === null) return null;
   const budget = { cacheBytes: settings.adapterCacheBytes, activeBytes: settings.activeAdapterBytes };
   const targets = taskTargetsOf(modules, refusalsOf(modules, probe));
-  return await joinTask(adapters, name, { path, names, modules, targets }, budget);
+  return await joinTask(adapters, name, { path, names, modules, targets, task }, budget);
 }

@@ -250,6 +250,11 @@ test("adapters add stores an adapter of a task model with its labels, and refuse
   const inspected = JSON.parse((await run(["inspect", folder, "--model", bert, "--json"])).out);
   const four = listed.adapters.find(({ name }: { name: string }) => name === "four");
   assert.equal(four.weights_digest, inspected.summary.weights_digest);
+  const config = JSON.parse(readFileSync(join(folder, "adapter_config.json"), "utf8"));
+  writeFileSync(join(folder, "adapter_config.json"), JSON.stringify({ ...config, task_type: "TOKEN_CLS" }));
+  const warning = /trained for token-classification \(task_type "TOKEN_CLS"\); this base is for text-classification/;
+  assert.match((await run(["adapters", "add", "tagger", folder, ...where])).err, warning);
+  assert.match((await run(["inspect", folder, "--model", bert])).out, warning);
   const refused = await run(["adapters", "add", "other", join(taskRoot, "resnet", "adapters", "dora"), ...where]);
   assert.equal(refused.code, 5);
   assert.match(refused.err, /does not fit the base "bert-sequence-classification"/);

@@ -4,7 +4,7 @@
  */
 
 import assert from "node:assert/strict";
-import { cpSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
@@ -111,7 +111,14 @@ test("an adapter is listed, downloaded, replaced, deleted and never answered by 
     [-1, 4],
     [-1, 3],
   ]);
-  const second = await put(url, "mine", folderOf(model, "all-r4-rslora"));
+  const tagger = join(temporary, "tagger");
+  cpSync(folderOf(model, "all-r4-rslora"), tagger, { recursive: true });
+  const config = JSON.parse(readFileSync(join(tagger, "adapter_config.json"), "utf8"));
+  writeFileSync(join(tagger, "adapter_config.json"), JSON.stringify({ ...config, task_type: "TOKEN_CLS" }));
+  const second = await put(url, "mine", tagger);
+  assert.deepEqual(second.warnings, [
+    'The adapter was trained for token-classification (task_type "TOKEN_CLS"); this base is for text-classification.',
+  ]);
   assert.deepEqual([second.outcome, second.digest === first.digest], ["replaced", false]);
   const [replaced] = await infer(service, "mine", inputs, 0);
   assert.deepEqual(replaced?.shape, [1, 3]);

@@ -151,7 +151,11 @@ export async function formOf(folder: string): Promise<FormData> {
 }
 
 /** Uploads a PEFT folder under a name. */
-export async function put(url: string, name: string, folder: string): Promise<{ digest: string; outcome: string }> {
+export async function put(
+  url: string,
+  name: string,
+  folder: string,
+): Promise<{ digest: string; outcome: string; warnings: readonly string[] }> {
   const response = await fetch(`${url}/v1/adapters/${name}`, { method: "PUT", body: await formOf(folder) });
   const text = await response.text();
   assert.ok(response.ok, text);

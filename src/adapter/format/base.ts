@@ -9,6 +9,8 @@ import type { TokenPlan } from "./module-plan.js";
 
 export interface TaskBase {
   readonly targets: readonly TaskTarget[];
+  /** By Hugging Face's name. Absent: it is not known. */
+  readonly task?: string;
 }
 
 export type AdapterBase = readonly BaseModule[] | TaskBase;

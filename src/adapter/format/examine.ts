@@ -29,6 +29,7 @@ import { maxPatternSize } from "./patterns.js";
 import { TargetModuleIndex, targetModulesOf } from "./target-modules.js";
 import { hostTaskBytes } from "./task-host.js";
 import { TaskIndex } from "./task-index.js";
+import { taskWarning } from "./task-types.js";
 import { checkTies } from "./ties.js";
 
 export interface AdapterLimits {
@@ -128,6 +129,8 @@ export async function examine(
     const found = digest.finish();
     checkDigest(found, options.expectedDigest, label);
     warnings.push(...notes, ...baseWarning(config, options.baseNames ?? []));
+    if (base !== null)
+      warnings.push(...taskWarning(config.taskType, isTaskBase(base) ? (base.task ?? "tensors") : null));
     const { ignored } = survey;
     const own = isTaskBase(base) || outputs === null ? {} : { labels: outputs };
     const alphasOf = plan.modules.map(({ alpha }) => alpha);

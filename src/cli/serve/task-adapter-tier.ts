@@ -22,16 +22,17 @@ export interface AdaptedTask {
   readonly modules: readonly TaskModule[];
   /** The same modules as adapters see them. */
   readonly targets: readonly TaskTarget[];
+  readonly task: string;
 }
 
 /** Joins the folder, which is not scanned until its store starts. Throws what opening the store throws. */
 export async function joinTask(
   folder: AdapterFolder,
   name: string,
-  { modules, targets, ...task }: AdaptedTask,
+  { modules, targets, task, ...base }: AdaptedTask,
   budget: TierBudget,
 ): Promise<TaskAdapterTier> {
-  const names = [...task.names, name];
+  const names = [...base.names, name];
   const { limits, timeoutMs } = checkLimitsOf(folder.validation);
   const loader = new AdapterWorker();
   // Apart from the thread that loads for requests.
@@ -41,10 +42,10 @@ export async function joinTask(
   return await folder.join<HostTaskAdapter>(
     name,
     {
-      path: task.path,
-      modules: { targets },
+      path: base.path,
+      modules: { targets, task },
       names,
-      checkKey: checkKeyOf(taskTargetsKey(targets), names),
+      checkKey: checkKeyOf(taskTargetsKey(targets, task), names),
       // Folds it with the base as the engine does, and discards the result: a bad adapter is refused at upload, not at first use.
       checkFurther: (path, { summary: { alphas } }) =>
         turn.run(async () => {

@@ -114,7 +114,7 @@ export function openCache<Held extends Cacheable>(
 }
 
 /** Increased whenever the checks change, so that stored adapters are checked again. */
-const checksVersion = "checks 8";
+const checksVersion = "checks 9";
 
 /** The key of a check's result: version of the checks, the base's fingerprint, and the names that an adapter may use for it. */
 export const checkKeyOf = (fingerprint: string, baseNames: readonly string[]): string =>

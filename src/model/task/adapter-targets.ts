@@ -64,12 +64,14 @@ export function taskTargetsOf(
 const unplaced = "cannot be found in the ONNX file, so that its bias has no place there";
 
 /** Changes with everything that the check of an adapter depends on, but not with the folder. */
-export function taskTargetsKey(targets: readonly TaskTarget[]): string {
+export function taskTargetsKey(targets: readonly TaskTarget[], task: string): string {
   const portable = targets.map(({ stored, storedBias, ...target }) => {
     const withoutFile = (place: StoredWeight | null) => place && { ...place, file: "" };
     return { ...target, stored: withoutFile(stored), storedBias: withoutFile(storedBias) };
   });
-  return createHash("sha256").update(JSON.stringify(portable)).digest("hex");
+  return createHash("sha256")
+    .update(JSON.stringify([task, portable]))
+    .digest("hex");
 }
 
 /** Of the layer itself, or added to its outputs. A constant of two axes is the model's, such as BART's `final_logits_bias`. */

@@ -53,6 +53,7 @@ export function readMlx(
     scaling: (rankOfModule) => ({ scale: effective, alpha: effective * rankOfModule }),
     keptRanks: new Map(),
     baseName: typeof fields.model === "string" ? fields.model : null,
+    taskType: null,
     modulesToSave: [],
     trainsBias: false,
     tiesWeights: false,

@@ -48,6 +48,7 @@ export function readPeft(
     method,
     ...method.readConfig(field, faults),
     baseName: field.text("base_model_name_or_path"),
+    taskType: fields.task_type,
     modulesToSave,
     trainsBias,
     tiesWeights: fields.ensure_weight_tying === true,

@@ -8,6 +8,8 @@ import type { TrainedTokens } from "../trained-tokens.js";
 export interface ReadConfig extends MethodConfig {
   readonly method: AdapterMethod;
   readonly baseName: string | null;
+  /** PEFT's `task_type`, as the config has it. */
+  readonly taskType: unknown;
   readonly modulesToSave: readonly string[];
   readonly trainsBias: boolean;
   /** Whether an adapter of the embeddings adapts a tied head, too. */
