@@ -14,7 +14,7 @@ import {
   type ServerFacts,
   type TaskFacts,
 } from "../../src/cli/serve/banner.js";
-import { shareCard } from "../../src/cli/serve/card-share.js";
+import { type BaseKind, shareCard } from "../../src/cli/serve/card-share.js";
 import { planMemory } from "../../src/cli/serve/memory-plan.js";
 import { type BaseSettings, serveOptions } from "../../src/cli/serve/options.js";
 import { listenForShutdown } from "../../src/cli/serve/shutdown.js";
@@ -371,21 +371,28 @@ test("the time left of a training run includes the remaining validations", () =>
 
 describe("the card of several bases", () => {
   const settings = resolveSettings(serveOptions, { flags: {}, environment: {}, file: {} });
-  const devicesOf = (...bases: readonly [device: BaseSettings["device"], isTask: boolean][]): string[] =>
+  const devicesOf = (...bases: readonly [device: BaseSettings["device"], kind: BaseKind][]): string[] =>
     shareCard(
       bases.map(([device], index) => ({ ...settings, device, model: `base-${index}`, servedModelName: null })),
-      bases.map(([, isTask]) => isTask),
+      bases.map(([, kind]) => kind),
     ).map(({ device }) => device);
 
   test("auto gives it to the first decoder, else to the first task model", () => {
-    assert.deepEqual(devicesOf(["auto", true], ["auto", false], ["auto", false]), ["cpu", "auto", "cpu"]);
-    assert.deepEqual(devicesOf(["auto", true], ["auto", true]), ["auto", "cpu"]);
-    assert.deepEqual(devicesOf(["cpu", false], ["auto", true]), ["cpu", "auto"]);
+    assert.deepEqual(devicesOf(["auto", "task"], ["auto", "decoder"], ["auto", "decoder"]), ["cpu", "auto", "cpu"]);
+    assert.deepEqual(devicesOf(["auto", "task"], ["auto", "task"]), ["auto", "cpu"]);
+    assert.deepEqual(devicesOf(["cpu", "decoder"], ["auto", "task"]), ["cpu", "auto"]);
+  });
+
+  test("an encoder-decoder, which no card runs, leaves it to a task model after it", () => {
+    const translator = ["auto", "encoder-decoder"] as const;
+    assert.deepEqual(devicesOf([...translator], ["auto", "task"], ["auto", "task"]), ["auto", "auto", "cpu"]);
+    assert.deepEqual(devicesOf([...translator], [...translator]), ["auto", "auto"]);
+    assert.deepEqual(devicesOf([...translator], ["webgpu", "task"]), ["auto", "webgpu"]);
   });
 
   test("a base that names a card has it, and a second one is refused", () => {
-    assert.deepEqual(devicesOf(["auto", false], ["webgpu", true]), ["cpu", "webgpu"]);
-    assert.throws(() => devicesOf(["webgpu", true], ["webgpu", false]), {
+    assert.deepEqual(devicesOf(["auto", "decoder"], ["webgpu", "task"]), ["cpu", "webgpu"]);
+    assert.throws(() => devicesOf(["webgpu", "task"], ["webgpu", "decoder"]), {
       message: /^--device webgpu runs one base, which is base-0; give the others `device: cpu`/,
     });
   });

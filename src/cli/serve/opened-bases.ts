@@ -7,7 +7,7 @@ import { probeBlocks } from "../../engine/task/block-probe.js";
 import { Adapters } from "../../gateway/adapters.js";
 import { Bases, baseOf, holdersOf } from "../../gateway/bases.js";
 import { isEncoderDecoder } from "../../model/task/encoder-decoder.js";
-import { isTaskModel } from "../../model/task/folder.js";
+import { isTaskModel, openTaskFolder } from "../../model/task/folder.js";
 import { taskWeightBytes } from "../../model/task/weight-bytes.js";
 import type { DeviceChoice } from "../../runtime/device/choose.js";
 import type { Metrics } from "../../server/metrics/metrics.js";
@@ -34,7 +34,7 @@ import {
 } from "../task-stack.js";
 import { UsageError } from "../usage.js";
 import { AdapterFolder } from "./adapter-folder.js";
-import { shareCard } from "./card-share.js";
+import { type BaseKind, shareCard } from "./card-share.js";
 import { gatewayOptionsOf, imageLimitsOf, storeLimitsOf, uploadLimitsOf, validationOf } from "./mapping.js";
 import { type BaseShare, type MemoryPlan, planMemory } from "./memory-plan.js";
 import { noAdapters } from "./no-adapters.js";
@@ -94,11 +94,11 @@ export async function planBases(parts: OpeningParts): Promise<() => Promise<Open
     return () => openAll([[only, open]], folder, null, parts);
   }
   if (settings.adapters !== null) await requireFolder("--adapters", settings.adapters);
-  const areTasks = await Promise.all(parts.bases.map(({ model }) => isTaskModel(model)));
-  const forDecoders = areTasks.includes(false) ? settings : null;
+  const kinds = await Promise.all(parts.bases.map((base) => naming(base, () => kindOf(base.model))));
+  const forDecoders = kinds.includes("decoder") ? settings : null;
   const looked: Surveyed[] = [];
-  for (const [index, base] of shareCard(parts.bases, areTasks).entries()) {
-    looked.push(await naming(base, () => survey(base, areTasks[index] === true, forDecoders, folder, parts)));
+  for (const [index, base] of shareCard(parts.bases, kinds).entries()) {
+    looked.push(await naming(base, () => survey(base, kinds[index] !== "decoder", forDecoders, folder, parts)));
   }
   const surveyed = withReasons(looked, parts.bases);
   refuseEqualNames(surveyed);
@@ -151,11 +151,19 @@ async function survey(
     : { kind: "decoder", settings, survey: await surveyStack(stackOptionsOf(settings, folder, parts)) };
 }
 
+async function kindOf(model: string): Promise<BaseKind> {
+  if (!(await isTaskModel(model))) return "decoder";
+  const { files } = await openTaskFolder(model);
+  return files.some(({ role }) => role === "encoder") ? "encoder-decoder" : "task";
+}
+
 const deviceOf = (each: Surveyed): DeviceChoice => (each.kind === "task" ? each.plan.device : each.survey.device);
 
 /** Bases that `shareCard` left to the CPU say why: another one has the card, or there is none. `asked`: the same bases before. */
 function withReasons(surveyed: readonly Surveyed[], asked: readonly BaseSettings[]): Surveyed[] {
-  const holder = surveyed.find(({ settings }) => settings.device !== "cpu");
+  const holder = surveyed.find((each) => {
+    return each.settings.device !== "cpu" && (each.kind === "decoder" || !isEncoderDecoder(each.plan.model));
+  });
   const found = holder && deviceOf(holder);
   const device = { kind: "cpu", why: found?.kind === "cpu" ? found.why : "a card runs one base" } as const;
   return surveyed.map((each, index): Surveyed => {

@@ -114,7 +114,9 @@ async function compareRows({ graph, targets, probed, options }: Probe, trial: Tr
     return unbatched(targets, `rows of the output ${JSON.stringify(mixed.name)} cannot be told apart`, trial);
   }
   const layouts = new Map(targets.map((target) => [target, layoutOf(target, runs)]));
-  const shared = targets.filter((target) => layouts.get(target) === "shared");
+  // Others take no adapters.
+  const adaptable = targets.filter(({ weight }) => weight.value.type === "float32");
+  const shared = adaptable.filter((target) => layouts.get(target) === "shared");
   if (shared.length > 0 && !(await takesAdapterPerRow(graph, shared, trial, options))) {
     for (const target of shared) layouts.set(target, "uniform");
   }

@@ -129,6 +129,21 @@ test("rows along the second axis, and inputs that are the same for every row, ar
   assert.deepEqual(layouts, ["first", "second", "uniform", "shared"]);
 });
 
+test("a half-precision table that all rows share, which takes no adapters, does not keep rows from running together", async () => {
+  const graph = graphOf(({ op, input }) => {
+    const data = { kind: "inline", bytes: new Uint8Array(16) } as const;
+    const table = op.builder.initializer("positions.weight", "float16", [2, 4], data);
+    const x = input("x", "float32", ["batch", 1, 4]);
+    const size = op.one("Shape", [x], "int64", [1], { start: 1, end: 2 });
+    const index = op.one("Unsqueeze", [size, op.builder.constant("int64", [1], [0])], "int64", [1, 1]);
+    const position = op.one("Gather", [table, index], "float16", [1, 1, 4], { axis: 0 });
+    const placed = op.one("Cast", [position], "float32", [1, 1, 4], { to: 1 });
+    return [op.one("Add", [x, placed], "float32", ["batch", 1, 4])];
+  });
+  const { isBatched, reason, layouts } = await probe(graph);
+  assert.deepEqual([isBatched, reason, layouts], [true, null, ["shared"]]);
+});
+
 test("a model that mixes its rows, or has a fixed first axis, runs one request at a time", async () => {
   const mixed = graphOf(({ op, input, weight }) => {
     const x = input("x", "float32", ["batch", 4]);
