@@ -1,6 +1,6 @@
 /**
- * Resizes as Pillow does: two passes over bytes with weights of 22 bits, rows first, each pass rounded to bytes. The result has
- * Pillow's very bytes.
+ * Resizes as Pillow does: two passes over bytes with weights of 22 bits, each rounded to bytes; rows first, but columns first where a
+ * very tall picture is shortened. The result has Pillow's very bytes.
  */
 
 import { int32At, uint8At } from "../base/list.js";
@@ -44,8 +44,12 @@ export function resize(image: RgbImage, width: number, height: number, resample:
   if (image.width === width && image.height === height) return image;
   if (resample === "nearest") return nearest(image, width, height);
   const filter = filters[resample];
-  const wide = image.width === width ? image : resizeRows(image, weightsOf(image.width, width, filter));
-  return wide.height === height ? wide : resizeColumns(wide, weightsOf(wide.height, height, filter));
+  const rows = (from: RgbImage): RgbImage =>
+    from.width === width ? from : resizeRows(from, weightsOf(from.width, width, filter));
+  const columns = (from: RgbImage): RgbImage =>
+    from.height === height ? from : resizeColumns(from, weightsOf(from.height, height, filter));
+  const isTall = image.height > image.width * 100 && height < image.height;
+  return isTall ? rows(columns(image)) : columns(rows(image));
 }
 
 const precisionBits = 22;

@@ -8,6 +8,7 @@ import { inflateSync } from "node:zlib";
 import type { Json } from "../../src/base/json.js";
 import { at } from "../../src/base/list.js";
 import { decodeImage } from "../../src/image/decode.js";
+import { orientationOf } from "../../src/image/exif.js";
 import type { PreprocessPlan } from "../../src/image/plan.js";
 import { preparePixels } from "../../src/image/prepare.js";
 import { readProcessorConfig } from "../../src/image/processor-config.js";
@@ -65,6 +66,56 @@ test("a picture is resized to Pillow's bytes by every filter", () => {
     const found = hashed(resize(at(images, picture), width, height, filter));
     assert.deepEqual(found, expected, `picture ${picture} to ${width}x${height} by ${filter}`);
   }
+});
+
+test("a very tall picture that is shortened loses its height first, as in Pillow", () => {
+  const picture = (height: number): RgbImage => ({
+    ...{ width: 3, height },
+    data: Uint8Array.from({ length: 9 * height }, (_, i) => {
+      const [x, y] = [Math.floor(i / 3) % 3, Math.floor(i / 9)];
+      return [x * 91 + y * 37, x * 13 + y * y, x * 7 + y * 113][i % 3] ?? 0;
+    }),
+  });
+  for (const [height, to, filter, sha256] of [
+    [301, 16, "bilinear", "105cc116d1d15eb33b245606c2bf75d14f75f4fa897d307c9c82ce45a7b47e12"],
+    [301, 16, "bicubic", "c0fb8634d3e9644a1bda59e55ecf79fce4121b12a73fbe680adb177d8b35a3c0"],
+    [300, 16, "bilinear", "e4c3736290c5a79b8b7ee9444851db9629cb787ec5ab2e45bf08794f5e78dca9"],
+    [301, 400, "bicubic", "80ca15b15b19d17d039c9103aab4f75523d7683c7b7c372525fb0e1d7cbdc22a"],
+  ] as const) {
+    const found = hashed(resize(picture(height), 5, to, filter));
+    assert.equal(found.sha256, sha256, `${height} to ${to} by ${filter}`);
+  }
+});
+
+test("of EXIF's orientations, the last that is a whole number counts, as in Pillow", () => {
+  type Entry = readonly [type: number, count: number, ...value: number[]];
+  const exif = (isLittle: boolean, ...entries: readonly Entry[]): Uint8Array => {
+    const view = new DataView(new ArrayBuffer(10 + 12 * entries.length));
+    view.setUint16(0, isLittle ? 0x4949 : 0x4d4d);
+    view.setUint16(2, 42, isLittle);
+    view.setUint32(4, 8, isLittle);
+    view.setUint16(8, entries.length, isLittle);
+    for (const [i, [type, count, ...value]] of entries.entries()) {
+      const at = 10 + 12 * i;
+      view.setUint16(at, 0x0112, isLittle);
+      view.setUint16(at + 2, type, isLittle);
+      view.setUint32(at + 4, count, isLittle);
+      for (const [k, byte] of value.entries()) view.setUint8(at + 8 + k, byte);
+    }
+    return new Uint8Array(view.buffer);
+  };
+  const found = [
+    exif(true, [3, 1, 3], [3, 1, 6]),
+    exif(true, [3, 1, 6], [3, 1, 99]),
+    exif(true, [3, 2, 6, 0, 3]),
+    exif(false, [4, 1, 0, 0, 0, 6]),
+    exif(true, [8, 1, 6]),
+    exif(true, [1, 1, 6]),
+    exif(true, [2, 2, 0x36]),
+    exif(true, [3, 0, 6]),
+    exif(true, [3, 5, 6]),
+  ].map(orientationOf);
+  assert.deepEqual(found, [6, 1, 6, 6, 6, 1, 1, 1, 1]);
 });
 
 /** float32 steps differ in how they are fused: one unit in the last place of a value of order 1. */
