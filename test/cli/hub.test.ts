@@ -250,8 +250,19 @@ test("an invalid, missing or misspelled name is one line with a hint", async () 
     [
       ["inspect", "models/bookworm-7n"],
       2,
-      /has no model or adapter models\/bookworm-7n.*Did you mean the folder models\/bookworm-7m\?/,
+      /^lorikeet: <model> must be a folder; models\/bookworm-7n does not exist\. Did you mean the folder models\/bookworm-7m\? hf:\/\/models\/bookworm-7n names a repository of the hub\.\n$/,
     ],
+    [
+      ["eval", "--model", "models/x", "--data", "x"],
+      2,
+      /models\/x does not exist\. The folder models holds bookworm-7m/,
+    ],
+    [
+      ["serve", "--model", "nowhere/model.onnx"],
+      2,
+      /--model must be a folder or an \.onnx file; nowhere\/model\.onnx does not exist/,
+    ],
+    [["inspect", "hf://models/x"], 2, /127\.0\.0\.1:\d+ has no model or adapter models\/x/],
     [
       ["serve", "--model", "modles/bookworm-7m"],
       2,
@@ -275,7 +286,7 @@ test("an invalid, missing or misspelled name is one line with a hint", async () 
       /has no model or adapter org\/tinny.*Did you mean org\/tiny, which is in the cache\?/,
     ],
     [["pull", "org/tiny@../x"], 2, /is not a valid revision of org\/tiny/],
-    [["pull", "nowhere"], 2, /nowhere is neither/],
+    [["pull", "nowhere"], 2, /<name> must be a model or adapter's name \(org\/name\); nowhere is none\./],
     [["serve", "--model", "org/plays"], 3, /org\/plays is an adapter, not a model: give --model org\/bookworm-7m/],
     [["adapters", "add", "x", "hf://org/tiny"], 5, /org\/tiny is a whole model, not an adapter/],
     [["adapters", "add", "x", "hf://nowhere"], 2, /must be hf:\/\/org\/name/],

@@ -60,6 +60,9 @@ export async function locate(text: string, named: Named, terminal: Terminal): Pr
   if (!isHubAddress(text)) {
     const status = await stat(text).catch(() => null);
     if (status?.isDirectory()) return text;
+    if (status === null && text.endsWith(".onnx")) {
+      throw new UsageError([`${named.option} must be a folder or an .onnx file; ${text} does not exist.`]);
+    }
     if (status !== null || isPath(text)) await requireFolder(named.option, text);
   }
   const repository = await requireRepository(text, named, terminal);
@@ -67,6 +70,8 @@ export async function locate(text: string, named: Named, terminal: Terminal): Pr
   const { kind, onnxFile = null } = named;
   const cached = await findCached(environment.cache, repository, kind, onnxChoice(onnxFile));
   if (cached !== null && (cached.isWhole || environment.isOffline)) return cached.folder;
+  if (cached === null && !isHubAddress(text) && (await isBelowFolder(text)))
+    throw await missingBelow(text, named.option);
   if (environment.isOffline) throw offline(repository, environment, await hintsAt(text, environment));
   try {
     // The cached files are usable if the hub does not answer, so one attempt is enough.
@@ -86,7 +91,7 @@ export async function pull(
   named: Named,
   terminal: Terminal,
 ): Promise<Pulled & { readonly name: string }> {
-  const repository = await requireRepository(text, named, terminal);
+  const repository = await requireRepository(text, named, terminal, { takesFolders: false });
   const environment = readHubEnvironment(terminal.environment);
   try {
     const pulled = await pullNamed(repository, named, environment, terminal);
@@ -110,14 +115,20 @@ async function pullNamed(
   return await pullRepository(repository, options).finally(() => line.end());
 }
 
-async function requireRepository(text: string, { option, kind }: Named, terminal: Terminal): Promise<Repository> {
+async function requireRepository(
+  text: string,
+  { option, kind }: Named,
+  terminal: Terminal,
+  { takesFolders } = { takesFolders: true },
+): Promise<Repository> {
   const repository = parseRepository(isHubAddress(text) ? text.slice(prefix.length) : text);
   if (repository !== null) return repository;
   if (isHubAddress(text))
     throw new UsageError([`${option} must be ${prefix}org/name or ${prefix}org/name@revision, not ${text}.`]);
   const what = kind ?? "model or adapter";
   const hints = await hintsAt(text, readHubEnvironment(terminal.environment));
-  throw new UsageError([`${option} must be a folder, or a ${what}'s name (org/name); ${text} is neither.`, ...hints]);
+  const [folder, neither] = takesFolders ? ["a folder, or ", "neither"] : ["", "none"];
+  throw new UsageError([`${option} must be ${folder}a ${what}'s name (org/name); ${text} is ${neither}.`, ...hints]);
 }
 
 /** The hub's fault, with what else the text may have meant where the hub has no such name or cannot be asked. */
@@ -140,6 +151,18 @@ function offline(repository: Repository, { cache }: HubEnvironment, hints: reado
 
 /** Whether the text can only be a path. */
 const isPath = (text: string): boolean => /^[./~\\]|\/.*\//.test(text.replace(/@.*$/, ""));
+
+/** Whether what stands before the slash is a folder, so that the text more likely names one in it than a repository. */
+async function isBelowFolder(text: string): Promise<boolean> {
+  const parent = text.includes("@") ? "" : text.slice(0, Math.max(text.indexOf("/"), 0));
+  return parent !== "" && (await stat(parent).catch(() => null))?.isDirectory() === true;
+}
+
+async function missingBelow(text: string, option: string): Promise<UsageError> {
+  const hint = (await hintAtPath(text, "folder")) ?? (await hintAtSiblings(text));
+  const hub = `${prefix}${text} names a repository of the hub.`;
+  return new UsageError([`${option} must be a folder; ${text} does not exist.`, ...(hint === null ? [] : [hint]), hub]);
+}
 
 /** Suggestions: a folder or a cached model with a similar name. */
 async function hintsAt(text: string, { cache }: HubEnvironment): Promise<string[]> {
