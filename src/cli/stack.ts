@@ -6,12 +6,15 @@ import type { Logger, Progress } from "../base/log.js";
 import { PooledEngine } from "../engine/pooled-engine.js";
 import { type StartedEngine, startEngine } from "../engine/start.js";
 import type { EngineObserver } from "../engine/types.js";
+import { VectorLayers } from "../engine/vector-layers.js";
 import { createGateway, type Gateway } from "../gateway/gateway.js";
 import type { GatewayOptions } from "../gateway/options.js";
 import type { TaskModelParts } from "../gateway/tasks/task-gateway.js";
 import { openCheckpoint } from "../model/checkpoint/open.js";
 import { cacheShape, kvBytesPerToken, stateBytesPerSlot } from "../model/serving/cache-shape.js";
-import { type PoolingMode, readTextHead } from "../model/task/text-head.js";
+import type { PoolingMode } from "../model/task/sentence-modules.js";
+import { readTextHead, type TextHead } from "../model/task/text-head.js";
+import { readVectorPlan } from "../model/task/vector-graph.js";
 import type { Checkpoint } from "../model/types.js";
 import type { DeviceChoice } from "../runtime/device/choose.js";
 import type { Device } from "../runtime/device/device.js";
@@ -191,6 +194,8 @@ async function open(
     progress: options.progress,
     logger,
   });
+  const vectors = await openVectors(checkpoint, options);
+  closers.push(async () => vectors.layers?.[Symbol.asyncDispose]());
   closers.push(() => started.engine.close());
   const dtypes = { kvCacheDtype: floatDtypes[halves.cacheType], activationDtype: floatDtypes[halves.activationType] };
   const fingerprinted = { ...settings, device: device.kind, ...dtypes };
@@ -207,7 +212,7 @@ async function open(
       fingerprint: await systemFingerprint(checkpoint, precision, fingerprinted, tokenizer),
       generationDefaults: checkpoint.generationDefaults,
     },
-    rows: await rowsOf(options, checkpoint, started, tokenizer, adapters),
+    rows: rowsOf(vectors, checkpoint, started, tokenizer, adapters),
     ...{ store: own, cache, mixtures },
     options: options.gateway,
     ...(options.uploads === undefined ? {} : { uploads: options.uploads }),
@@ -221,18 +226,35 @@ async function open(
   return { name, checkpoint, tokenizer, adapters, precision, device, deviceFacts, threads, started, gateway };
 }
 
-/** The decoder as a model that gives vectors, and scores of labels. */
-async function rowsOf(
-  { pooling = null }: Pick<StackOptions, "pooling">,
+interface Vectors {
+  readonly head: TextHead;
+  readonly modes: readonly PoolingMode[];
+  readonly layers: VectorLayers | null;
+}
+
+/** How the decoder's states become vectors. */
+async function openVectors(
   { config, directory }: Checkpoint,
+  { pooling = null }: Pick<StackOptions, "pooling">,
+): Promise<Vectors> {
+  const head = await readTextHead(directory, await readdir(directory), { usual: "last", asked: pooling });
+  if ("refusal" in head.pooling) return { head, modes: ["last"], layers: null };
+  const modes = head.pooling;
+  if (head.layers.length === 0) return { head, modes, layers: null };
+  const plan = await readVectorPlan(directory, { pooling: modes, layers: head.layers });
+  return { head, modes, layers: await VectorLayers.open(plan, config.hiddenSize * modes.length) };
+}
+
+/** The decoder as a model that gives vectors, and scores of labels. */
+function rowsOf(
+  { head, modes, layers }: Vectors,
+  { config }: Checkpoint,
   { engine }: StartedEngine,
   tokenizer: FolderTokenizer | null,
   adapters: AdapterTier | null,
-): Promise<TaskModelParts> {
-  const head = await readTextHead(directory, await readdir(directory), { usual: "last", asked: pooling });
-  const mode = typeof head.pooling === "string" ? head.pooling : "last";
+): TaskModelParts {
   return {
-    engine: new PooledEngine({ engine, config, mode, adapters: adapters?.cache ?? null }),
+    engine: new PooledEngine({ engine, config, modes, layers, adapters: adapters?.cache ?? null }),
     version: readVersion(),
     tokenizer: tokenizer?.rows(engine.limits.maxContext) ?? null,
     head,

@@ -15,7 +15,8 @@ import { detectorOf } from "../model/task/detector.js";
 import { isEncoderDecoder } from "../model/task/encoder-decoder.js";
 import { readImageSize } from "../model/task/image-size.js";
 import { openTaskModel, type TaskModel } from "../model/task/open.js";
-import { type PoolingMode, poolsTexts, readTextHead } from "../model/task/text-head.js";
+import type { PoolingMode } from "../model/task/sentence-modules.js";
+import { poolsTexts, readTextHead } from "../model/task/text-head.js";
 import type { DeviceChoice } from "../runtime/device/choose.js";
 import type { Device } from "../runtime/device/device.js";
 import { openDevice } from "../runtime/device/open.js";
@@ -87,7 +88,7 @@ export async function planTaskStack({
   pooling = null,
   forDecoders = null,
 }: Pick<TaskStackOptions, "settings" | "pooling"> & { readonly forDecoders?: TypeSettings | null }): Promise<TaskPlan> {
-  const model = await openTaskModel(settings.model ?? "");
+  const model = await openTaskModel(settings.model ?? "", { pooling });
   const pools = poolsVectors(model);
   const faults = [
     ...typeFaults(settings, forDecoders),
@@ -102,7 +103,8 @@ export async function planTaskStack({
 }
 
 /** Whether `--pooling` changes what the model answers. Throws as `planTaskStack` does. */
-export const poolsVectors = (model: TaskModel): boolean => !isEncoderDecoder(model) && poolsTexts(servedGraph(model));
+export const poolsVectors = (model: TaskModel): boolean =>
+  !isEncoderDecoder(model) && (model.addsVectors || poolsTexts(servedGraph(model)));
 
 /** `found`: a clause that says what the models give instead. */
 export const poolingFault = (pooling: PoolingMode, found: string): string =>
@@ -143,7 +145,9 @@ async function openPlanned(options: TaskStackOptions, { model, device: choice }:
       throw new LorikeetError("model_unsupported", `ONNX Runtime cannot load the model ${name}.`, { cause });
     });
     options.progress("trying the model", 1, 1);
-    const head = await readTextHead(model.folder, names, { asked: options.pooling ?? null, manifest: model.manifest });
+    const isWhole = !poolsTexts(servedGraph(model));
+    const { pooling: asked = null } = options;
+    const head = await readTextHead(model.folder, names, { asked, manifest: model.manifest, isWhole });
     const tokenizer = await loadRowTokenizer(model.folder);
     closers.push(async () => tokenizer?.close());
     const preprocessor = await loadImagePreprocessor(model.folder, options.images);

@@ -5,7 +5,7 @@
 
 import type { AdapterSource } from "../adapter/types.js";
 import { assert } from "../base/errors.js";
-import type { PoolingMode } from "../model/task/text-head.js";
+import type { PoolingMode } from "../model/task/sentence-modules.js";
 import type { DecoderConfig } from "../model/types.js";
 import type {
   TaskEngine,
@@ -18,12 +18,15 @@ import type {
 } from "./task/types.js";
 import { eventsOfRow, jobOf, tokenPorts, tokensOf } from "./token-rows.js";
 import type { Engine, EngineEvent, EngineStats } from "./types.js";
+import type { VectorLayers } from "./vector-layers.js";
 
 export interface PooledOptions {
   readonly engine: Engine;
   readonly config: Pick<DecoderConfig, "vocabSize" | "hiddenSize" | "padId" | "classifier">;
-  /** How the hidden states of a text become one vector. */
-  readonly mode: PoolingMode;
+  /** How the hidden states of a text become one vector; several are joined. */
+  readonly modes: readonly PoolingMode[];
+  /** What the vector passes then; null: nothing. */
+  readonly layers?: VectorLayers | null;
   readonly adapters: AdapterSource | null;
 }
 
@@ -31,20 +34,25 @@ export class PooledEngine implements TaskEngine {
   readonly limits: Engine["limits"];
   readonly signature: TaskSignature;
   readonly #engine: Engine;
-  readonly #mode: PoolingMode;
+  readonly #modes: readonly PoolingMode[];
+  readonly #layers: VectorLayers | null;
   readonly #padId: number | null;
   readonly #adapters: AdapterSource | null;
 
-  constructor({ engine, config, mode, adapters }: PooledOptions) {
+  constructor({ engine, config, modes, layers = null, adapters }: PooledOptions) {
     const { vocabSize, hiddenSize, padId, classifier } = config;
     this.#engine = engine;
-    this.#mode = mode;
+    this.#modes = modes;
+    this.#layers = layers;
     this.#padId = padId;
     this.#adapters = adapters;
     this.limits = engine.limits;
     this.signature = {
       inputs: tokenPorts(vocabSize),
-      outputs: [output("sentence_embedding", hiddenSize), ...(classifier ? [scoresPort(classifier.outFeatures)] : [])],
+      outputs: [
+        output("sentence_embedding", layers?.size ?? hiddenSize * modes.length),
+        ...(classifier ? [scoresPort(classifier.outFeatures)] : []),
+      ],
       isBatched: true,
     };
   }
@@ -65,7 +73,7 @@ export class PooledEngine implements TaskEngine {
 
   async #run(request: TaskRequest, admit: () => void): Promise<TaskResult> {
     const promptIds = tokensOf(request.inputs);
-    const pooling = { mode: this.#mode, place: classifiedPlace(promptIds, this.#padId) };
+    const pooling = { modes: this.#modes, place: classifiedPlace(promptIds, this.#padId) };
     await this.#engine.preparePooling();
     const own = { promptIds, pooling, maxTokens: 0, stopIds: [] };
     let pooled: Extract<EngineEvent, { type: "pooled" }> | null = null;
@@ -76,7 +84,8 @@ export class PooledEngine implements TaskEngine {
     }
     assert(pooled, "a row that ended well was pooled");
     const { vector, scores, labels } = pooled;
-    const outputs = new Map([["sentence_embedding", rowOf(vector)]]);
+    const whole = this.#layers ? await this.#layers.run(vector) : vector;
+    const outputs = new Map([["sentence_embedding", rowOf(whole)]]);
     if (scores) outputs.set(scoresName, rowOf(scores));
     return { outputs, queueMs, labels };
   }

@@ -11,7 +11,7 @@ interface Rows {
   /** null: it takes no texts. */
   readonly tokenizer: object | null;
   /** `pooling`: how the states of tokens become one vector, or why they cannot. */
-  readonly head: { readonly pooling: string | object };
+  readonly head: { readonly pooling: readonly string[] | { readonly refusal: string } };
 }
 
 /** A model that takes rows. */
@@ -32,4 +32,4 @@ export function tasksOfAdapter(ofBase: readonly string[], { labels }: Pick<Adapt
 }
 
 const hasVectors = ({ head, tokenizer }: Omit<Rows, "task">): boolean =>
-  tokenizer !== null && typeof head.pooling === "string";
+  tokenizer !== null && !("refusal" in head.pooling);

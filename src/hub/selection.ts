@@ -15,9 +15,11 @@ export const adapterWeights = ["adapter_model.safetensors", "adapters.safetensor
 
 const besideModel =
   /^(config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab|chat_template)\.json$|^tokenizer\.model$|^(merges|vocab)\.txt$|^chat_template\.jinja$|^additional_chat_templates\/tool_use\.jinja$/;
-/** Of a model in ONNX files: how pictures and texts are prepared, and how vectors are pooled. */
-const besideOnnx =
-  /^(preprocessor_config|processor_config|modules|sentence_bert_config|lorikeet)\.json$|^\d+_\w+\/config\.json$/;
+/** Of a model in ONNX files: how pictures are prepared, and what its other files do not say. */
+const besideOnnx = /^(preprocessor_config|processor_config|lorikeet)\.json$/;
+/** How sentence-transformers prepares texts and makes vectors. */
+const ofVectors =
+  /^(modules|sentence_bert_config|config_sentence_transformers)\.json$|^\d+_\w+\/(config\.json|model\.safetensors)$/;
 const besideAdapter =
   /^adapter_config\.json$|^README\.md$|^chat_template\.jinja$|^lorikeet\.json$|^training\.svg$|^labels\.json$|^config\.json$/;
 const pickle = /\.(bin|pt|pth|ckpt|pkl)$/i;
@@ -86,6 +88,7 @@ export function selectOnnx({ files }: Listing, chosen: readonly string[]): Liste
       isData(name) ||
       besideModel.test(name) ||
       besideOnnx.test(name) ||
+      ofVectors.test(name) ||
       name === singleWeights,
   );
 }
@@ -102,7 +105,7 @@ export function selectFiles(listing: Listing, repository: Repository, kind: Kind
     if (weights.length === 0) throw safetensorsMissing(listing, repository, kind);
     return [...files.filter(({ name }) => besideAdapter.test(name)), ...weights];
   }
-  const beside = files.filter(({ name }) => besideModel.test(name));
+  const beside = files.filter(({ name }) => besideModel.test(name) || ofVectors.test(name));
   const tensors = checkpointsOf(files);
   const weights = [...named(singleWeights), ...named(weightsIndex), ...(tensors.length === 1 ? tensors : [])].slice(
     0,

@@ -60,7 +60,7 @@ async function vectorOf(
   adapter: BankHold | null,
   mode: "last" | "mean",
 ): Promise<Float32Array> {
-  const pooler = new Pooler({ mode, place: ids.length - 1 }, ids.length);
+  const pooler = new Pooler({ modes: [mode], place: ids.length - 1 }, ids.length);
   for (const [start, end] of [
     [0, 14],
     [14, ids.length],

@@ -20,23 +20,23 @@ describe("a pooler", () => {
 
   test("gives the same vector whatever the chunks are", () => {
     for (const sizes of [[3], [1, 2], [2, 1], [1, 1, 1]]) {
-      assert.deepEqual(of({ mode: "last", place: 2 }, sizes), [
+      assert.deepEqual(of({ modes: ["last"], place: 2 }, sizes), [
         [-4, 6],
         [-4, 6],
       ]);
-      assert.deepEqual(of({ mode: "last", place: 0 }, sizes), [
+      assert.deepEqual(of({ modes: ["last"], place: 0 }, sizes), [
         [-4, 6],
         [1, -2],
       ]);
-      assert.deepEqual(of({ mode: "cls", place: 1 }, sizes), [
+      assert.deepEqual(of({ modes: ["cls"], place: 1 }, sizes), [
         [1, -2],
         [3, 5],
       ]);
-      assert.deepEqual(of({ mode: "mean", place: 2 }, sizes), [
+      assert.deepEqual(of({ modes: ["mean"], place: 2 }, sizes), [
         [0, 3],
         [-4, 6],
       ]);
-      assert.deepEqual(of({ mode: "max", place: 2 }, sizes), [
+      assert.deepEqual(of({ modes: ["max"], place: 2 }, sizes), [
         [3, 6],
         [-4, 6],
       ]);

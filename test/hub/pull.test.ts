@@ -152,7 +152,9 @@ test("a model of ONNX files comes in one precision, with its external data, chec
     },
     ...{ "onnx/model.onnx_data": randomBytes(20_000), "onnx/model.onnx_data_1": config, "tokenizer.json": config },
     ...{ "preprocessor_config.json": config, "modules.json": config, "1_Pooling/config.json": config },
+    ...{ "2_Dense/config.json": config, "2_Dense/model.safetensors": weights },
     "additional_chat_templates/tool_use.jinja": config,
+    "config_sentence_transformers.json": config,
   };
   const others = {
     ...{ "onnx/model_fp16.onnx": weights, "onnx/model_fp16.onnx_data": weights, "pytorch_model.bin": weights },

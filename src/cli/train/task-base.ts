@@ -13,7 +13,7 @@ import { readGenerationRules } from "../../model/task/generation-rules.js";
 import { readImageSize } from "../../model/task/image-size.js";
 import { joinGraphs } from "../../model/task/joined-graph.js";
 import { openTaskModel, type TaskModel } from "../../model/task/open.js";
-import { readTextHead } from "../../model/task/text-head.js";
+import { poolsTexts, readTextHead } from "../../model/task/text-head.js";
 import { takesProduct } from "../../model/task/weighted-nodes.js";
 import { loadRowTokenizer } from "../../text/tokenizer/row-tokenizer.js";
 import { chooseTask, openSetup, type TrainedTask } from "../../train/tasks/setups/open.js";
@@ -67,7 +67,8 @@ export async function openTaskBase(path: string, options: TaskBaseOptions): Prom
       const target = targets[i];
       return target ? [{ module, target }] : [];
     });
-    const head = await readTextHead(model.folder, names, { manifest: model.manifest });
+    const isWhole = !poolsTexts(graph);
+    const head = await readTextHead(model.folder, names, { manifest: model.manifest, isWhole });
     const { maxLength } = options;
     return {
       ...{ model, task, graph, probe, modules },

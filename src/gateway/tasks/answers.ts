@@ -6,7 +6,10 @@ import type { RowTokenizer } from "../../text/tokenizer/row-tokenizer.js";
 export interface AnsweringParts {
   readonly signature: TaskSignature;
   /** `pooling`: how the states of tokens become one vector, or why they cannot. */
-  readonly head: { readonly labels: readonly string[] | null; readonly pooling: string | object };
+  readonly head: {
+    readonly labels: readonly string[] | null;
+    readonly pooling: readonly string[] | { readonly refusal: string };
+  };
   /** null: it takes no texts. */
   readonly tokenizer: Pick<RowTokenizer, "vocabSize"> | null;
 }
@@ -20,7 +23,7 @@ const givesTokenVectors = ({ signature: { outputs } }: AnsweringParts): boolean 
   ["last_hidden_state", "token_embeddings"].some((name) => outputOf(outputs, name, 3));
 
 const givesVectors = (parts: AnsweringParts): boolean =>
-  typeof parts.head.pooling === "string" &&
+  !("refusal" in parts.head.pooling) &&
   (outputOf(parts.signature.outputs, "sentence_embedding", 2) !== undefined || givesTokenVectors(parts));
 
 /** Whether a model reads two texts together and scores how well they fit: it has one label. `named`: its own labels. */

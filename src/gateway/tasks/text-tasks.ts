@@ -2,6 +2,7 @@
 
 import { LorikeetError } from "../../base/errors.js";
 import type { Json } from "../../base/json.js";
+import type { PoolingMode } from "../../engine/pooler.js";
 import type { TaskSignature, TaskTensor } from "../../engine/task/types.js";
 import type { RowTokenizer } from "../../text/tokenizer/row-tokenizer.js";
 import { type EncodedRow, padRows, type TextRow } from "../../text/tokenizer/rows.js";
@@ -10,7 +11,7 @@ import { answersTexts, scoresPairs, type TextAnswer } from "./answers.js";
 import { type Aggregation, entitiesOf } from "./entities.js";
 import type { InferAnswer, InferRequest } from "./inference.js";
 import { activated, labelNames } from "./label-scores.js";
-import { type PoolingMode, pool, unpadded } from "./pooling.js";
+import { pool, unpadded } from "./pooling.js";
 import { scoredTokens } from "./scored-tokens.js";
 import { notSparse, type SparseValue, sparseVector } from "./sparse.js";
 import { checkedLogits, checkedVector, valuesOf } from "./values.js";
@@ -19,7 +20,7 @@ import { checkedLogits, checkedVector, valuesOf } from "./values.js";
 export interface TextHead {
   readonly labels: readonly string[] | null;
   readonly isExclusive: boolean;
-  readonly pooling: PoolingMode | { readonly refusal: string };
+  readonly pooling: readonly PoolingMode[] | { readonly refusal: string };
   readonly normalizes: boolean;
 }
 
@@ -244,7 +245,7 @@ export class TextTasks {
     const { pooling, normalizes } = this.#parts.head;
     const { dimensions = null } = rules;
     const isScaled = rules.normalizes ?? (normalizes || dimensions !== null);
-    if (typeof pooling === "object") throw notForTexts(pooling.refusal);
+    if ("refusal" in pooling) throw notForTexts(pooling.refusal);
     return rows.map((outputs, row) => {
       const whole = outputs.get("sentence_embedding");
       const mask = inputs[row]?.get("attention_mask");

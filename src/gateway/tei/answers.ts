@@ -59,7 +59,7 @@ export function infoAnswer({ name, version, head, maxLength, maxRows, maxQueue, 
 }
 
 function modelType({ labels, pooling }: TextHead) {
-  if (labels === null) return { embedding: { pooling: typeof pooling === "string" ? pooling : null } };
+  if (labels === null) return { embedding: { pooling: "refusal" in pooling ? null : pooling.join("+") } };
   const described = {
     id2label: Object.fromEntries(labels.map((label, index) => [index, label])),
     label2id: Object.fromEntries(labels.map((label, index) => [label, index])),

@@ -6,6 +6,7 @@
 import { LorikeetError } from "../../base/errors.js";
 import { isObject, type Json } from "../../base/json.js";
 import { readJson } from "../checkpoint/files.js";
+import { type PlainPooling, plainPoolings } from "./sentence-modules.js";
 import { isTask, type Task } from "./tasks.js";
 
 export const manifestName = "lorikeet.json";
@@ -14,7 +15,6 @@ const fileRoles = ["whole", "encoder", "decoder", "decoder-with-past", "merged-d
 /** What a file of a model computes. "whole": all of it. */
 export type FileRole = (typeof fileRoles)[number];
 
-const poolings = ["mean", "cls", "max", "last"] as const;
 const scoreKinds = ["softmax", "sigmoid"] as const;
 
 /** Every field is absent unless the file has it. */
@@ -29,7 +29,7 @@ export interface Manifest {
   /** Names of the graph's outputs, by the names that are served. */
   readonly outputs?: ReadonlyMap<string, string>;
   readonly labels?: readonly string[];
-  readonly pooling?: (typeof poolings)[number];
+  readonly pooling?: PlainPooling;
   readonly normalize?: boolean;
   /** Of a detector: the least score that is shown. */
   readonly threshold?: number;
@@ -87,7 +87,7 @@ const readers: { readonly [Field in keyof Manifest]-?: Reader<NonNullable<Manife
     if (!Array.isArray(value) || value.length < 1 || value.length > 100_000) throw fault(field, rule);
     return value.map((label, index) => nameOf(label, `${field}[${index}]`));
   },
-  pooling: (value, field) => oneOf(poolings, value, field),
+  pooling: (value, field) => oneOf(plainPoolings, value, field),
   normalize: booleanOf,
   threshold: (value, field) => {
     if (typeof value === "number" && value >= 0 && value <= 1) return value;

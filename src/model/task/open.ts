@@ -1,17 +1,21 @@
 /** Opens a task model: its files read and raised, their branches chosen, its target modules named. Loads nothing into ONNX Runtime. */
 
+import { readdir } from "node:fs/promises";
 import { LorikeetError } from "../../base/errors.js";
 import { chooseBranch, flagsOf } from "../../graph/branches.js";
 import { openOnnx } from "../../graph/open.js";
-import type { Graph } from "../../graph/types.js";
+import type { Graph, Node } from "../../graph/types.js";
 import { findBiasModules } from "./bias-modules.js";
 import { CheckpointContent } from "./content.js";
 import { openTaskFolder, type TaskFile, type TaskFolder } from "./folder.js";
 import { restoreBiases } from "./lost-biases.js";
 import { type Manifest, manifestName } from "./manifest.js";
 import { renameGraph } from "./renamed-graph.js";
+import { modulesName, type PoolingMode, plainPooling } from "./sentence-modules.js";
 import { findTaskModules, type TaskGraph, type TaskModule } from "./target-modules.js";
 import type { Task } from "./tasks.js";
+import { poolsTexts, readVectors } from "./text-head.js";
+import { readVectorPlan, withVectors } from "./vector-graph.js";
 
 export interface OpenedFile extends TaskFile {
   /** As written. */
@@ -24,18 +28,61 @@ export interface OpenedFile extends TaskFile {
 export interface TaskModel extends TaskFolder {
   readonly opened: readonly OpenedFile[];
   readonly modules: readonly TaskModule[];
+  /** Whether the graph has an output `sentence_embedding` that the file lacks, and that modules.json describes. */
+  readonly addsVectors: boolean;
+}
+
+export interface OpenOptions {
+  /** Vectors of texts are pooled so, whatever the files say; null: as they say. */
+  readonly pooling?: PoolingMode | null;
 }
 
 /** Opens an .onnx file or a folder with such files. Throws LorikeetError `model_invalid` or `model_unsupported`. */
-export async function openTaskModel(path: string): Promise<TaskModel> {
+export async function openTaskModel(path: string, { pooling = null }: OpenOptions = {}): Promise<TaskModel> {
   const folder = await openTaskFolder(path);
-  const opened: OpenedFile[] = [];
+  const files: OpenedFile[] = [];
   const { manifest } = folder;
   await using content = folder.weights.length === 0 ? null : await CheckpointContent.open(folder.weights);
-  for (const file of folder.files) opened.push(await openFile(file, folder, content));
+  for (const file of folder.files) files.push(await openFile(file, folder, content));
+  const { opened, added } = await extended(files, folder, pooling ?? manifest.pooling ?? null);
   const graphs = opened.flatMap((file) => file.graphs);
-  const modules = await findTaskModules(graphs, content, manifest);
-  return { ...folder, opened, modules: [...modules, ...(await findBiasModules(graphs, modules, content))] };
+  const found = await findTaskModules(graphs, content, manifest);
+  const all = [...found, ...(await findBiasModules(graphs, found, content))];
+  // Adapters are the transformer's, as sentence-transformers adds them.
+  const modules = all.filter(({ uses }) => uses.every(({ target }) => !added.has(target.node)));
+  return { ...folder, opened, modules, addsVectors: added.size > 0 };
+}
+
+interface Extended {
+  readonly opened: readonly OpenedFile[];
+  /** Nodes that no file has. */
+  readonly added: ReadonlySet<Node>;
+}
+
+/**
+ * The only file's graph with what modules.json computes after it, unless that is one way of pooling, which needs no graph. Throws
+ * `model_unsupported` for modules that are not computed.
+ */
+async function extended(
+  files: readonly OpenedFile[],
+  folder: TaskFolder,
+  asked: PoolingMode | null,
+): Promise<Extended> {
+  const none = { opened: files, added: new Set<Node>() };
+  const [file, other] = files;
+  const [only, more] = file?.graphs ?? [];
+  if (!file || !only || other || more || folder.task !== "feature-extraction" || !poolsTexts(only.graph)) return none;
+  const modules = await readVectors(folder.folder, await readdir(folder.folder), asked);
+  if (modules === null) return none;
+  if ("refusal" in modules) {
+    const message = `The model ${modules.refusal}. With {"task": "tensors"} in ${manifestName} it is served without vectors of texts.`;
+    throw new LorikeetError("model_unsupported", message, { param: modulesName });
+  }
+  const { pooling, layers } = modules;
+  if (layers.length === 0 && (pooling.length === 0 || plainPooling(pooling) !== null)) return none;
+  const plan = await readVectorPlan(folder.folder, modules);
+  const { graph, added } = withVectors(only.graph, plan, modules.size);
+  return { opened: [{ ...file, graphs: [{ ...only, graph }] }], added };
 }
 
 function renamed(graph: Graph, label: string, files: number, task: Task, { inputs, outputs }: Manifest): Graph {

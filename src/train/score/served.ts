@@ -17,7 +17,7 @@ export async function openServedScores(options: ServedOptions): Promise<ServedTa
   const { config } = options.checkpoint;
   return {
     digest: adapter?.digest ?? null,
-    engine: new PooledEngine({ engine, config, mode: "last", adapters: adapter && sourceOf(adapter) }),
+    engine: new PooledEngine({ engine, config, modes: ["last"], adapters: adapter && sourceOf(adapter) }),
     [Symbol.asyncDispose]: () => engine.close(),
   };
 }

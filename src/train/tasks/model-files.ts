@@ -17,6 +17,7 @@ import { type NewWeight, withWeights } from "../../model/task/rewritten.js";
 import type { TaskModule } from "../../model/task/target-modules.js";
 import { hasSameContent, tiedTables } from "../../model/task/tied-tables.js";
 import { type LayerChange, type UntiedGraph, untieWeights } from "../../model/task/untied.js";
+import { withoutVectors } from "../../model/task/vector-graph.js";
 import { SafetensorsFile } from "../../tensor/safetensors.js";
 import { writeSafetensors } from "../../tensor/safetensors-write.js";
 import { copyModelFiles } from "../files/model-files.js";
@@ -46,7 +47,8 @@ export async function writeTaskModel(folder: string, { model, graphs, labels }: 
   await mkdir(join(folder, inner), { recursive: true });
   await using shared = graphs.length > 1 ? await SharedData.create(join(folder, inner)) : null;
   for (const { label, graph, modules, weights } of graphs) {
-    const whole = await inlined(withWeights(graph, weights, modules));
+    const written = withWeights(graph, weights, modules);
+    const whole = await inlined(model.addsVectors ? withoutVectors(written) : written);
     const small = shared ? await shared.move(whole) : whole;
     requireSize(small);
     await writeFile(join(folder, label), serializeGraph(small), { flush: true });

@@ -4,6 +4,7 @@ import { LorikeetError } from "../../base/errors.js";
 import type { Graph, Initializer } from "../../graph/types.js";
 import type { TaskModule } from "../../model/task/target-modules.js";
 import type { TrainedTensor } from "../../model/task/trained-modules.js";
+import { vectorWeights } from "../../model/task/vector-graph.js";
 
 /** Inputs that are statistics of data, not parameters. */
 const statistics: Readonly<Record<string, readonly number[]>> = { BatchNormalization: [3, 4] };
@@ -17,7 +18,7 @@ const constantName = /^((encoder|decoder):)?(constant\.|onnx::|val_\d+$|_?to_cop
 
 /**
  * The float32 weights that `outputs` depend on: those of target modules and normalizations, and others that are called as a module's
- * parameter is. Throws `model_unsupported` if there are none.
+ * parameter is. Layers that modules.json adds are not. Throws `model_unsupported` if there are none.
  */
 export function trainedWeights(
   graph: Graph,
@@ -41,7 +42,7 @@ export function trainedWeights(
     }
   }
   const found = graph.initializers.filter(({ value: { name, type } }) => {
-    if (type !== "float32" || !read.has(name) || fixed.has(name)) return false;
+    if (type !== "float32" || !read.has(name) || fixed.has(name) || name.startsWith(vectorWeights)) return false;
     return parameters.has(name) || (name.includes(".") && !constantName.test(name));
   });
   if (found.length > 0) return found;

@@ -3,7 +3,7 @@
 import { at } from "../../../base/list.js";
 import type { Ops } from "../../../graph/ops.js";
 import type { Value } from "../../../graph/types.js";
-import type { PoolingMode } from "../../../model/task/text-head.js";
+import type { PlainPooling } from "../../../model/task/sentence-modules.js";
 import { Tensor } from "../../../runtime/tensor.js";
 import { type Assessment, chooseShown, shownAnswers, spread } from "../assessment.js";
 import { contrastive, cosines, lossInputs, squaredError } from "../losses.js";
@@ -16,7 +16,7 @@ export interface EmbeddingShape {
   /** The model's output: vectors of texts [rows, width], or of tokens [rows, length, width]. */
   readonly output: string;
   /** How tokens become one vector; null: the output has whole vectors. */
-  readonly pooling: PoolingMode | null;
+  readonly pooling: PlainPooling | null;
   /** Candidates of a row: its positive, and perhaps a negative. */
   readonly candidates: number;
 }
@@ -75,7 +75,7 @@ export function scoredPairs({ output, pooling }: Omit<EmbeddingShape, "candidate
   };
 }
 
-function vectorsOf(op: Ops, tokens: Value, pooling: PoolingMode | null, inputs: ReadonlyMap<string, Value>): Value {
+function vectorsOf(op: Ops, tokens: Value, pooling: PlainPooling | null, inputs: ReadonlyMap<string, Value>): Value {
   if (pooling === null) return tokens;
   const [rows = 1, length = 1] = tokens.shape.map(Number);
   const seen = op.reshape(op.cast(outputOf(inputs, mask), "float32"), [rows, length, 1]);
@@ -126,11 +126,11 @@ class NearestMeter implements Meter<null> {
 /** How alike the orders of the pairs by their cosines and by their scores are. */
 class CosineMeter implements Meter<number> {
   readonly #output: string;
-  readonly #pooling: PoolingMode | null;
+  readonly #pooling: PlainPooling | null;
   readonly #cosines: number[] = [];
   readonly #scores: number[] = [];
 
-  constructor(output: string, pooling: PoolingMode | null) {
+  constructor(output: string, pooling: PlainPooling | null) {
     [this.#output, this.#pooling] = [output, pooling];
   }
 
@@ -193,7 +193,7 @@ function nearest(vectors: readonly Float32Array[], row: number, count: number, c
   return best;
 }
 
-function pooledRows({ data, shape }: Tensor, pooling: PoolingMode | null, seen: Tensor | undefined): Float32Array[] {
+function pooledRows({ data, shape }: Tensor, pooling: PlainPooling | null, seen: Tensor | undefined): Float32Array[] {
   const values = data as Float32Array;
   const [rows = 0, length = 1] = shape;
   const width = Number(shape.at(-1));

@@ -1,6 +1,7 @@
 /** Embeddings of texts, from pairs or triples, or from pairs with scores. */
 
 import { LorikeetError } from "../../../base/errors.js";
+import { plainPooling } from "../../../model/task/sentence-modules.js";
 import { type Fields, RowFault, shown, textOf } from "../../data/rows.js";
 import { type TextParts, textInputs } from "../inputs/text-inputs.js";
 import { embeddings, scoredPairs, shownCosines, shownNearest } from "../objectives/embeddings.js";
@@ -53,12 +54,11 @@ export function featureExtraction(parts: SetupParts): TaskSetup {
       )?.name;
       const output = whole ?? tokens;
       const { pooling } = head;
-      if (output === undefined || typeof pooling === "object") {
-        const clause =
-          typeof pooling === "object" ? pooling.refusal : "has no output sentence_embedding or last_hidden_state";
+      if (output === undefined || "refusal" in pooling) {
+        const clause = "refusal" in pooling ? pooling.refusal : "has no output sentence_embedding or last_hidden_state";
         throw new LorikeetError("model_unsupported", `The model ${clause}.`, { param: "--task" });
       }
-      const vectors = { output, pooling: whole === undefined ? pooling : null };
+      const vectors = { output, pooling: whole === undefined ? plainPooling(pooling) : null };
       const [first] = rows;
       const candidates = first === undefined ? 1 : (first.source as TextParts).length - 1;
       const text = ({ source }: TaskExample, part: number): string =>
