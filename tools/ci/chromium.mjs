@@ -25,6 +25,11 @@ export function findChromium() {
   return found();
 }
 
+/** How many times slower pages run than this machine would let them: `CPU_SLOWDOWN=6` shows what a check takes for granted. */
+const slowdown = Number(process.env.CPU_SLOWDOWN ?? 1);
+/** A call of the protocol may run a script that waits for several things, each for minutes on a busy machine. */
+const patienceMs = 600_000;
+
 /** Starts it with every host name except this machine's resolving to loopback. */
 export async function startChromium(path) {
   const profile = mkdtempSync(join(tmpdir(), "lorikeet-chromium-"));
@@ -55,17 +60,19 @@ export async function startChromium(path) {
     async open(url) {
       const { targetId } = await protocol.send("Target.createTarget", { url: "about:blank" });
       const { sessionId } = await protocol.send("Target.attachToTarget", { targetId, flatten: true });
+      const run = async (expression) => {
+        const options = { expression, awaitPromise: true, returnByValue: true };
+        const { result, exceptionDetails } = await protocol.send("Runtime.evaluate", options, sessionId);
+        if (exceptionDetails) throw new Error(`${url}: ${exceptionDetails.exception?.description}`);
+        return result.value;
+      };
       await protocol.send("Page.enable", {}, sessionId);
-      const loaded = protocol.event("Page.loadEventFired", sessionId);
+      if (slowdown > 1) await protocol.send("Emulation.setCPUThrottlingRate", { rate: slowdown }, sessionId);
+      // Answered when the new document is there. An event of its load may be that of the empty tab before it.
       await protocol.send("Page.navigate", { url }, sessionId);
-      await loaded;
+      while ((await run("document.readyState")) !== "complete") await sleep(20);
       return {
-        async run(expression) {
-          const options = { expression, awaitPromise: true, returnByValue: true };
-          const { result, exceptionDetails } = await protocol.send("Runtime.evaluate", options, sessionId);
-          if (exceptionDetails) throw new Error(`${url}: ${exceptionDetails.exception?.description}`);
-          return result.value;
-        },
+        run,
         /** Calls a method of the DevTools protocol in this page. */
         send: (method, params = {}) => protocol.send(method, params, sessionId),
         close: () => protocol.send("Target.closeTarget", { targetId }),
@@ -112,7 +119,6 @@ class Protocol {
   #socket;
   #last = 0;
   #calls = new Map();
-  #events = new Map();
 
   constructor(address) {
     this.#socket = new WebSocket(address, { maxPayload: 2 ** 28 });
@@ -124,24 +130,21 @@ class Protocol {
     const id = ++this.#last;
     this.#socket.send(JSON.stringify({ id, method, params, sessionId }));
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => reject(new Error(`${method} took more than a minute.`)), 60_000);
+      const timer = setTimeout(
+        () => reject(new Error(`${method} took more than ${patienceMs / 60_000} minutes.`)),
+        patienceMs,
+      );
       this.#calls.set(id, { timer, resolve, reject });
     });
-  }
-
-  event(method, sessionId) {
-    return new Promise((resolve) => this.#events.set(`${sessionId} ${method}`, resolve));
   }
 
   close() {
     this.#socket.terminate();
   }
 
-  #receive({ id, method, sessionId, params, result, error }) {
-    if (id === undefined) {
-      this.#events.get(`${sessionId} ${method}`)?.(params);
-      return;
-    }
+  /** Events have no id, and nobody waits for them. */
+  #receive({ id, result, error }) {
+    if (id === undefined) return;
     const call = this.#calls.get(id);
     this.#calls.delete(id);
     clearTimeout(call?.timer);

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 const helpers = `
   const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
   const until = async (find, what) => {
-    const end = Date.now() + 50000;
+    const end = Date.now() + 120000;
     for (;;) {
       const found = find();
       if (found) return found;
@@ -14,6 +14,20 @@ const helpers = `
       await sleep(20);
     }
   };
+  /** Like until, for what may soon be over: looks at each change of the document, before the browser paints it. */
+  const seen = (find, what) => new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Error("never seen: " + what)), 120000);
+    const look = () => {
+      const found = find();
+      if (!found) return;
+      observer.disconnect();
+      clearTimeout(timer);
+      resolve(found);
+    };
+    const observer = new MutationObserver(look);
+    observer.observe(document, { subtree: true, childList: true, characterData: true, attributes: true });
+    look();
+  });
   const all = (selector) => [...document.querySelectorAll(selector)];
   const one = (selector) => document.querySelector(selector);
   const named = (name, selector = "button, a") =>
@@ -29,6 +43,15 @@ const helpers = `
     until(() => all("label").find((each) => each.firstChild.textContent.trim() === label)?.querySelector("input, textarea, select"), label);
   const texts = () => all(".tokens").map((each) => each.textContent);
   const answerers = () => all(".answer-column h2").map((each) => each.firstChild.textContent.trim());
+  /** From now on answers are as long as they may be, whatever the model would say: there is time to stop them. */
+  const neverEnd = () => {
+    const send = WebSocket.prototype.send;
+    WebSocket.prototype.send = function (text) {
+      const { body, ...message } = JSON.parse(text);
+      send.call(this, JSON.stringify(body === undefined ? message : { ...message, body: { ...body, ignore_eos: true } }));
+    };
+  };
+  const endings = () => all(".ending").map((each) => each.textContent);
   const idle = () => !all("button").some((each) => each.textContent.trim() === "Stop");
 `;
 

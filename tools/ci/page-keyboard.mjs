@@ -31,9 +31,19 @@ const focus = `(() => {
   return { place, fault: place < 0 || isSeen ? null : element.outerHTML.slice(0, 120) };
 })()`;
 
+/** How many stops a view has once two looks find the same ones: what is read from the server may still add some. */
+async function settledCount(page) {
+  for (let before = -1; ; ) {
+    const count = await page.run(`${stops}.length`);
+    if (count === before) return count;
+    before = count;
+    await sleep(100);
+  }
+}
+
 /** The Tab key visits every stop once, in order, and each shows that it has the focus. */
 async function walk(page, view) {
-  const count = await page.run(`${stops}.length`);
+  const count = await settledCount(page);
   const visited = [];
   const faults = [];
   while (visited.length <= count) {
@@ -53,9 +63,9 @@ async function walk(page, view) {
 const focused = (page) =>
   page.run(`(document.activeElement.getAttribute("aria-label") ?? document.activeElement.textContent).trim()`);
 
-/** Whether something holds soon. */
+/** Whether something holds before long. */
 async function soon(find, what) {
-  for (let tries = 0; tries < 400; tries++) {
+  for (let tries = 0; tries < 4_000; tries++) {
     const found = await find();
     if (found) return found;
     await sleep(25);
@@ -191,8 +201,9 @@ async function useUp(page) {
   await act(page, `while (all(".column").length < 3) { await press("Add a column"); await sleep(20); }`);
   await use(`named("Add a column").focus();`, "Model of column 4");
   await use(`all("[title='Remove the column']").at(-1).focus();`, "Add a column");
-  await act(page, `fill(await field("Max tokens"), "400"); await press("Run");`);
-  await use(`(await until(() => named("Stop all"), "a stream")).focus();`, "Run");
+  await act(page, `neverEnd(); fill(await field("Max tokens"), "900");`);
+  await use(`await press("Run"); (await seen(() => named("Stop all"), "a stream")).focus();`, "Run");
+  await act(page, `await until(idle, "all stopped");`);
 }
 
 /** Nothing moves by itself for readers who want little motion. */
@@ -202,7 +213,7 @@ async function beCalm(page) {
     return act(
       page,
       `location.hash = "#/compare"; await until(() => all(".column").length > 1, "columns");
-      fill(await field("Max tokens"), "200"); await press("Run"); await until(() => one(".tokens.running .paragraph"), "a stream"); await sleep(50);
+      await press("Run"); await seen(() => one(".tokens.running .paragraph"), "a stream");
       const count = document.getAnimations().length; await press("Stop all"); await until(idle, "its end"); return count;`,
     );
   };

@@ -122,7 +122,7 @@ async function scroll(page) {
     const name = focused.textContent;
     focused.focus();
     one(".adapter-table").scrollTop += 250;
-    await until(() => !isOrdered(), "a table that moves");
+    await seen(() => !isOrdered(), "a table that moves");
     await until(isOrdered, "its order at rest");
     return [name, document.activeElement.textContent];`,
   );
@@ -135,7 +135,7 @@ async function examine(browser, { url }) {
   const page = await browser.open(url);
   await loadAxe(page);
   const views = {
-    compare: `await until(() => all(".column").length === 3, "columns"); fill(await field("Max tokens"), "20"); await press("Run"); await until(idle, "an answer"); one(".check input").click();
+    compare: `await until(() => all(".column").length === 3, "columns"); fill(await field("Max tokens"), "20"); await press("Run"); await until(() => idle() && endings().every((each) => each !== ""), "answers"); one(".check input").click();
       all("[title='Copy as a program']")[0].click(); all(".mix")[0].click();
       const offered = all("#models-2 option").map(({ value }) => value);
       if (!offered.includes("adapter-00005") || offered.includes("adapter-00004")) throw new Error("a classifier is offered as a writer");

@@ -12,21 +12,6 @@ const seven = [
   [0.4, 0.85],
 ];
 
-/** Resolves at once when something appears: before the browser paints it, and before effects that wait for that. */
-const appearing = `
-  const appearing = (find) => new Promise((resolve) => {
-    const look = () => {
-      const found = find();
-      if (!found) return;
-      observer.disconnect();
-      resolve(found);
-    };
-    const observer = new MutationObserver(look);
-    observer.observe(document, { subtree: true, childList: true, characterData: true });
-    look();
-  });
-`;
-
 /** With reversed motors the base loses the pole at once, and the adapter beside it holds it; the address brings both back. */
 async function play(page) {
   const { lost, address, alone } = await act(
@@ -57,9 +42,9 @@ async function play(page) {
 export async function readSeven(page) {
   const { isBlack, box } = await act(
     page,
-    `${appearing}
-    await press("digits");
-    const canvas = await appearing(() => one(".picture-input canvas"));
+    `await press("digits");
+    // Before the browser paints it, and before effects that wait for that.
+    const canvas = await seen(() => one(".picture-input canvas"), "a sheet");
     const [red, green, blue, alpha] = canvas.getContext("2d").getImageData(9, 9, 1, 1).data;
     canvas.scrollIntoView({ block: "center" });
     const { left, top, width } = canvas.getBoundingClientRect();
@@ -102,7 +87,8 @@ async function fitScreens(page) {
     await page.send("Emulation.setDeviceMetricsOverride", size);
     const { sheet, answer, shown } = await act(
       page,
-      `scrollTo(0, 0);
+      `await until(() => innerWidth === ${width} && innerHeight === ${height}, "the screen's size");
+      scrollTo(0, 0);
       await new Promise(requestAnimationFrame);
       const [sheet, answer] = [".sheet", ".task-result"].map((each) => one(each).getBoundingClientRect().toJSON());
       return { sheet, answer, shown: innerHeight };`,

@@ -18,33 +18,33 @@ async function compare(browser, url) {
   await pickNames(page);
   const answers = await act(
     page,
-    `fill(await field("Max tokens"), "400");
+    `neverEnd();
+    fill(await field("Max tokens"), "900");
     fill(await field("Prompt"), "ROMEO:");
     await press("Run");
-    // What an adapter of dates says to this may be short.
-    await until(() => [0, 2].every((at) => texts()[at].length > 10) && texts()[1] !== "", "three streams");
+    await seen(() => texts().every((each) => each.length > 10), "three streams");
     // The first Escape closes the probabilities; the answers go on.
     const type = (key) => one(".tokens").dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
     type("ArrowRight");
-    await until(() => one(".probabilities"), "the probabilities of the first token");
+    await seen(() => one(".probabilities"), "the probabilities of the first token");
     // Alt and an arrow are the browser's: back and forward.
     const combined = { key: "ArrowLeft", altKey: true, bubbles: true, cancelable: true };
     const taken = [".tokens", ".presets"].filter((name) => !one(name).dispatchEvent(new KeyboardEvent("keydown", combined)));
     type("Escape");
-    await until(() => !one(".probabilities"), "their end");
+    await seen(() => !one(".probabilities"), "their end");
     const before = texts()[0].length;
-    all(".column")[2].querySelector("footer button").click();
-    await until(() => one(".column:nth-child(3) .ending").textContent === "stopped", "a stopped column");
+    named("Stop", ".column:nth-child(3) button").click();
+    await seen(() => endings()[2] === "stopped", "a stopped column");
     const kept = texts();
-    await until(() => texts()[0].length > before + 20, "the other columns going on");
+    await seen(() => texts()[0].length > before + 20, "the other columns going on");
     await press("Stop all");
     await until(idle, "all stopped");
-    return { kept, taken, now: texts(), states: all(".ending").map((each) => each.textContent) };`,
+    return { kept, taken, now: texts(), states: endings() };`,
   );
   assert.equal(answers.now[2], answers.kept[2], "a stopped column keeps its text");
   assert.deepEqual(answers.taken, [], "the browser's own keys");
   assert.equal(new Set(answers.now).size, 3, "the columns differ");
-  assert.deepEqual([answers.states[0], answers.states[2]], ["stopped", "stopped"]);
+  assert.deepEqual(answers.states, ["stopped", "stopped", "stopped"]);
   const { href, shown } = await act(
     page,
     `const token = all(".tokens span[data-index]")[3];
@@ -71,7 +71,7 @@ async function compare(browser, url) {
     `await until(() => all(".column").length === 3, "the shared columns");
     return [(await field("Prompt")).value, all(".picker")[2].value, (await field("Max tokens")).value];`,
   );
-  assert.deepEqual(again, ["ROMEO:", "plays", "400"]);
+  assert.deepEqual(again, ["ROMEO:", "plays", "900"]);
   await copy.close();
   console.log("The page compared three columns, stopped one, and came back from its address.");
 }
@@ -213,10 +213,11 @@ async function adapters(browser, url, files) {
   assert.equal(added[1], "ROMEO:", "the adapter's own example");
   const replaced = await act(
     page,
-    `fill(await field("Prompt"), "JULIET:");
-    fill(await field("Max tokens"), "600");
+    `neverEnd();
+    fill(await field("Prompt"), "JULIET:");
+    fill(await field("Max tokens"), "900");
     await press("Run");
-    await until(() => texts()[1]?.length > 10, "its stream");
+    await seen(() => texts()[1]?.length > 10, "its stream");
     location.hash = "#/adapters";
     ${dropScript(files, "bard")}
     const losses = (await until(() => one("dialog .notice"), "what the replaced adapter loses")).textContent;
@@ -228,14 +229,15 @@ async function adapters(browser, url, files) {
     location.hash = "#/compare";
     await until(() => texts()[1]?.length > 0, "the column that goes on");
     const before = texts()[1].length;
-    await until(() => texts()[1].length > before, "its stream going on");
-    await press("Stop all");
-    await until(idle, "all stopped");
-    return { said, losses, ending: all(".ending")[1].textContent };`,
+    // On a machine that writes faster than it uploads, the answer may be whole already.
+    await seen(() => texts()[1].length > before || idle(), "its stream going on");
+    named("Stop all")?.click();
+    await until(idle, "the end of both answers");
+    return { said, losses, ending: endings()[1] };`,
   );
   assert.match(replaced.losses, /loses its README with its 2 examples .* record of its training/);
   assert.match(replaced.said, /^bard is replaced/);
-  assert.equal(replaced.ending, "stopped");
+  assert.match(replaced.ending, /^stopped( at max tokens)?$/, "replacing ends no answer");
   const refused = await act(
     page,
     `location.hash = "#/adapters";
@@ -278,9 +280,10 @@ export async function checkKeys(browser, { url, key, restart }) {
     await press("Continue");
     await until(() => all(".column").length > 0, "the columns");
     fill(await field("Prompt"), "Typed since");
+    neverEnd();
     fill(await field("Max tokens"), "900");
     await press("Run");
-    await until(() => texts()[0].length > 10, "a stream");
+    await seen(() => texts()[0].length > 10, "a stream");
     await press("Copy column 1 as a program");
     const said = (await until(() => one(".copy-as p"), "where the program takes the key from")).textContent;
     return [Object.values(sessionStorage), JSON.stringify(localStorage), said];`,
@@ -290,11 +293,12 @@ export async function checkKeys(browser, { url, key, restart }) {
   await restart();
   const [said, typed] = await act(
     page,
-    `await until(() => one(".state.ready"), "the server again");
+    `const notice = await until(() => named("Dismiss")?.parentElement, "the news of the restart");
+    await until(() => one(".state.ready"), "the server again");
     await press("Run");
-    await until(() => texts()[0].length > 10, "a stream after the restart");
+    await seen(() => texts()[0].length > 10, "a stream after the restart");
     await press("Stop all");
-    return [one(".notice").textContent, (await field("Prompt")).value];`,
+    return [notice.textContent, (await field("Prompt")).value];`,
   );
   assert.match(said, /^The server was restarted\./);
   assert.equal(typed, "Typed since");
