@@ -14,6 +14,25 @@ export function nearest(name: string, candidates: readonly string[]): string | n
   return best?.candidate ?? null;
 }
 
+/** Letters compared with letters: some milliseconds. */
+const maxComparisons = 200_000;
+
+/**
+ * The candidates of the least distances, the nearest first, however far they are. Compares a long list in part, and a name that is too long with none.
+ */
+export function closest(name: string, candidates: readonly string[], most: number): string[] {
+  const wanted = plain(name);
+  let left = maxComparisons;
+  const found = candidates.flatMap((candidate) => {
+    left -= wanted.length * candidate.length;
+    return left < 0 ? [] : [{ candidate, distance: distanceOf(wanted, plain(candidate)) }];
+  });
+  return found
+    .sort((one, other) => one.distance - other.distance)
+    .slice(0, most)
+    .map(({ candidate }) => candidate);
+}
+
 const plain = (name: string): string => name.toLowerCase().replaceAll("_", "-");
 
 /** Letters to add, drop, replace or swap with their neighbour: the Levenshtein distance with transpositions. */

@@ -13,6 +13,7 @@ import { folderBelow } from "./allowed-folder.js";
 import type { AdapterNames } from "./catalog.js";
 import type { GatewayObserver } from "./observer.js";
 import { tasksOfAdapter } from "./served-tasks.js";
+import { unknownAdapter } from "./unknown-name.js";
 
 export type StorePort = Pick<
   AdapterStore,
@@ -254,7 +255,8 @@ export class Adapters {
   #record(name: string): AdapterRecord {
     const record = this.#deps.store.resolve(name);
     if (record) return record;
-    throw new LorikeetError("adapter_not_found", `The adapter \`${name}\` does not exist.`, { param: "name" });
+    const known = this.#deps.store.list().map((other) => other.name);
+    throw unknownAdapter(name, known);
   }
 
   #tier(record: AdapterRecord, active: ActiveAdapters): Tier {

@@ -10,6 +10,7 @@ import type { Gateway } from "./gateway.js";
 import type { ModelGateway, ModelNames } from "./model-gateway.js";
 import { type GatewayObserver, ObserverSet, type Route, summaryOf } from "./observer.js";
 import type { TaskGateway } from "./tasks/task-gateway.js";
+import { unknownModel } from "./unknown-name.js";
 
 /** What a base can answer; null: nothing of the kind. */
 export interface Faces {
@@ -152,7 +153,8 @@ export class Bases {
   #baseOf(name: string, param: string): Base {
     const base = this.all.find(({ models }) => models.models.has(name));
     if (base) return base;
-    throw new LorikeetError("model_not_found", `The model \`${name}\` does not exist.`, { param });
+    const known = this.models.list().map((model) => model.name);
+    throw unknownModel(name, known, param);
   }
 }
 

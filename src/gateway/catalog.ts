@@ -8,6 +8,7 @@ import { at, only } from "../base/list.js";
 import { isAlias, resolveAlias } from "../jobs/names.js";
 import type { WeightedAdapter } from "./requests.js";
 import { tasksOfAdapter } from "./served-tasks.js";
+import { unknownModel } from "./unknown-name.js";
 
 /** The catalog's view of the adapter store. */
 export interface AdapterNames {
@@ -94,7 +95,7 @@ export class Catalog {
     }
     if (mixed.length > 0) throw notTheBase(model);
     const record = this.#find(model);
-    if (!record) throw notFound(model, param);
+    if (!record) throw this.#unknown(model, param);
     const { name, digest, weightsDigest } = record;
     const answered = isAlias(model) ? model : name;
     return {
@@ -113,7 +114,7 @@ export class Catalog {
       const record = this.#find(name);
       const other = record ? null : (this.#adapters.otherBaseOf?.(name) ?? null);
       if (other !== null) throw ofAnotherBase(name, other, this.#base.names[0], param);
-      if (!record) throw notFound(name, param);
+      if (!record) throw this.#unknown(name, param);
       if (record.dora) throw notLinear(`The adapter \`${name}\``);
       return record;
     });
@@ -154,7 +155,7 @@ export class Catalog {
   get(model: string): Model {
     if (this.#base.names.includes(model)) return this.#baseModel(model);
     const record = this.#find(model);
-    if (!record) throw notFound(model);
+    if (!record) throw this.#unknown(model);
     return isAlias(model) ? { ...this.#adapterModel(record), name: model } : this.#adapterModel(record);
   }
 
@@ -162,7 +163,7 @@ export class Catalog {
   adapterNamed(model: string): string {
     const record = this.#find(model);
     if (record) return record.name;
-    if (!this.#base.names.includes(model)) throw notFound(model);
+    if (!this.#base.names.includes(model)) throw this.#unknown(model);
     throw new LorikeetError("conflict", `\`${model}\` is a base model, not an adapter.`, { param: "model" });
   }
 
@@ -182,6 +183,11 @@ export class Catalog {
     return this.#adapters.resolve(resolveAlias(model, this.#base.names) ?? model);
   }
 
+  #unknown(model: string, param?: string): LorikeetError {
+    const known = [...this.#base.names, ...this.#adapters.list().map(({ name }) => name)];
+    return unknownModel(model, known, param);
+  }
+
   #baseModel(name: string): Model {
     const { createdAt, maxContext, maxGenerated = null, names, tasks } = this.#base;
     return { name, createdAt, root: names[0], parent: null, maxContext, maxGenerated, tasks };
@@ -193,10 +199,6 @@ export class Catalog {
     const tasks = tasksOfAdapter(ofBase, record);
     return { name, createdAt, root, parent: names[0], maxContext, maxGenerated, tasks };
   }
-}
-
-function notFound(model: string, param = "model"): LorikeetError {
-  return new LorikeetError("model_not_found", `The model \`${model}\` does not exist.`, { param });
 }
 
 function ofAnotherBase(name: string, other: string, base: string, param: string): LorikeetError {

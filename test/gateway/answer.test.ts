@@ -330,7 +330,11 @@ describe("adapters", () => {
     const fault = await refusal(complete(rig, { model: "Org/plays", prompt: "x" }));
     assert.deepEqual(
       [fault.code, fault.param, fault.message],
-      ["model_not_found", "model", "The model `Org/plays` does not exist."],
+      [
+        "model_not_found",
+        "model",
+        "The model `Org/plays` does not exist. This server has `base`, `alias`, `org/plays`.",
+      ],
     );
     await complete(rig, { model: "alias", prompt: "x", max_tokens: 1 });
     assert.equal(rig.engine.sequences[1]?.request.adapter, null);

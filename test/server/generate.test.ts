@@ -111,7 +111,7 @@ describe("generate", () => {
     const { status, text } = await send(rig, "/generate", { inputs: "x", parameters: { adapter_id: "gone" } });
     assert.equal(status, 404);
     assert.deepEqual(JSON.parse(text), {
-      error: "The model `gone` does not exist.",
+      error: "The model `gone` does not exist. This server has `base`, `alias`, `org/plays`.",
       error_type: "model_not_found",
       code: "model_not_found",
       param: "adapter_id",

@@ -139,7 +139,7 @@ describe("the @anthropic-ai/sdk package", () => {
     await assert.rejects(client.messages.create({ ...asking, model: "gone" }), (error) => {
       assert.ok(error instanceof NotFoundError);
       assert.deepEqual([error.type, error.errorCode], ["not_found_error", "model_not_found"]);
-      assert.equal(error.apiMessage, "The model `gone` does not exist.");
+      assert.equal(error.apiMessage, "The model `gone` does not exist. This server has `base`, `alias`.");
       return true;
     });
   });

@@ -99,7 +99,7 @@ describe("the openai package", () => {
     await assert.rejects(asking, (error) => {
       assert.ok(error instanceof NotFoundError);
       assert.deepEqual(error.error, {
-        message: "The model `gone` does not exist.",
+        message: "The model `gone` does not exist. This server has `base`, `alias`.",
         type: "invalid_request_error",
         param: "model",
         code: "model_not_found",

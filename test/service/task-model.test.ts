@@ -164,7 +164,10 @@ describe("a policy", () => {
       assert.match(answer.error ?? "", message);
     }
     const unknown = await infer(service.url, "policy", observation([1, 4], [1, 2, 3, 4]));
-    assert.deepEqual([unknown.status, unknown.answer.error], [404, "The model `policy` does not exist."]);
+    assert.deepEqual(
+      [unknown.status, unknown.answer.error],
+      [404, "The model `policy` does not exist. This server has `policy-mlp`."],
+    );
     await service.assertIdle();
   });
 
