@@ -10,6 +10,7 @@ import {
   ModelProtoSchema,
   NodeProtoSchema,
   OperatorSetIdProtoSchema,
+  StringStringEntryProtoSchema,
   type TensorProto,
   TensorProtoSchema,
   TensorShapeProto_DimensionSchema,
@@ -27,6 +28,8 @@ export interface NodeSpec {
   readonly outputs: readonly string[];
   readonly name?: string;
   readonly domain?: string;
+  /** Of the modules that the exporter was in, outermost first. */
+  readonly scopes?: readonly string[];
   readonly attributes?: Readonly<Record<string, AttributeValue>>;
 }
 
@@ -75,7 +78,7 @@ export function graphOf({ inputs, outputs, nodes, initializers = [], types = {} 
     input: Object.entries(inputs).map(infoOf),
     output: Object.entries(outputs).map(infoOf),
     initializer: [...initializers],
-    node: nodes.map(({ op, inputs: input, outputs: output, name = "", domain = "", attributes = {} }) =>
+    node: nodes.map(({ op, inputs: input, outputs: output, name = "", domain = "", scopes = [], attributes = {} }) =>
       create(NodeProtoSchema, {
         opType: op,
         name,
@@ -83,9 +86,16 @@ export function graphOf({ inputs, outputs, nodes, initializers = [], types = {} 
         input: [...input],
         output: [...output],
         attribute: Object.entries(attributes).map(([key, value]) => attributeOf(key, value)),
+        metadataProps: scopes.length === 0 ? [] : [scopesEntry(scopes)],
       }),
     ),
   });
+}
+
+/** As PyTorch's current exporter writes them: the model is "", and the last one is the node's own. */
+function scopesEntry(scopes: readonly string[]) {
+  const value = `[${["", ...scopes, "node"].map((scope) => `'${scope}'`).join(", ")}]`;
+  return create(StringStringEntryProtoSchema, { key: "pkg.torch.onnx.name_scopes", value });
 }
 
 function attributeOf(name: string, value: AttributeValue) {

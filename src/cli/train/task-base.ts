@@ -26,6 +26,8 @@ export interface TaskBaseOptions {
   readonly maxLength: number | null;
   readonly threads: number;
   readonly signal: AbortSignal;
+  /** Whether every weight is trained, so that modules may share none that only happen to be equal. */
+  readonly ownConstants?: boolean;
 }
 
 export interface TaskBase extends AsyncDisposable {
@@ -47,7 +49,7 @@ export interface TaskBase extends AsyncDisposable {
 
 /** Throws what opening the model's files throws, and `model_unsupported` for tasks that are not trained. */
 export async function openTaskBase(path: string, options: TaskBaseOptions): Promise<TaskBase> {
-  const model = await openTaskModel(path);
+  const model = await openTaskModel(path, { ownConstants: options.ownConstants ?? false });
   const isPair = isEncoderDecoder(model);
   const task = chooseTask(model.task, options.task, isPair);
   const joined = isPair ? joinGraphs(model) : null;

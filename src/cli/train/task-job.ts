@@ -53,7 +53,9 @@ export async function openTaskJob(
   }
   const threads = flags.threads ?? usableThreads();
   const progress = progressLine(terminal.stderr);
-  const base = await openTaskBase(path, { task: flags.task, maxLength: flags.maxLength, threads, signal });
+  const { task, maxLength } = flags;
+  const ownConstants = flags.method === "full";
+  const base = await openTaskBase(path, { task, maxLength, threads, signal, ownConstants });
   try {
     const { model, setup } = base;
     const size = { hiddenSize: base.hiddenSize, family: "", maxPositions: base.maxLength ?? trainDefaults.maxLength };

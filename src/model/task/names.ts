@@ -41,6 +41,12 @@ function pathOfNode(name: string): string | null {
   return parts.filter((part, index) => !parts[index + 1]?.startsWith(`${part}.`)).join(".");
 }
 
+/** Names of constants, as exporters and this project write them, also in a joined graph. Parameters keep the path of their module. */
+const constantName = /^((encoder|decoder):)?(constant\.|onnx::|val_\d+$|_?to_copy|.*\/)/;
+
+/** Whether an initializer is called as a module's parameter is. */
+export const isParameterName = (name: string): boolean => name.includes(".") && !constantName.test(name);
+
 /** Modules that transformers 5 renamed, from the names of version 4. Files and adapters have either. */
 const renamed: readonly (readonly [old: RegExp, current: string])[] = [
   [/\bencoder\.layer\./g, "layers."],

@@ -10,6 +10,7 @@ import { CheckpointContent } from "./content.js";
 import { openTaskFolder, type TaskFile, type TaskFolder } from "./folder.js";
 import { restoreBiases } from "./lost-biases.js";
 import { type Manifest, manifestName } from "./manifest.js";
+import { withOwnConstants } from "./own-constants.js";
 import { renameGraph } from "./renamed-graph.js";
 import { modulesName, type PoolingMode, plainPooling } from "./sentence-modules.js";
 import { findTaskModules, type TaskGraph, type TaskModule } from "./target-modules.js";
@@ -35,15 +36,20 @@ export interface TaskModel extends TaskFolder {
 export interface OpenOptions {
   /** Vectors of texts are pooled so, whatever the files say; null: as they say. */
   readonly pooling?: PoolingMode | null;
+  /** Whether modules that share a constant of one number get their own, to train them all. */
+  readonly ownConstants?: boolean;
 }
 
 /** Opens an .onnx file or a folder with such files. Throws LorikeetError `model_invalid` or `model_unsupported`. */
-export async function openTaskModel(path: string, { pooling = null }: OpenOptions = {}): Promise<TaskModel> {
+export async function openTaskModel(
+  path: string,
+  { pooling = null, ownConstants = false }: OpenOptions = {},
+): Promise<TaskModel> {
   const folder = await openTaskFolder(path);
   const files: OpenedFile[] = [];
   const { manifest } = folder;
   await using content = folder.weights.length === 0 ? null : await CheckpointContent.open(folder.weights);
-  for (const file of folder.files) files.push(await openFile(file, folder, content));
+  for (const file of folder.files) files.push(await openFile(file, folder, content, ownConstants));
   const { opened, added } = await extended(files, folder, pooling ?? manifest.pooling ?? null);
   const graphs = opened.flatMap((file) => file.graphs);
   const found = await findTaskModules(graphs, content, manifest);
@@ -114,6 +120,7 @@ async function openFile(
   file: TaskFile,
   { files, task, manifest }: TaskFolder,
   content: CheckpointContent | null,
+  ownConstants: boolean,
 ): Promise<OpenedFile> {
   const { role, label } = file;
   const { graph: written, opset, producer } = await openOnnx(file.path, label);
@@ -136,6 +143,10 @@ async function openFile(
   if (content) {
     const restored = graphs.map(async (each) => ({ ...each, graph: await restoreBiases(each.graph, content) }));
     graphs = await Promise.all(restored);
+  }
+  if (ownConstants) {
+    const own = graphs.map(async (each) => ({ ...each, graph: await withOwnConstants(each.graph) }));
+    graphs = await Promise.all(own);
   }
   return { ...file, opset, producer, graphs };
 }

@@ -2,6 +2,7 @@
 
 import { LorikeetError } from "../../base/errors.js";
 import type { Graph, Initializer } from "../../graph/types.js";
+import { isParameterName } from "../../model/task/names.js";
 import type { TaskModule } from "../../model/task/target-modules.js";
 import type { TrainedTensor } from "../../model/task/trained-modules.js";
 import { vectorWeights } from "../../model/task/vector-graph.js";
@@ -13,8 +14,6 @@ const parametric: ReadonlySet<string> = new Set([
   ...["BatchNormalization", "LayerNormalization", "SimplifiedLayerNormalization", "GroupNormalization"],
   ...["InstanceNormalization", "PRelu"],
 ]);
-/** Names of constants, as exporters and this project write them, also in a joined graph. Parameters keep the path of their module. */
-const constantName = /^((encoder|decoder):)?(constant\.|onnx::|val_\d+$|_?to_copy|.*\/)/;
 
 /**
  * The float32 weights that `outputs` depend on: those of target modules and normalizations, and others that are called as a module's
@@ -43,7 +42,7 @@ export function trainedWeights(
   }
   const found = graph.initializers.filter(({ value: { name, type } }) => {
     if (type !== "float32" || !read.has(name) || fixed.has(name) || name.startsWith(vectorWeights)) return false;
-    return parameters.has(name) || (name.includes(".") && !constantName.test(name));
+    return parameters.has(name) || isParameterName(name);
   });
   if (found.length > 0) return found;
   throw new LorikeetError("model_unsupported", "The model has no float32 weight that can be trained.", {
