@@ -61,7 +61,7 @@ async function leaveCards(page) {
   assert.deepEqual(shown, [1, "adapter-09997", "#/load"]);
 }
 
-/** A job starts after its dialog was closed: the dialog that is open now stays, with what it holds. */
+/** A job starts after its dialog was closed: the dialog that is open now stays, with what it holds. A second press starts no second job. */
 async function leaveStart(page) {
   const kept = await act(
     page,
@@ -88,10 +88,18 @@ async function leaveStart(page) {
     await settled();
     const kept = (await field("Name of the adapter")).value;
     await press("Close");
+    await until(() => !one("dialog"), "the view alone");
+    done.length = 0;
+    holds = (call) => call === "POST /v1/fine_tuning/jobs";
+    for (let presses = 0; presses < 2; presses++) await press("Start again");
+    await isHeld("POST /v1/fine_tuning/jobs");
+    const asked = held.length;
+    release();
+    await isDone("POST /v1/fine_tuning/jobs");
     window.fetch = send;
-    return kept;`,
+    return [kept, asked];`,
   );
-  assert.equal(kept, "second");
+  assert.deepEqual(kept, ["second", 1]);
 }
 
 /** A stroke that begins before a chosen picture is decoded stays on the sheet. */

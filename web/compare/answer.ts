@@ -27,7 +27,11 @@ export interface Pace {
 
 const noPace: Pace = { firstTokenMs: null, tokens: 0, tokensPerSecond: null };
 
+let made = 0;
+
 export class Answer {
+  /** Columns are known by it, so that what is open in a column moves with its answer. */
+  readonly id = ++made;
   readonly state = signal<AnswerState>({ kind: "idle" });
   readonly blocks = signal<readonly Block[]>([]);
   readonly pace = signal<Pace>(noPace);

@@ -52,16 +52,19 @@ export function Compare() {
       <AboutBases names={basesOf(targets)} />
       <Composer isRunning={running > 0} onRun={run} onStop={stop} onPreset={runPreset} />
       <div class={`columns n${targets.length}`}>
-        {targets.map((target, index) => (
-          <Column
-            key={index}
-            index={index}
-            target={target}
-            answer={answers[index] ?? new Answer()}
-            onTarget={(next) => setTarget(index, next)}
-            onRemove={targets.length > 1 ? () => remove(index) : null}
-          />
-        ))}
+        {targets.map((target, index) => {
+          const answer = answers[index];
+          return answer ? (
+            <Column
+              key={answer.id}
+              index={index}
+              target={target}
+              answer={answer}
+              onTarget={(next) => setTarget(index, next)}
+              onRemove={targets.length > 1 ? () => remove(index) : null}
+            />
+          ) : null;
+        })}
         {targets.length > 0 && targets.length < mostColumns ? (
           <button type="button" class="add-column" onClick={addColumn}>
             <Icon name="plus" />

@@ -37,7 +37,7 @@ const stepCharts: readonly LoadChart[] = [
   },
   {
     title: "Batch",
-    help: "Requests that the base computes together in one step, on average, and how many different adapters they use.",
+    help: "Requests that a base computes together in one step, on average, and how many different adapters they use.",
     unit: counts,
     lines: [
       { name: "requests", read: (point) => point.rows },

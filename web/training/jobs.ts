@@ -29,15 +29,16 @@ function unfinished(): readonly string[] {
 }
 
 const refreshes = new AnswerOrder();
+/** The jobs whose events are read because their curves are shown. */
+let watched: readonly string[] = [];
 
-/** `shown`: the jobs whose events are read. What was asked for before others were shown does not take those off the chart. */
-export async function refreshJobs(shown: readonly string[]): Promise<void> {
+export async function refreshJobs(): Promise<void> {
   const counts = refreshes.ask();
   try {
     const listed = await client.fineTuning.jobs();
     if (!counts()) return;
     jobs.value = listed;
-    const wanted = [...new Set([...shown, ...unfinished()])];
+    const wanted = [...new Set([...watched, ...unfinished()])];
     const read = await Promise.all(wanted.map(async (id) => [id, await eventsOf(id)] as const));
     if (!counts()) return;
     events.value = new Map(read);
@@ -58,10 +59,11 @@ async function eventsOf(id: string): Promise<readonly JobEvent[]> {
 
 /** Reads until the function that it returns is called. */
 export function watchJobs(shown: readonly string[]): () => void {
+  watched = shown;
   let timer = 0;
   let isWatching = true;
   const turn = async (): Promise<void> => {
-    if (!document.hidden) await refreshJobs(shown);
+    if (!document.hidden) await refreshJobs();
     if (isWatching) timer = window.setTimeout(turn, pauseMs);
   };
   void turn();

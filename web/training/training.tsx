@@ -8,7 +8,7 @@ import { Icon } from "../parts/icon.js";
 import { route } from "../route.js";
 import { canTrain, connection } from "../session.js";
 import { coloursOf } from "./colours.js";
-import { Curves } from "./curves.js";
+import { Curves, type Run } from "./curves.js";
 import { JobList } from "./job-list.js";
 import { events, hasCurves, isEnded, jobs, jobsFault, refreshJobs, watchJobs } from "./jobs.js";
 import { loadRuns, trainedRuns } from "./runs.js";
@@ -67,6 +67,31 @@ function useShownJobs(listed: readonly Job[]) {
   return { shown, show, toggle };
 }
 
+function NoJobs() {
+  return (
+    <div class="drop">
+      <Icon name="upload" />
+      <p>
+        No jobs yet. Drop a file of JSON lines here to train an adapter on it: chats, prompts with completions,
+        preference pairs, or rows of a base's task.
+      </p>
+    </div>
+  );
+}
+
+/** The curves of the shown jobs on one chart, and their sample answers. */
+function ShownRuns({ runs }: { readonly runs: readonly Run[] }) {
+  if (runs.length === 0) return null;
+  return (
+    <div class="card run">
+      <Curves runs={runs} />
+      {runs.map((run) => (
+        <Samples key={run.job.id} {...run} />
+      ))}
+    </div>
+  );
+}
+
 function Jobs() {
   const [starting, setStarting] = useState<{ readonly file: File | null } | null>(null);
   const listed = jobs.value ?? [];
@@ -86,7 +111,7 @@ function Jobs() {
   const lists = {
     colours,
     onToggle: toggle,
-    onChanged: () => refreshJobs(shown),
+    onChanged: refreshJobs,
     onStarted: ({ id }: Job) => show(id),
   };
   const [recent, earlier] = [listed.filter((job) => !isEarlier(job)), listed.filter(isEarlier)];
@@ -101,26 +126,11 @@ function Jobs() {
         </button>
       </div>
       <Fault text={jobsFault.value} />
-      {jobs.value !== null && listed.length === 0 ? (
-        <div class="drop">
-          <Icon name="upload" />
-          <p>
-            No jobs yet. Drop a file of JSON lines here to train an adapter on it: chats, prompts with completions,
-            preference pairs, or rows of a base's task.
-          </p>
-        </div>
-      ) : null}
+      {jobs.value !== null && listed.length === 0 ? <NoJobs /> : null}
       {listed.some((job) => !isEnded(job)) ? (
         <p class="muted">Jobs yield to requests: they slow down or pause while the server answers.</p>
       ) : null}
-      {runs.length > 0 ? (
-        <div class="card run">
-          <Curves runs={runs} />
-          {runs.map((run) => (
-            <Samples key={run.job.id} {...run} />
-          ))}
-        </div>
-      ) : null}
+      <ShownRuns runs={runs} />
       <JobList {...lists} jobs={recent} />
       {earlier.length > 0 ? (
         <details class="earlier">
