@@ -17,29 +17,26 @@ import { checkpointWords, halvesOf, pinnedWith, tierWords } from "./words.js";
 /** Rows beyond the edges, so that a fast scroll meets rows. */
 const margin = 6;
 
+interface Sort {
+  readonly key: string;
+  readonly isReversed: boolean;
+}
+
 export function AdapterTable({ adapters, wanted }: { adapters: readonly AdapterInfo[]; wanted: string }) {
-  const [sort, setSort] = useState({ key: "name", isReversed: false });
-  const [open, setOpen] = useState<ReadonlySet<string>>(new Set());
+  const [sort, setSort] = useState<Sort>({ key: "name", isReversed: false });
   const area = useRef<HTMLDivElement>(null);
   const view = useView(area);
   const hasBases = (server.value?.bases?.length ?? 0) > 1;
   const columns = useMemo(() => columnsOf(hasBases), [hasBases]);
+  const isFiltered = wanted.trim() !== "";
+  const { open, toggle } = useOpen();
   const rows = useMemo(() => {
     const column = columns.find(({ key }) => key === sort.key);
     const found = ordered(adapters, wanted, column, sort.isReversed);
     // Who looks for a name finds checkpoints too.
-    return wanted.trim() === "" ? folded(found, open) : found;
+    return isFiltered ? found : folded(found, open);
   }, [adapters, wanted, sort, columns, open]);
   const counts = useMemo(() => checkpointCounts(adapters), [adapters]);
-  const toggle = useCallback(
-    (name: string): void =>
-      setOpen((before) => {
-        const after = new Set(before);
-        if (!after.delete(name)) after.add(name);
-        return after;
-      }),
-    [],
-  );
   const count = view.count + 2 * margin;
   const first = Math.max(0, Math.min(view.first - margin, rows.length - count));
   const shown = rows
@@ -49,36 +46,11 @@ export function AdapterTable({ adapters, wanted }: { adapters: readonly AdapterI
     if (!view.isMoving) wantSummaries(shown.map(({ adapter }) => adapter));
   }, [rows, first, count, view.isMoving]);
   if (view.isMoving) shown.sort((a, b) => a.slot - b.slot);
-  const sortBy = ({ key }: TableColumn): void =>
-    setSort({ key, isReversed: sort.key === key ? !sort.isReversed : false });
   return (
     <div class="adapter-table card" ref={area} tabIndex={0} role="group" aria-label="Adapters, scrollable">
       <span class="row-height" aria-hidden="true" />
       <div class={hasBases ? "with-bases" : ""} role="table" aria-label="Adapters" aria-rowcount={rows.length + 1}>
-        <div class="head" role="rowgroup">
-          <div class="row" role="row" aria-rowindex={1}>
-            {columns.flatMap((column) => [
-              <div
-                key={column.key}
-                role="columnheader"
-                class={classOf(column)}
-                aria-sort={sort.key === column.key ? directionOf(column, sort.isReversed) : "none"}
-              >
-                <button type="button" class="quiet" title={column.help} onClick={() => sortBy(column)}>
-                  {column.name}
-                  {sort.key === column.key ? (
-                    <span aria-hidden="true">{isDescending(column, sort.isReversed) ? "▾" : "▴"}</span>
-                  ) : null}
-                </button>
-              </div>,
-              column.key === "name" ? (
-                <div key="summary" role="columnheader" class="summary">
-                  What it does
-                </div>
-              ) : null,
-            ])}
-          </div>
-        </div>
+        <Head columns={columns} sort={sort} onSort={setSort} />
         <div class="rows-in-view" role="rowgroup" style={{ height: `${rows.length * view.rowHeight}px` }}>
           {shown.map(({ adapter, index, slot }) => (
             <Row
@@ -88,12 +60,65 @@ export function AdapterTable({ adapters, wanted }: { adapters: readonly AdapterI
               columns={columns}
               index={index}
               top={index * view.rowHeight}
-              checkpoints={wanted.trim() === "" ? (counts.get(adapter.name) ?? 0) : 0}
+              checkpoints={isFiltered ? 0 : (counts.get(adapter.name) ?? 0)}
               isOpen={open.has(adapter.name)}
               onToggle={toggle}
             />
           ))}
         </div>
+      </div>
+    </div>
+  );
+}
+
+/** The adapters whose checkpoints are shown, by their names. */
+function useOpen() {
+  const [open, setOpen] = useState<ReadonlySet<string>>(new Set());
+  const toggle = useCallback(
+    (name: string): void =>
+      setOpen((before) => {
+        const after = new Set(before);
+        if (!after.delete(name)) after.add(name);
+        return after;
+      }),
+    [],
+  );
+  return { open, toggle };
+}
+
+interface HeadProps {
+  readonly columns: readonly TableColumn[];
+  readonly sort: Sort;
+  readonly onSort: (sort: Sort) => void;
+}
+
+/** A column's name orders the rows by it, and again the other way round. */
+function Head({ columns, sort, onSort }: HeadProps) {
+  const sortBy = ({ key }: TableColumn): void =>
+    onSort({ key, isReversed: sort.key === key ? !sort.isReversed : false });
+  return (
+    <div class="head" role="rowgroup">
+      <div class="row" role="row" aria-rowindex={1}>
+        {columns.flatMap((column) => [
+          <div
+            key={column.key}
+            role="columnheader"
+            class={classOf(column)}
+            aria-sort={sort.key === column.key ? directionOf(column, sort.isReversed) : "none"}
+          >
+            <button type="button" class="quiet" title={column.help} onClick={() => sortBy(column)}>
+              {column.name}
+              {sort.key === column.key ? (
+                <span aria-hidden="true">{isDescending(column, sort.isReversed) ? "▾" : "▴"}</span>
+              ) : null}
+            </button>
+          </div>,
+          column.key === "name" ? (
+            <div key="summary" role="columnheader" class="summary">
+              What it does
+            </div>
+          ) : null,
+        ])}
       </div>
     </div>
   );

@@ -34,30 +34,15 @@ export function TaskForm({ base, task }: TaskFormProps) {
     const { text, other } = settings.peek();
     if (missingOf(isPair, text, other) === null) void ask(base, task, models, { text, other, picture: null });
   };
-  // What an address brings is asked at once, and so is what was asked when the model changes.
-  const [asksAtOnce, setAsksAtOnce] = useState(false);
-  useEffect(() => {
-    if (takeBrought() && !takesPictures) setAsksAtOnce(true);
-  }, [route.value]);
-  useEffect(() => {
-    if (!asksAtOnce || adapters.value === null) return;
-    setAsksAtOnce(false);
-    askTexts();
-  }, [asksAtOnce, adapters.value]);
-  // Until someone chooses, the form begins with an example, and so with an adapter that changes something.
-  const [first] = examples;
-  // Not while another task is being chosen, which this form would write its example into, and before the reader can choose one.
-  const isOpen = chosen === null && settings.value.base === base && settings.value.task === task;
-  useLayoutEffect(() => {
-    if (isOpen && first) change({ model: first.adapter, ...(text === "" ? inputOf(first) : {}) });
-  }, [isOpen, first?.adapter]);
+  const askSoon = useAskSoon(askTexts, !takesPictures);
+  useOpening(base, task, examples[0]);
   const choose = (example: PlacedExample): void => {
     change({ model: example.adapter, text: example.text ?? "", example: takesPictures ? example.index : null });
-    if (!takesPictures) setAsksAtOnce(true);
+    askSoon();
   };
   const switchTo = (name: string): void => {
     change({ model: name, example: null });
-    if (!takesPictures) setAsksAtOnce(true);
+    askSoon();
   };
   // Nothing moves under the reader's pen.
   if (!isRead) return null;
@@ -92,6 +77,33 @@ export function TaskForm({ base, task }: TaskFormProps) {
       />
     </div>
   );
+}
+
+/** What an address brings is asked at once, and so is what was asked when the model changes: once the form has rendered with it. */
+function useAskSoon(ask: () => void, isOfTexts: boolean): () => void {
+  const [isWanted, setWanted] = useState(false);
+  const askSoon = (): void => {
+    if (isOfTexts) setWanted(true);
+  };
+  useEffect(() => {
+    if (takeBrought()) askSoon();
+  }, [route.value]);
+  useEffect(() => {
+    if (!isWanted || adapters.value === null) return;
+    setWanted(false);
+    ask();
+  }, [isWanted, adapters.value]);
+  return askSoon;
+}
+
+/** Until someone chooses, the form begins with an example, and so with an adapter that changes something. */
+function useOpening(base: string, task: string, first: PlacedExample | undefined): void {
+  const { model, text, base: shown, task: shownTask } = settings.value;
+  // Not while another task is being chosen, which this form would write its example into, and before the reader can choose one.
+  const isOpen = model === null && shown === base && shownTask === task;
+  useLayoutEffect(() => {
+    if (isOpen && first) change({ model: first.adapter, ...(text === "" ? inputOf(first) : {}) });
+  }, [isOpen, first?.adapter]);
 }
 
 interface PlacedExample extends Example {

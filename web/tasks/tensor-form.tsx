@@ -28,35 +28,15 @@ interface TensorFormProps {
 
 export function TensorForm({ base, models, metadata }: TensorFormProps) {
   const [texts, setTexts] = useState<Readonly<Record<string, string>>>({});
-  const [answers, setAnswers] = useState<readonly Answer[]>([]);
-  const [fault, setFault] = useState<string | null>(null);
-  const order = useRef(new AnswerOrder());
-  const show = (answers: readonly Answer[], fault: string | null): void => {
-    setAnswers(answers);
-    setFault(fault);
-  };
-  const ask = async (): Promise<void> => {
-    const counts = order.current.ask();
-    const inputs = read(metadata.inputs, texts);
-    if (typeof inputs === "string") {
-      if (counts()) show([], inputs);
-      return;
-    }
-    try {
-      const answerOf = async (model: string) => ({ model, outputs: await socket.infer({ model, inputs }) });
-      const answers = await Promise.all(models.map(answerOf));
-      if (counts()) show(answers, null);
-    } catch (error) {
-      const fault = noteFailure(error);
-      if (counts()) show([], fault);
-    }
-  };
+  const { answers, fault, ask } = useAnswers();
+  // Who is no longer asked says nothing beside who is.
+  const current = answers.filter(({ model }) => models.includes(model));
   return (
     <form
       class="tensors"
       onSubmit={(event) => {
         event.preventDefault();
-        void ask();
+        void ask(models, read(metadata.inputs, texts));
       }}
     >
       {metadata.inputs.map(({ name, datatype, shape }) => (
@@ -76,7 +56,7 @@ export function TensorForm({ base, models, metadata }: TensorFormProps) {
       </button>
       <Fault text={fault} />
       <div class="answers" role="status">
-        {answers.map(({ model, outputs }) => (
+        {current.map(({ model, outputs }) => (
           <div key={model} class="answer-column">
             <h2>
               {model} <span class="tag">{model === base ? "base" : "adapter"}</span>
@@ -89,6 +69,32 @@ export function TensorForm({ base, models, metadata }: TensorFormProps) {
       </div>
     </form>
   );
+}
+
+/** What was answered last, or what was wrong with it. */
+function useAnswers() {
+  const [{ answers, fault }, show] = useState<{ readonly answers: readonly Answer[]; readonly fault: string | null }>({
+    answers: [],
+    fault: null,
+  });
+  const order = useRef(new AnswerOrder());
+  /** `inputs`: or what is wrong with them. */
+  const ask = async (models: readonly string[], inputs: readonly Tensor[] | string): Promise<void> => {
+    const counts = order.current.ask();
+    if (typeof inputs === "string") {
+      if (counts()) show({ answers: [], fault: inputs });
+      return;
+    }
+    try {
+      const answerOf = async (model: string) => ({ model, outputs: await socket.infer({ model, inputs }) });
+      const answers = await Promise.all(models.map(answerOf));
+      if (counts()) show({ answers, fault: null });
+    } catch (error) {
+      const fault = noteFailure(error);
+      if (counts()) show({ answers: [], fault });
+    }
+  };
+  return { answers, fault, ask };
 }
 
 function Output(output: Tensor) {
