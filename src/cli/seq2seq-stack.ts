@@ -117,6 +117,7 @@ async function gatewayOver(options: TaskStackOptions, parts: GatewayParts): Prom
       generationDefaults: rules.defaults,
       source: {
         ...{ task: model.task, maxTokens, settings: rules, repetitionPenalty: rules.repetitionPenalty },
+        forcedEndId: rules.forcedEndId,
         startIds: rules.firstId === null ? [rules.startId] : [rules.startId, rules.firstId],
       },
     },
@@ -125,7 +126,7 @@ async function gatewayOver(options: TaskStackOptions, parts: GatewayParts): Prom
         engine: started.engine,
         vocabSize: probes.sourceVocabSize ?? vocabSize,
         ...{ maxTokens, stopIds: rules.endIds, padId: rules.padId },
-        repetitionPenalty: rules.repetitionPenalty,
+        ...{ repetitionPenalty: rules.repetitionPenalty, forcedEndId: rules.forcedEndId },
       }),
       version: readVersion(),
       head: await readTextHead(model.folder, []),

@@ -336,16 +336,24 @@ export class ContinuousEngine<Held = HostAdapter, Hold extends AdapterHold = Ban
 
   #append(sequence: Sequence<Held, Hold>, id: number, logprob: TokenLogprob | null): void {
     sequence.firstTokenAt ??= this.#now();
-    sequence.tokens.push(id);
     sequence.ticket?.use(1);
-    if (sequence.request.stopIds.includes(id)) {
-      if (sequence.request.emitsStop) sequence.emit({ type: "token", id, logprob });
+    const { stopIds, emitsStop, forcedEndId, maxTokens } = sequence.request;
+    const isEnd = stopIds.includes(id);
+    if (!isEnd && forcedEndId !== undefined && sequence.generated + 1 >= maxTokens) {
+      sequence.tokens.push(forcedEndId);
+      if (emitsStop) sequence.emit({ type: "token", id: forcedEndId, logprob: null });
+      this.#finish(sequence, "length");
+      return;
+    }
+    sequence.tokens.push(id);
+    if (isEnd) {
+      if (emitsStop) sequence.emit({ type: "token", id, logprob });
       this.#finish(sequence, "stop", { stopId: id });
       return;
     }
     sequence.emit({ type: "token", id, logprob });
     if (sequence.state.isOver) this.#finish(sequence, "stop");
-    else if (sequence.generated >= sequence.request.maxTokens) this.#finish(sequence, "length");
+    else if (sequence.generated >= maxTokens) this.#finish(sequence, "length");
     else if (sequence.computed === this.#parts.rereadLength) sequence.reread();
   }
 

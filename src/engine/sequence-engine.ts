@@ -13,6 +13,8 @@ export interface SequenceOptions {
   readonly stopIds: readonly number[];
   /** As the model's files say. */
   readonly repetitionPenalty: number;
+  /** As `EngineRequest` has it; null: none. */
+  readonly forcedEndId: number | null;
   /** Fills answers that end earlier. */
   readonly padId: number;
 }
@@ -39,11 +41,12 @@ export class SequenceEngine implements TaskEngine {
   }
 
   async #run(request: TaskRequest, admit: () => void): Promise<TaskResult> {
-    const { engine, maxTokens, stopIds, padId, repetitionPenalty } = this.#options;
+    const { engine, maxTokens, stopIds, padId, repetitionPenalty, forcedEndId } = this.#options;
     const sampling = { ...greedy, repetitionPenalty };
     const data = new BigInt64Array(maxTokens).fill(BigInt(padId));
     let [count, queueMs] = [0, 0];
-    const own = { promptIds: tokensOf(request.inputs), maxTokens, stopIds, sampling };
+    const forced = forcedEndId === null ? {} : { forcedEndId };
+    const own = { promptIds: tokensOf(request.inputs), maxTokens, stopIds, sampling, ...forced };
     for await (const event of eventsOfRow(engine, request, own, admit)) {
       if (event.type === "token") data[count++] = BigInt(event.id);
       if (event.type === "finish") queueMs = event.timings.queueMs;

@@ -38,7 +38,7 @@ export function jobOf(run: (admit: () => void) => Promise<TaskResult>): TaskJob 
 export async function* eventsOfRow(
   engine: Engine,
   { adapter, signal }: TaskRequest,
-  own: Pick<EngineRequest, "promptIds" | "maxTokens" | "stopIds" | "pooling"> &
+  own: Pick<EngineRequest, "promptIds" | "maxTokens" | "stopIds" | "pooling" | "forcedEndId"> &
     Partial<Pick<EngineRequest, "sampling">>,
   admit: () => void,
 ): AsyncGenerator<EngineEvent> {

@@ -55,6 +55,8 @@ export interface EngineRequest {
   readonly sampling: SamplingParams;
   /** The first token of the text, as an encoder-decoder's target language. Default: the model's own, or free. */
   readonly firstId?: number;
+  /** Takes the place of the last token of a text that reaches `maxTokens`, and ends it as a stop id would. Default: nothing does. */
+  readonly forcedEndId?: number;
   /** Ids that end the sequence, reported as `stopId`. */
   readonly stopIds: readonly number[];
   /** Whether the stop id is also emitted as a token. Default: false. */

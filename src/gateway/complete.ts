@@ -39,6 +39,7 @@ export interface CompleterDeps {
   /** Why the model generates nothing; null if it does. */
   readonly refusal: LorikeetError | null;
   readonly stopIds: readonly number[];
+  readonly forcedEndId: number | null;
   readonly defaults: SamplingDefaults;
 }
 
@@ -81,7 +82,7 @@ export class Completer {
   }
 
   async #plan(request: GenerationRequest, target: Target, deadline: Deadline, connection: object) {
-    const { tokenizer, bounds, defaults, stopIds, prompts, encoding, catalog } = this.#deps;
+    const { tokenizer, bounds, defaults, stopIds, forcedEndId, prompts, encoding, catalog } = this.#deps;
     const rendered = renderPrompts(request, prompts);
     const release = encoding.reserve(connection, charactersOf(rendered), (fault) => deadline.end(fault));
     try {
@@ -101,7 +102,7 @@ export class Completer {
         maxGenerated: bounds.maxGenerated,
         encodesPrompts: prompts.encodesPrompts,
         maxLogprobEntries: bounds.maxLogprobEntries,
-        stopIds,
+        ...{ stopIds, forcedEndId },
         defaults,
         weightsDigest: target.weightsDigest,
         adapterName: target.adapter,

@@ -44,6 +44,8 @@ export interface SourceModel {
   readonly maxTokens: number | null;
   /** Of the model's files; 1: none. */
   readonly repetitionPenalty: number;
+  /** Of the model's files: ends texts that reach their length; null: nothing does. */
+  readonly forcedEndId: number | null;
   /** What is put in front of texts, and how long answers are, by task. */
   readonly settings: SourceSettings;
   /** What the decoder starts with: a language among them is the answer's where a request names none. */
@@ -113,6 +115,7 @@ export function createGateway(parts: GatewayParts): Gateway {
     dropsFirstSpace: tokenizer !== null && dropsFirstSpace(tokenizer),
     refusal: generates ? null : noText(model.names[0]),
     stopIds: model.stopIds,
+    forcedEndId: model.source?.forcedEndId ?? null,
     defaults: defaultsOf(options.generationConfig, model),
   });
   const shared: Omit<ModelGateway, "stats"> & Pick<Gateway, "models" | "stats"> = {

@@ -35,6 +35,8 @@ export interface PlanContext extends Room {
   /** Maximum log-probabilities of one answer: every token of a prompt or choice has its own and its alternatives'. */
   readonly maxLogprobEntries: number;
   readonly stopIds: readonly number[];
+  /** As `EngineRequest` has it; null, the default: none. */
+  readonly forcedEndId?: number | null;
   readonly defaults: SamplingDefaults;
   /** The grammar that the text must match. */
   readonly grammar?: Grammar | null;
@@ -78,6 +80,7 @@ export function planSequences(
           grammarEndIds: stopIds,
         }),
         stopIds,
+        ...(context.forcedEndId != null && !request.ignoreEos && !grammar && { forcedEndId: context.forcedEndId }),
         ...(request.kind === "completions" && request.firstId !== undefined && { firstId: request.firstId }),
         emitsStop: request.includesStop,
         adapter: context.weightsDigest,

@@ -5,6 +5,7 @@ import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } f
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
+import { readGenerationRules } from "../../src/model/task/generation-rules.js";
 import { complete, only, post, put, scrape, stream, tokensOf } from "../support/client.js";
 import { adaptersFolder, openService, type RunningService } from "../support/service.js";
 import { readExpectedTensors } from "../support/task-models.js";
@@ -229,6 +230,44 @@ test("a generation_config.json sets the start, what is never generated and the l
   writeFileSync(join(folder, "config.json"), JSON.stringify(config));
   writeFileSync(join(folder, "generation_config.json"), "{}");
   await assert.rejects(openService({ model: folder }), /name no decoder_start_token_id/);
+});
+
+test("the settings of a generation_config.json are followed token for token", async () => {
+  const folder = join(temporary, "settings");
+  cpSync(translationModel, folder, { recursive: true });
+  const settings = {
+    ...{ decoder_start_token_id: 2, eos_token_id: [0, 63], pad_token_id: 2, max_length: 14, forced_bos_token_id: 7 },
+    ...{ forced_eos_token_id: 0, min_length: 9, no_repeat_ngram_size: 2, bad_words_ids: [[95, 159], [0]] },
+    ...{ begin_suppress_tokens: [159], suppress_tokens: [189], repetition_penalty: 1.1, num_beams: 1 },
+  };
+  writeFileSync(join(folder, "generation_config.json"), JSON.stringify(settings));
+  // Where there is such a file, config.json says nothing of these.
+  const config = JSON.parse(readFileSync(join(folder, "config.json"), "utf8"));
+  writeFileSync(join(folder, "config.json"), JSON.stringify({ ...config, min_length: 12, num_beams: 4 }));
+  assert.deepEqual((await readGenerationRules(folder)).ignored, []);
+  await using service = await openService({ model: folder });
+  // What transformers' generate gives, without the start and the end.
+  const wanted: [prompt: number[], ids: number[], reason: string][] = [
+    [[3, 12, 109, 50, 0], [7, 95, 145, 159, 159, 143, 159, 45, 159], "stop"],
+    [[9, 40, 7, 0], [7, 168, 143, 168, 119, 143, 143, 187, 119, 15, 143, 160], "length"],
+    [[55, 66, 77, 88, 99, 100, 0], [7, 199, 160, 36, 199, 199, 100, 199, 36, 100, 71, 199], "length"],
+  ];
+  const answers = wanted.map(async ([prompt, ids, reason]) => {
+    const { token_ids: found, finish_reason } = only(await complete(service.url, { prompt, return_token_ids: true }));
+    assert.deepEqual([found, finish_reason], [ids, reason]);
+    const asked = { prompt, max_tokens: 8, return_token_ids: true };
+    assert.deepEqual(only(await complete(service.url, asked)).token_ids, ids.slice(0, 7), "and an end by force");
+    const free = only(await complete(service.url, { ...asked, ignore_eos: true }));
+    assert.deepEqual([free.token_ids, free.finish_reason], [ids.slice(0, 8), "length"]);
+  });
+  await Promise.all(answers);
+  await service.assertIdle();
+  writeFileSync(
+    join(folder, "generation_config.json"),
+    JSON.stringify({ num_beams: 2, stop_strings: ["."], encoder_no_repeat_ngram_size: 3, max_time: 2 }),
+  );
+  const { ignored } = await readGenerationRules(folder);
+  assert.deepEqual(ignored, ["num_beams 2", "encoder_no_repeat_ngram_size 3", "max_time 2", "stop_strings"]);
 });
 
 test("a source has its language's token, and an answer begins with that of its own", async () => {

@@ -18,6 +18,7 @@ import type { TaskTensor } from "../task/types.js";
 import type { TaskHold } from "./held-adapters.js";
 import { layoutInputs, padded } from "./past-layout.js";
 import { idsTensor, sourceLength } from "./source.js";
+import { forbidTokens, type NextPlace } from "./text-rules.js";
 
 export interface EncoderDecoderRunnerOptions {
   readonly graphs: EncoderDecoder;
@@ -39,7 +40,9 @@ interface SlotState {
   /** Inputs of the graph for the next token, apart from that token. */
   readonly inputs: ReadonlyMap<string, TaskTensor>;
   /** Tokens of its own text in them. */
-  readonly tokens: number;
+  readonly ids: readonly number[];
+  /** Whether the text's first token was given. */
+  readonly hasFirst: boolean;
   /** Rows of the same text can run together. */
   readonly shape: string;
 }
@@ -80,11 +83,12 @@ export class EncoderDecoderRunner implements StepRunner<HostTaskAdapter, TaskHol
     const begun = at(await first.run([begin], stacks), 0);
     const fixed = [...graphs.fixed].map(([name, present]) => [name, tensorOf(begun, present)] as const);
     const given = new Map([...hidden, ...fixed, ...this.#grown(begun, 1)]);
-    this.#slots.set(slot, stateOf(inputsOf(graphs.next, { encoder_attention_mask: mask }, given), 1));
-    const logits = lastRow(tensorOf(begun, "logits"), vocabSize);
-    this.#suppress(logits, rules.suppressedFirstIds);
     const firstId = asked ?? rules.firstId;
-    if (firstId !== null) {
+    const text = { ids: [rules.startId], hasFirst: firstId !== null };
+    this.#slots.set(slot, stateOf(inputsOf(graphs.next, { encoder_attention_mask: mask }, given), text));
+    const logits = lastRow(tensorOf(begun, "logits"), vocabSize);
+    if (firstId === null) forbidTokens(logits, rules, text);
+    else {
       const own = logits[firstId] as number;
       logits.fill(Number.NEGATIVE_INFINITY);
       logits[firstId] = own;
@@ -114,20 +118,20 @@ export class EncoderDecoderRunner implements StepRunner<HostTaskAdapter, TaskHol
 
   /** One token of rows of one shape. */
   async #step(rows: readonly Row[]): Promise<void> {
-    const { next, graphs, vocabSize } = this.#options;
+    const { next, graphs, rules, vocabSize } = this.#options;
     const { stacks, placeOf } = await this.#place(rows.map(({ adapter }) => adapter));
     const runs = rows.map(({ token, adapter, state }): RunRow => {
       const ids = idsTensor(graphs.next, "input_ids", [token]);
       return { inputs: new Map([...state.inputs, ["input_ids", ids]]), place: placeOf(adapter) };
     });
     const outputs = await next.run(runs, stacks);
-    for (const [index, { slot, state }] of rows.entries()) {
+    for (const [index, { slot, token, state }] of rows.entries()) {
       const found = at(outputs, index);
-      const tokens = state.tokens + 1;
-      this.#slots.set(slot, stateOf(new Map([...state.inputs, ...this.#grown(found, tokens)]), tokens));
+      const text = { ids: [...state.ids, token], hasFirst: state.hasFirst };
+      this.#slots.set(slot, stateOf(new Map([...state.inputs, ...this.#grown(found, text.ids.length)]), text));
       const logits = this.#logits.subarray(slot * vocabSize, (slot + 1) * vocabSize);
       logits.set(lastRow(tensorOf(found, "logits"), vocabSize));
-      this.#suppress(logits, []);
+      forbidTokens(logits, rules, text);
     }
   }
 
@@ -139,12 +143,6 @@ export class EncoderDecoderRunner implements StepRunner<HostTaskAdapter, TaskHol
       return [name, isRagged ? padded(tensor, tokens) : tensor];
     });
     return isRagged ? [...grown, ...layoutInputs(tokens)] : grown;
-  }
-
-  #suppress(logits: Float32Array, more: readonly number[]): void {
-    for (const id of [...this.#options.rules.suppressedIds, ...more]) {
-      if (id < logits.length) logits[id] = Number.NEGATIVE_INFINITY;
-    }
   }
 
   async #place(
@@ -183,8 +181,8 @@ function inputsOf(
   );
 }
 
-function stateOf(inputs: ReadonlyMap<string, TaskTensor>, tokens: number): SlotState {
-  return { inputs, tokens, shape: [...inputs.values()].map(({ shape }) => shape.join()).join(";") };
+function stateOf(inputs: ReadonlyMap<string, TaskTensor>, { ids, hasFirst }: NextPlace): SlotState {
+  return { inputs, ids, hasFirst, shape: [...inputs.values()].map(({ shape }) => shape.join()).join(";") };
 }
 
 function tensorOf(outputs: ReadonlyMap<string, TaskTensor>, name: string): TaskTensor {

@@ -18,6 +18,14 @@ export interface GenerationRules {
   readonly suppressedIds: readonly number[];
   /** Tokens that are not the first. */
   readonly suppressedFirstIds: readonly number[];
+  /** Sequences of two tokens and more that a text does not have. */
+  readonly bannedSequences: readonly (readonly number[])[];
+  /** No so many tokens stand twice in a text; 0: they may. */
+  readonly ngramSize: number;
+  /** What the decoder has read, its first input included, before an end may follow. */
+  readonly leastLength: number;
+  /** What the last token is replaced by where a text reaches its length; null: by nothing. */
+  readonly forcedEndId: number | null;
   /** Makes tokens that the decoder has read less likely; 1: it does not. */
   readonly repetitionPenalty: number;
   /** Tokens to generate if a request does not say; null: not stated. */
@@ -56,8 +64,11 @@ export async function readGenerationRules(folder: string): Promise<GenerationRul
   const config = await read("config.json");
   const generation = await read("generation_config.json");
   const { model_max_length: textLimit } = await read("tokenizer_config.json");
-  const setting = (key: string): unknown => generation[key] ?? config[key];
-  const startId = [setting("decoder_start_token_id"), setting("bos_token_id")].find(isId);
+  // As transformers does, config.json decides how texts are generated only where there is no other file.
+  const behaviour = names.includes("generation_config.json") ? generation : config;
+  const setting = (key: string): unknown => behaviour[key];
+  const token = (key: string): unknown => generation[key] ?? config[key];
+  const startId = [token("decoder_start_token_id"), token("bos_token_id")].find(isId);
   if (startId === undefined) {
     const message = "The model's generation_config.json and config.json name no decoder_start_token_id.";
     throw new LorikeetError("model_unsupported", message, { param: "decoder_start_token_id" });
@@ -65,14 +76,21 @@ export async function readGenerationRules(folder: string): Promise<GenerationRul
   const positions = numberOf(config.max_position_embeddings);
   const specific = isObject(config.task_specific_params) ? config.task_specific_params : {};
   const penalty = setting("repetition_penalty") ?? 1;
-  const bad = listsOf(setting("bad_words_ids"));
+  const endIds = idsOf(token("eos_token_id"));
+  const bad = listsOf(setting("bad_words_ids")).filter(
+    ([id, other]) => other !== undefined || !endIds.includes(id ?? -1),
+  );
   return {
     startId,
-    endIds: idsOf(setting("eos_token_id")),
-    padId: [setting("pad_token_id")].find(isId) ?? 0,
+    endIds,
+    padId: [token("pad_token_id")].find(isId) ?? 0,
     firstId: [setting("forced_bos_token_id")].find(isId) ?? null,
     suppressedIds: [...bad.flatMap((ids) => (ids.length === 1 ? ids : [])), ...idsOf(setting("suppress_tokens"))],
     suppressedFirstIds: idsOf(setting("begin_suppress_tokens")),
+    bannedSequences: bad.filter((ids) => ids.length > 1),
+    ngramSize: numberOf(setting("no_repeat_ngram_size")) ?? 0,
+    leastLength: Math.max(numberOf(setting("min_length")) ?? 0, (numberOf(setting("min_new_tokens")) ?? -1) + 1),
+    forcedEndId: idsOf(setting("forced_eos_token_id")).sort((a, b) => a - b)[0] ?? null,
     repetitionPenalty: isPenalty(penalty) ? penalty : 1,
     maxTokens: maxTokensOf(setting),
     maxSource: least(numberOf(textLimit), positions),
@@ -83,7 +101,6 @@ export async function readGenerationRules(folder: string): Promise<GenerationRul
       ...ignoredOf(setting),
       ...(isPenalty(penalty) ? [] : [`repetition_penalty ${JSON.stringify(penalty)}`]),
       ...tasksIgnored(specific),
-      ...(bad.some((ids) => ids.length > 1) ? ["bad_words_ids of several tokens"] : []),
     ],
     defaults: readGenerationDefaults(generation),
   };
@@ -92,20 +109,27 @@ export async function readGenerationRules(folder: string): Promise<GenerationRul
 /** What changes texts and is not applied, with the values that change nothing. */
 const unapplied: readonly (readonly [name: string, neutral: number])[] = [
   ["num_beams", 1],
-  ["no_repeat_ngram_size", 0],
   ["encoder_no_repeat_ngram_size", 0],
-  ["min_length", 0],
-  ["min_new_tokens", 0],
   ["encoder_repetition_penalty", 1],
   ["guidance_scale", 1],
   ["penalty_alpha", 0],
+  ["max_time", 0],
+];
+/** Those that are applied where the whole model has them, and not where one of its tasks has. */
+const unappliedByTask = [...unapplied, ["no_repeat_ngram_size", 0], ["min_length", 0], ["min_new_tokens", 0]] as const;
+/** Settings with lists and objects. */
+const unappliedLists = [
+  ...["sequence_bias", "forced_decoder_ids", "exponential_decay_length_penalty", "stop_strings", "dola_layers"],
+  ...["force_words_ids", "constraints", "watermarking_config"],
 ];
 
-function ignoredOf(setting: (key: string) => unknown): string[] {
-  return unapplied.flatMap(([name, neutral]) => {
+function ignoredOf(setting: (key: string) => unknown, numbers: typeof unapplied = unapplied): string[] {
+  const lists = unappliedLists.filter((name) => setting(name) !== undefined && setting(name) !== null);
+  const found = numbers.flatMap(([name, neutral]) => {
     const value = setting(name);
-    return typeof value === "number" && value > neutral ? [`${name} ${value}`] : [];
+    return typeof value === "number" && value !== neutral ? [`${name} ${value}`] : [];
   });
+  return [...found, ...lists];
 }
 
 /** As requests may ask for: no logit leaves the range of float32. */
@@ -130,7 +154,9 @@ function settingsOf(settings: unknown): TaskSettings {
 /** Each setting once, whichever tasks have it. */
 function tasksIgnored(specific: Json): string[] {
   const found = Object.entries(specific).flatMap(([name, settings]) =>
-    ignoredOf(settingOf(settings)).map((setting) => `${setting} (${name.replace(/^(translation)_.*/, "$1")})`),
+    ignoredOf(settingOf(settings), unappliedByTask).map(
+      (setting) => `${setting} (${name.replace(/^(translation)_.*/, "$1")})`,
+    ),
   );
   return [...new Set(found)];
 }

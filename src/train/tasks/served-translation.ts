@@ -53,13 +53,14 @@ export async function translateServed(options: ServedTranslationOptions): Promis
     graphs,
   );
   const sampling = { ...greedy, repetitionPenalty: rules.repetitionPenalty };
+  const forced = rules.forcedEndId === null ? {} : { forcedEndId: rules.forcedEndId };
   const turns = new Semaphore(maxBatch);
   const runs = adapter ? 2 : 1;
   let done = 0;
   const answer = async ({ source }: TaskExample<TranslationSource>, digest: string | null): Promise<string> => {
     signal.throwIfAborted();
     progress?.(done++, runs * rows.length);
-    const request = { promptIds: source.source.ids, maxTokens, sampling, stopIds: rules.endIds };
+    const request = { promptIds: source.source.ids, maxTokens, sampling, stopIds: rules.endIds, ...forced };
     const ids: number[] = [];
     for await (const event of engine.submit({ ...request, adapter: digest, promptLogprobs: null })) {
       if (event.type === "finish" && event.error) throw event.error;

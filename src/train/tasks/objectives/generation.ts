@@ -1,6 +1,7 @@
 /** Greedy answers of an encoder-decoder by its training graph, and how close they come to the targets. */
 
 import { at } from "../../../base/list.js";
+import { forbidTokens, type NextPlace } from "../../../engine/seq2seq/text-rules.js";
 import type { GenerationRules } from "../../../model/task/generation-rules.js";
 import { slices } from "../../data/draw-steps.js";
 import { type AssessContext, type Assessment, chooseShown, measuredRows, spread } from "../assessment.js";
@@ -55,9 +56,10 @@ async function generate(
     const [, length = 1, width = 1] = shape;
     for (const [row, text] of texts.entries()) {
       if (text.isDone) continue;
+      const { source } = at(rows, row);
       const begin = (row * length + text.ids.length - 1) * width;
-      const isFirst = text.ids.length === 1;
-      const id = likeliestAllowed((data as Float32Array).subarray(begin, begin + width), rules, isFirst);
+      const place = { ids: text.ids, hasFirst: source.firstId !== null };
+      const id = likeliestAllowed((data as Float32Array).slice(begin, begin + width), rules, place);
       text.isDone = endIds.includes(id) || text.ids.length >= text.most;
       if (!endIds.includes(id)) text.ids.push(id);
     }
@@ -65,15 +67,7 @@ async function generate(
   return texts.map(({ ids }) => decode(ids.slice(1)));
 }
 
-function likeliestAllowed(
-  logits: Float32Array,
-  { suppressedIds, suppressedFirstIds }: GenerationRules,
-  isFirst: boolean,
-): number {
-  const banned = new Set(isFirst ? [...suppressedIds, ...suppressedFirstIds] : suppressedIds);
-  let best = -1;
-  for (const [id, logit] of logits.entries()) {
-    if (!banned.has(id) && (best < 0 || logit > (logits[best] as number))) best = id;
-  }
-  return best;
+function likeliestAllowed(logits: Float32Array, rules: GenerationRules, place: NextPlace): number {
+  forbidTokens(logits, rules, place);
+  return logits.reduce((best, logit, id) => (logit > (logits[best] as number) ? id : best), 0);
 }
