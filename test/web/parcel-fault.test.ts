@@ -21,7 +21,7 @@ test("files that cannot be an adapter are refused with what was found and what i
     ],
     [["model.safetensors"], from(["x"]), "model.safetensors is not an adapter."],
     [[], { kind: "several", names: ["mine", "cat.png"] }, "Found mine, cat.png; drop one folder alone."],
-    [[], { kind: "unread", name: "mine" }, "The folder mine cannot be read."],
+    [[], { kind: "unread", name: "mine" }, "mine cannot be read."],
   ] satisfies [string[], Origin, string][]) {
     assert.equal(parcelFault(files, origin), found + allowed);
   }

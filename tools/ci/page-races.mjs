@@ -154,10 +154,10 @@ async function hang(page) {
     location.hash = "#/adapters";
     await until(() => state() === "Reconnecting", "a lost server");
     const typed = one("input[type=search]") !== null;
+    AbortSignal.timeout = timeout;
     answers = () => null;
     release();
     await until(() => state() === "Connected", "the server again");
-    AbortSignal.timeout = timeout;
     window.fetch = send;
     return typed;`,
   );

@@ -76,7 +76,10 @@ async function compare(browser, url) {
   console.log("The page compared three columns, stopped one, and came back from its address.");
 }
 
-/** A name that nobody has is refused in words, and the column keeps its own; a part of one name is completed. */
+/**
+ * A name that nobody has is refused in words, and the column keeps its own; a part of one name is completed; what is typed counts once it is
+ * finished.
+ */
 async function pickNames(page) {
   const [refusal, kept, completed] = await act(
     page,
@@ -90,6 +93,15 @@ async function pickNames(page) {
     return [refusal, kept, picker.value];`,
   );
   assert.deepEqual([refusal, kept, completed], ["There is no “nobody” here.", true, "plays"]);
+  const asked = () => page.run(`document.querySelector(".column:nth-child(3)").ariaLabel`);
+  await act(page, `all(".picker")[2].focus();`);
+  await page.send("Input.insertText", { text: "dates" });
+  assert.equal(await asked(), "Column 3: plays", "a name may go on");
+  await act(
+    page,
+    `all(".picker")[2].blur(); await until(() => one(".column:nth-child(3)").ariaLabel === "Column 3: dates", "a typed name");`,
+  );
+  await act(page, `fill(all(".picker")[2], "plays");`);
 }
 
 /** An answer is copied whole, and its program in each language: what was said of one language is not said of the next. */

@@ -29,10 +29,9 @@ const isTar = (name: string): boolean => /\.(tar|tgz|tar\.gz)$/i.test(name);
 export async function readDrop(transfer: DataTransfer): Promise<Parcel | null> {
   const entries = [...transfer.items].flatMap((item) => item.webkitGetAsEntry() ?? []);
   const folder = entries.find(isFolder);
-  if (!folder) return transfer.files.length > 0 ? parcelOf([...transfer.files].map(namedFile)) : null;
+  if (!folder) return transfer.files.length > 0 ? parcelOfFiles([...transfer.files]) : null;
   if (entries.length > 1) return parcelOf([], { kind: "several", names: entries.map(({ name }) => name) });
-  const { name } = folder;
-  return contentOf(folder).catch(() => parcelOf([], { kind: "unread", name }));
+  return ifReadable(contentOf(folder), folder.name);
 }
 
 async function contentOf(folder: FileSystemDirectoryEntry): Promise<Parcel> {
@@ -46,11 +45,18 @@ export async function readChosen(files: FileList): Promise<Parcel | null> {
   const paths = [...files].map(({ webkitRelativePath }) => webkitRelativePath.split("/"));
   const [name = ""] = paths[0] ?? [];
   if (files.length === 0) return null;
-  if (name === "") return parcelOf([...files].map(namedFile));
+  if (name === "") return parcelOfFiles([...files]);
   const inner = new Set(paths.flatMap(([, second = "", ...deeper]) => (deeper.length > 0 ? [second] : [])));
   const own = [...files].filter((_, at) => (paths[at]?.length ?? 0) <= 2);
-  return parcelOf(own.map(namedFile), { kind: "folder", name, inner: [...inner] });
+  return ifReadable(parcelOf(own.map(namedFile), { kind: "folder", name, inner: [...inner] }), name);
 }
+
+const parcelOfFiles = (files: readonly File[]): Promise<Parcel> =>
+  ifReadable(parcelOf(files.map(namedFile)), files.map(({ name }) => name).join(", "));
+
+/** Files may be gone, or locked, by the time that they are read. */
+const ifReadable = (reading: Promise<Parcel>, name: string): Promise<Parcel> =>
+  reading.catch(() => parcelOf([], { kind: "unread", name }));
 
 /** Of a README; a summary stands at its start. */
 const mostReadme = 2 ** 20;

@@ -1,6 +1,6 @@
 /** Why files cannot be an adapter, before they are sent. What looks like one is left to the server, which knows every fault. */
 
-/** Where the files come from: a folder, with the folders in it, or the names of folders and files that came together. */
+/** Where the files come from: a folder, with the folders in it, what could not be read, or the names of what came together. */
 export type Origin =
   | { readonly kind: "files" }
   | { readonly kind: "folder"; readonly name: string; readonly inner: readonly string[] }
@@ -30,7 +30,7 @@ function halfOf(own: readonly string[]): string | null {
 
 function foundOf(files: readonly string[], from: Origin): string {
   if (from.kind === "several") return `Found ${listed(from.names)}; drop one folder alone.`;
-  if (from.kind === "unread") return `The folder ${from.name} cannot be read.`;
+  if (from.kind === "unread") return `${from.name} cannot be read.`;
   if (from.kind === "folder" && files.length === 0) {
     if (from.inner.length === 0) return `The folder ${from.name} is empty.`;
     return `The folder ${from.name} has no files of its own, only folders: ${listed(from.inner)}. Drop the one with the adapter.`;

@@ -20,6 +20,10 @@ export interface NamePickerProps {
 
 const mostOffered = 100;
 
+/** Whether a name was chosen from the list. Browsers that do not say how a field has changed say so of that. */
+const isChoice = (event: Event): boolean =>
+  !(event instanceof InputEvent) || event.inputType === "" || event.inputType === "insertReplacementText";
+
 export function NamePicker(props: NamePickerProps) {
   const { id, label, name, names, noteOf = () => undefined, isKnown = () => false, onPick, onRefuse } = props;
   const [typed, setTyped] = useState<string | null>(null);
@@ -28,10 +32,11 @@ export function NamePicker(props: NamePickerProps) {
   const refused = refusal?.at === name ? refusal.text : null;
   const wanted = typed?.toLowerCase() ?? "";
   const matching = wanted === "" ? names : names.filter((each) => each.toLowerCase().includes(wanted));
-  const type = (value: string): void => {
+  const type = (value: string, isChoice: boolean): void => {
     setRefusal(null);
     setTyped(value);
-    if (!names.includes(value)) return;
+    // What is typed may be the beginning of a longer name: it counts when the reader has finished.
+    if (!isChoice || !names.includes(value)) return;
     onPick(value);
     setTyped(null);
   };
@@ -58,7 +63,7 @@ export function NamePicker(props: NamePickerProps) {
         value={typed ?? name}
         spellcheck={false}
         onFocus={(event) => event.currentTarget.select()}
-        onInput={(event) => type(event.currentTarget.value)}
+        onInput={(event) => type(event.currentTarget.value, isChoice(event))}
         onChange={(event) => end(event.currentTarget.value.trim())}
       />
       <datalist id={id}>
