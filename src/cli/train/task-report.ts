@@ -1,7 +1,8 @@
 /** What `train` says about a run of a task before it begins: a measured step, and the rows. */
 
-import { basename } from "node:path";
+import { basename, dirname, join } from "node:path";
 import type { Progress } from "../../base/log.js";
+import type { RowPlace } from "../../train/data/faults.js";
 import { peakBytes } from "../../train/estimate.js";
 import type { LoraShape } from "../../train/lora.js";
 import type { RunSession } from "../../train/run-session.js";
@@ -127,9 +128,13 @@ export function adapterText(
 function formatExamples({ train }: TaskData): string {
   return train
     .slice(0, 2)
-    .map(({ place, target, size }) => `${basename(place.file)}:${place.line} (${size} wide) ${describeTarget(target)}`)
+    .map(({ place, target, size }) => `${shortPlace(place)} (${size} wide) ${describeTarget(target)}`)
     .join("\n");
 }
+
+/** Pictures of several folders may have the same name. */
+const shortPlace = ({ file, line }: RowPlace): string =>
+  line === null ? join(basename(dirname(file)), basename(file)) : `${basename(file)}:${line}`;
 
 const describeTarget = (target: unknown): string => {
   const text = typeof target === "string" ? target : (JSON.stringify(target) ?? "");

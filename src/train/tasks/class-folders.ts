@@ -1,7 +1,7 @@
 /** Pictures in folders that are named after their classes, directly or below folders that are named after splits. */
 
 import { readdir, stat } from "node:fs/promises";
-import { basename, join } from "node:path";
+import { join } from "node:path";
 import { formatOf, type SplitName, splitNamed } from "../data/folder.js";
 
 export interface ClassFolders {
@@ -10,8 +10,9 @@ export interface ClassFolders {
   /** Classes and names of the pictures, one on each line. */
   readonly listing: string;
   readonly rows: readonly {
+    /** `image`: the picture below the folder of classes. */
     readonly fields: { readonly image: string; readonly label: string };
-    readonly place: { readonly file: string; readonly line: number };
+    readonly place: { readonly file: string; readonly line: null };
   }[];
 }
 
@@ -42,9 +43,9 @@ async function readClasses(split: SplitName, folder: string): Promise<ClassFolde
   for (const label of await foldersIn(folder)) {
     const names = await readdir(join(folder, label), { recursive: true });
     for (const name of names.filter((name) => pictures.test(name) && !hidden.test(name)).sort()) {
-      const file = join(folder, label, name);
-      rows.push({ fields: { image: basename(file), label }, place: { file, line: 1 } });
-      listing.push(`${label}/${name.replaceAll("\\", "/")}`);
+      const image = `${label}/${name.replaceAll("\\", "/")}`;
+      rows.push({ fields: { image, label }, place: { file: join(folder, label, name), line: null } });
+      listing.push(image);
     }
   }
   return { split, path: folder, listing: listing.join("\n"), rows };

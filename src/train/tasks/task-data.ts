@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { LorikeetError } from "../../base/errors.js";
 import type { Progress } from "../../base/log.js";
 import type { DataCounts } from "../data/dataset.js";
-import { DataFaults, type Place } from "../data/faults.js";
+import { DataFaults, type RowPlace, shownPlace } from "../data/faults.js";
 import { readDataFile } from "../data/files.js";
 import { findDataFiles, type SplitName } from "../data/folder.js";
 import type { FormShape } from "../data/form-hint.js";
@@ -20,7 +20,7 @@ export interface RowReader {
   readonly kind: string;
   readonly forms: readonly [FormShape, ...FormShape[]];
   /** Throws RowFault. */
-  read(fields: Fields, place: Place): Promise<ReadExample>;
+  read(fields: Fields, place: RowPlace): Promise<ReadExample>;
   /** What is odd about all rows together. */
   warningsOf?(rows: readonly TaskExample[]): readonly string[];
 }
@@ -57,7 +57,7 @@ interface Source {
   readonly identity: string;
   /** null: class folders have no file. */
   readonly sha256: string | null;
-  readonly rows: readonly { readonly fields: Fields; readonly place: Place }[];
+  readonly rows: readonly { readonly fields: Fields; readonly place: RowPlace }[];
 }
 
 /** Throws `data_invalid` with up to 50 faults. */
@@ -73,7 +73,7 @@ export async function loadTaskData(reader: RowReader, options: TaskDataOptions):
   const files: TaskData["files"][number][] = [];
   const contents: { split: SplitName; sha256: string }[] = [];
   let [records, shortened] = [0, 0];
-  const empty: Place[] = [];
+  const empty: RowPlace[] = [];
   for (const { split, path: file, identity, sha256, rows } of sources) {
     const hash = createHash("sha256").update(identity);
     for (const { fields, place } of rows) {
@@ -107,11 +107,11 @@ export async function loadTaskData(reader: RowReader, options: TaskDataOptions):
   return { train, valid, test: splits.test, counts, files, digest: digestOf(contents), warnings };
 }
 
-function emptyWarning([first, ...others]: readonly Place[]): string[] {
+function emptyWarning([first, ...others]: readonly RowPlace[]): string[] {
   if (!first) return [];
   const count = others.length + 1;
   const what = count === 1 ? "1 row has an empty text" : `${count} rows have an empty text`;
-  return [`${what}; the first is at ${first.file}:${first.line}.`];
+  return [`${what}; the first is at ${shownPlace(first)}.`];
 }
 
 async function readFiles(path: string, faults: DataFaults): Promise<Source[]> {
@@ -129,7 +129,7 @@ async function readFiles(path: string, faults: DataFaults): Promise<Source[]> {
   return sources;
 }
 
-async function readRow(reader: RowReader, fields: Fields, place: Place): Promise<ReadExample> {
+async function readRow(reader: RowReader, fields: Fields, place: RowPlace): Promise<ReadExample> {
   const names = Object.keys(fields).filter((name) => fields[name] !== null && fields[name] !== undefined);
   const isComplete = reader.forms.some(({ required }) => required.every((name) => names.includes(name)));
   if (!isComplete) throw new RowFault(formHint(names, reader.forms));

@@ -2,7 +2,7 @@
 
 import { assert } from "../../base/errors.js";
 import type { Tensor } from "../../runtime/tensor.js";
-import type { Place } from "../data/faults.js";
+import type { RowPlace } from "../data/faults.js";
 import type { Metrics } from "../trainable.js";
 import type { TaskLoss } from "./task-step.js";
 
@@ -12,7 +12,7 @@ export interface TaskExample<Source = unknown, Target = unknown> {
   readonly target: Target;
   /** Tokens of a text; 1 for anything else. Rows of similar sizes share a step. */
   readonly size: number;
-  readonly place: Place;
+  readonly place: RowPlace;
 }
 
 export interface TaskInputs<Source> {

@@ -30,8 +30,11 @@ test("pictures below a class belong to it, and other formats are not left out", 
   const found = await findClassFolders(folderOf("splits", ...kept, ...other));
   const listed = found?.flatMap(({ split, listing }) => listing.split("\n").map((line) => `${split}/${line}`));
   assert.deepEqual(listed?.sort(), [...kept].sort());
-  const deep = found?.flatMap(({ rows }) => rows).find(({ fields }) => fields.image === "2.jpeg");
-  assert.deepEqual([deep?.fields.label, deep?.place.file], ["größe", join(root, "splits", kept[1] ?? "")]);
+  const deep = found?.flatMap(({ rows }) => rows).find(({ fields }) => fields.image === "größe/deep/er/2.jpeg");
+  assert.deepEqual(
+    [deep?.fields.label, deep?.place],
+    ["größe", { file: join(root, "splits", kept[1] ?? ""), line: null }],
+  );
 });
 
 test("a folder without pictures, or with rows, is not one of classes", async () => {

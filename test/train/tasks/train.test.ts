@@ -203,6 +203,12 @@ test("pictures in folders by class train a classifier with convolutions", async 
   assert.match(err, /norms +batch normalizations keep their statistics/);
   const full = await train(resnet, pictures, "refused", ...options, "--method", "full");
   assert.match(full.err, /--labels names 2 labels, for which an adapter gets a fresh head/);
+  for (const label of ["light", "dark"]) writeFileSync(join(pictures, "train", label, "7.png"), "broken");
+  const broken = await train(resnet, pictures, "refused", ...options);
+  const faults = broken.err.split("\n").filter((line) => line.startsWith("  - "));
+  const own = (label: string): string => `  - ${join(pictures, "train", label, "7.png")}: cannot be read: The image`;
+  assert.equal(faults.length, 2, broken.err);
+  for (const [i, label] of ["dark", "light"].entries()) assert.ok(faults[i]?.startsWith(own(label)), broken.err);
 });
 
 test("a detector learns boxes and labels of pictures", async () => {

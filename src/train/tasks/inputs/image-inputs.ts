@@ -8,7 +8,7 @@ import type { Graph, Shape, Value } from "../../../graph/types.js";
 import type { PreparedImage } from "../../../image/prepare.js";
 import type { ImagePreprocessor } from "../../../image/preprocessor.js";
 import { Tensor } from "../../../runtime/tensor.js";
-import type { Place } from "../../data/faults.js";
+import type { RowPlace } from "../../data/faults.js";
 import { RowFault, shown } from "../../data/rows.js";
 import type { TaskExample, TaskInputs } from "../types.js";
 
@@ -36,35 +36,39 @@ export class ImageReader {
   }
 
   /** `value`: a path relative to the data's file, or a data URL. Throws RowFault for what is not a picture, or not one of the model's size. */
-  async read(value: unknown, place: Place): Promise<ImageSource> {
+  async read(value: unknown, place: RowPlace): Promise<ImageSource> {
     if (typeof value !== "string" || value === "") {
       throw new RowFault(`must have a path or a data URL as \`image\`, not ${shown(value)}`);
     }
     const load = loaderOf(value, place);
     const bytes = await load();
     const sha256 = createHash("sha256").update(bytes).digest("hex");
-    const first = await this.#prepare(bytes, value);
-    this.#requireSize(first, value);
+    const isOwn = place.line === null; // its place names it
+    const first = await this.#prepare(bytes, isOwn ? null : value);
+    this.#requireSize(first, isOwn ? null : value);
     const size = first.pixels.byteLength + first.mask.byteLength;
     const isKept = this.#kept + size <= maxKeptBytes;
     if (isKept) this.#kept += size;
-    const name = value.startsWith("data:") ? `line ${place.line}` : value.split(/[/\\]/).slice(-2).join("/");
+    const end = isOwn ? value : value.split(/[/\\]/).slice(-2).join("/");
+    const name = value.startsWith("data:") ? `line ${place.line}` : end;
     return { name, sha256, prepared: async () => (isKept ? first : await this.#prepare(await load(), value)) };
   }
 
-  #requireSize({ shape }: PreparedImage, value: string): void {
+  /** `value`: null for a row that is a picture. */
+  #requireSize({ shape }: PreparedImage, value: string | null): void {
     if (this.#expected.every((size, i) => typeof size !== "number" || size === shape[i])) return;
     throw new RowFault(
-      `has a picture (${short(value)}) that the model's preprocessor makes [${shape.join(", ")}]; the model takes [${this.#expected.join(", ")}] (channels, height, width)`,
+      `${value === null ? "is a picture" : `has a picture (${short(value)})`} that the model's preprocessor makes [${shape.join(", ")}]; the model takes [${this.#expected.join(", ")}] (channels, height, width)`,
     );
   }
 
-  async #prepare(bytes: Uint8Array, value: string): Promise<PreparedImage> {
+  async #prepare(bytes: Uint8Array, value: string | null): Promise<PreparedImage> {
     try {
       return await this.#preprocessor.prepare(bytes);
     } catch (cause) {
       if (!(cause instanceof LorikeetError)) throw cause;
-      throw new RowFault(`has a picture that cannot be read (${short(value)}): ${cause.message}`);
+      const what = value === null ? "cannot be read" : `has a picture that cannot be read (${short(value)})`;
+      throw new RowFault(`${what}: ${cause.message}`);
     }
   }
 }
@@ -78,10 +82,10 @@ const pixelsOf = ({ inputs }: Graph): Value | undefined =>
 
 const short = (value: string): string => (value.length > 80 ? `${value.slice(0, 77)}...` : value);
 
-function loaderOf(value: string, { file }: Place): () => Promise<Uint8Array> {
-  const inline = /^data:image\/[a-z+]+;base64,(.*)$/s.exec(value)?.[1];
+function loaderOf(value: string, { file, line }: RowPlace): () => Promise<Uint8Array> {
+  const inline = line === null ? undefined : /^data:image\/[a-z+]+;base64,(.*)$/s.exec(value)?.[1];
   if (inline !== undefined) return async () => Buffer.from(inline, "base64");
-  const path = resolve(dirname(file), value);
+  const path = line === null ? file : resolve(dirname(file), value);
   return async () => {
     try {
       return await readFile(path);
