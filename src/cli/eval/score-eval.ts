@@ -50,7 +50,7 @@ export async function evaluateScores(
   const { objective } = scoreGoal(data, null, head);
   await using served = await openServedScores(engine);
   const evaluation = await evaluateServed(served, {
-    ...{ inputs: scoreInputs, objective, signal },
+    ...{ inputs: scoreInputs, objective, signal, needsNumbers: true },
     batches: plainTaskBatches(rows, engine.maxBatch),
     progress: (done, total) => progress("evaluating", done, total),
   });

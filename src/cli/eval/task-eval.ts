@@ -83,7 +83,8 @@ async function evaluateEngine(
   const targets = modules.map(({ target }) => target);
   await using served = await openServedTask({ model, probe, targets, adapter, threads });
   const report = (done: number, total: number): void => progress("evaluating", done, total);
-  return await evaluateServed(served, { inputs: setup.inputs, objective, batches, signal, progress: report });
+  const rows = { inputs: setup.inputs, objective, batches, needsNumbers: true };
+  return await evaluateServed(served, { ...rows, signal, progress: report });
 }
 
 /** Of an encoder-decoder: answers by the serving engine, with the adapter and without. */

@@ -103,20 +103,22 @@ function sizeOf({ shape, unknown }: Value): number {
 function pooledBy(op: Ops, tokens: Value, seen: Value, modes: readonly PoolingMode[]): Value {
   // As a product: a sum over an axis adds up in another order for a single row.
   const over = (weights: Value): Value => op.squeeze(op.matMul(op.transpose(weights, [0, 2, 1]), tokens), 1);
+  const one = op.like(seen, 1);
+  // At least 1: a text may have no token.
+  const least = (sum: Value): Value => op.binary("Max", sum, one);
   const count = op.sum(seen, [1], false);
   /** Counted from 1 among the tokens of the text. */
   const place = op.one("CumSum", [seen, op.builder.scalar("int64", 1)], "float32", seen.shape);
-  const one = op.like(seen, 1);
   const only = (places: Value): Value => op.mul(seen, op.cast(op.compare("Equal", place, places), "float32"));
   const by: Readonly<Record<PoolingMode, () => Value>> = {
     cls: () => over(only(one)),
     last: () => over(only(op.unsqueeze(count, 1))),
     max: () => op.reduce("ReduceMax", op.add(tokens, op.scale(op.sub(seen, one), hidden)), [1], false),
-    mean: () => op.div(over(seen), count),
-    mean_sqrt_len_tokens: () => op.div(over(seen), op.sqrt(count)),
+    mean: () => op.div(over(seen), least(count)),
+    mean_sqrt_len_tokens: () => op.div(over(seen), op.sqrt(least(count))),
     weightedmean: () => {
       const weights = op.mul(seen, place);
-      return op.div(over(weights), op.sum(weights, [1], false));
+      return op.div(over(weights), least(op.sum(weights, [1], false)));
     },
   };
   const parts = modes.map((mode) => by[mode]());

@@ -52,10 +52,14 @@ export function cosines(op: Ops, a: Value, b: Value): Value {
   return op.sum(op.mul(unit(op, a), unit(op, b)), [1]);
 }
 
-/** Vectors at length 1. */
+/** Vectors at length 1, unless they are zero. */
 function unit(op: Ops, vectors: Value): Value {
-  return op.div(vectors, op.sqrt(op.sum(op.mul(vectors, vectors), [1])));
+  const squares = op.sum(op.mul(vectors, vectors), [1]);
+  return op.div(vectors, op.sqrt(op.binary("Max", squares, op.like(squares, shortest))));
 }
+
+/** The square of the least length by which PyTorch's cosine divides. */
+const shortest = 1e-16;
 
 /** Σ weight · (output - target)². Inputs `loss.targets` and `loss.target_weights` float32, in the shape of the output. */
 export function squaredError(op: Ops, output: Value): Value {

@@ -1,7 +1,7 @@
 /** A task model and its adapter in the serving engine: outputs of rows, their loss and their metrics. */
 
 import { loadTaskAdapter } from "../../adapter/format.js";
-import { assert } from "../../base/errors.js";
+import { assert, LorikeetError } from "../../base/errors.js";
 import { at, float32At } from "../../base/list.js";
 import type { RowProbe } from "../../engine/task/row-probe.js";
 import { startTaskEngine } from "../../engine/task/start.js";
@@ -15,7 +15,7 @@ import { Session } from "../../runtime/session.js";
 import { Tensor } from "../../runtime/tensor.js";
 import type { Evaluation } from "../trainable.js";
 import type { TaskBatch } from "./trainable.js";
-import type { Outputs, TaskInputs, TaskObjective } from "./types.js";
+import { type Outputs, outputOf, type TaskInputs, type TaskObjective } from "./types.js";
 
 export interface ServedTaskOptions {
   readonly model: TaskModel;
@@ -61,12 +61,14 @@ export interface EvaluateServed {
   readonly batches: readonly TaskBatch[];
   readonly signal: AbortSignal;
   readonly progress?: (done: number, total: number) => void;
+  /** Throws `runtime_failed` for a row that the model computes no numbers for. Default: figures may be NaN. */
+  readonly needsNumbers?: boolean;
 }
 
 /** The mean loss and the metrics of rows, from the engine's outputs. */
 export async function evaluateServed(
-  { engine, digest }: ServedTask,
-  { inputs, objective, batches, signal, progress }: EvaluateServed,
+  { engine, digest }: Pick<ServedTask, "digest"> & { readonly engine: RowEngine },
+  { inputs, objective, batches, signal, progress, needsNumbers = false }: EvaluateServed,
 ): Promise<Evaluation> {
   const total = batches.flat().reduce((sum, { target }) => sum + objective.count(target), 0);
   const meter = objective.meter();
@@ -79,6 +81,8 @@ export async function evaluateServed(
       batch.length,
     );
     const outputs = await outputsOf(engine, digest, feeds, signal);
+    if (needsNumbers)
+      for (const name of objective.outputs) checkNumbers(outputOf(outputs, name), name, batch, digest !== null);
     const targets = batch.map(({ target }) => target);
     const context = { inputs: feeds, predict: async () => outputs };
     const more = await objective.feeds(targets, batch.length, 1 / Math.max(total, 1), context);
@@ -88,9 +92,24 @@ export async function evaluateServed(
   return { loss, metrics: meter.metrics() };
 }
 
+/** What runs rows. */
+type RowEngine = Pick<TaskEngine, "signature" | "submit">;
+
+/** -Infinity is a logit that rules its label out. */
+function checkNumbers({ data, shape: [rows = 1] }: Tensor, name: string, batch: TaskBatch, isAdapted: boolean): void {
+  const index = Array.prototype.findIndex.call(data, (value: number) => !(value < Number.POSITIVE_INFINITY));
+  if (index < 0) return;
+  // The parts of a row run as rows of their own: first the first part of every row.
+  const row = Math.floor((index * rows) / data.length) % batch.length;
+  const { file, line } = at(batch, row).place;
+  const found = Number(data[index]);
+  const message = `The model computed ${found} in ${name} of ${file}:${line}${isAdapted ? "; the adapter's weights may be too large" : ""}.`;
+  throw new LorikeetError("runtime_failed", message, { param: "--data", found });
+}
+
 /** Each row is a request of its own. */
 async function outputsOf(
-  engine: TaskEngine,
+  engine: RowEngine,
   adapter: string | null,
   feeds: ReadonlyMap<string, Tensor>,
   signal: AbortSignal,
@@ -106,7 +125,7 @@ async function outputsOf(
 }
 
 async function resultOf(
-  engine: TaskEngine,
+  engine: RowEngine,
   adapter: string | null,
   inputs: ReadonlyMap<string, TaskTensor>,
   signal: AbortSignal,

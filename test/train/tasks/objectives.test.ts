@@ -3,21 +3,26 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { backward } from "../../../src/autodiff/backward.js";
+import type { TaskRequest } from "../../../src/engine/task/types.js";
 import { GraphBuilder } from "../../../src/graph/builder.js";
 import { Ops } from "../../../src/graph/ops.js";
 import type { Value } from "../../../src/graph/types.js";
 import { Tensor } from "../../../src/runtime/tensor.js";
 import type { Box } from "../../../src/train/detection/boxes.js";
 import type { Assessment } from "../../../src/train/tasks/assessment.js";
+import { cosines } from "../../../src/train/tasks/losses.js";
 import { Chrf } from "../../../src/train/tasks/metrics/chrf.js";
 import { spearman } from "../../../src/train/tasks/metrics/spearman.js";
 import { actionValues, advantages } from "../../../src/train/tasks/objectives/actions.js";
+import { classification } from "../../../src/train/tasks/objectives/classification.js";
 import { detection, shownObjects } from "../../../src/train/tasks/objectives/detection.js";
 import { scoredPairs } from "../../../src/train/tasks/objectives/embeddings.js";
 import { independentLabels } from "../../../src/train/tasks/objectives/independent-labels.js";
 import { shownChances, shownContinuous, shownValues } from "../../../src/train/tasks/objectives/shown-actions.js";
-import type { Outputs, TaskExample, TaskObjective } from "../../../src/train/tasks/types.js";
+import { evaluateServed } from "../../../src/train/tasks/served-task.js";
+import type { Outputs, TaskExample, TaskInputs, TaskObjective } from "../../../src/train/tasks/types.js";
 import { runner } from "../../support/differences.js";
+import { runGraph } from "../../support/task-models.js";
 
 interface Computed {
   readonly loss: number;
@@ -268,4 +273,44 @@ test("the cosine of two texts moves to their score, and Spearman's correlation c
   assert.deepEqual(meter.metrics(), { spearman: 1 });
   assertNear([spearman([1, 2, 3, 4, 5], [5, 6, 7, 8, 7])], [0.8207827]); // ties, as scipy's spearmanr
   assert.equal(spearman([1, 1, 1], [1, 2, 3]), 0);
+});
+
+test("an evaluation names the row that the model computes no numbers for", async () => {
+  const batch = [0.5, Number.NaN, Number.NEGATIVE_INFINITY].map((source, row) => {
+    return { source, target: "up", size: 1, place: { file: "rows.jsonl", line: row + 1 }, isEmpty: false };
+  });
+  const engine = {
+    signature: { inputs: [], outputs: [], isBatched: true },
+    submit({ inputs }: TaskRequest) {
+      const logit = Number(inputs.get("x")?.data[0]);
+      const logits = { type: "float32", shape: [1, 2], data: Float32Array.of(logit, 1) } as const;
+      const result = Promise.resolve({ outputs: new Map([["logits", logits]]), queueMs: 0, labels: null });
+      return { admitted: Promise.resolve(), result };
+    },
+  };
+  const inputs: TaskInputs<unknown> = {
+    feeds: async (sources) =>
+      new Map([["x", Tensor.from("float32", [sources.length], Float32Array.from(sources, Number))]]),
+  };
+  const objective = classification(["up", "down"], "logits") as TaskObjective<unknown>;
+  const evaluate = (rows: readonly TaskExample[]) =>
+    evaluateServed(
+      { engine, digest: null },
+      { inputs, objective, batches: [rows], signal: new AbortController().signal, needsNumbers: true },
+    );
+  await assert.rejects(evaluate(batch), /The model computed NaN in logits of rows.jsonl:2/);
+  const { metrics } = await evaluate([0, 2].flatMap((row) => batch[row] ?? []));
+  assert.equal(metrics.accuracy, 0);
+});
+
+test("a vector of zeros has the cosine 0", async () => {
+  const builder = new GraphBuilder("cosines");
+  const [a, b] = ["a", "b"].map((name) => builder.input(name, "float32", [2, 2]));
+  assert.ok(a && b);
+  builder.output(cosines(new Ops(builder), a, b));
+  const vectors = [Float32Array.of(0, 0, 3, 4), Float32Array.of(1, 1, 3, 4)].map((data, i) => {
+    return ["ab"[i] ?? "", Tensor.from("float32", [2, 2], data)] as const;
+  });
+  const [found] = (await runGraph(builder.build(), new Map(vectors))).values();
+  assert.deepEqual([...(found?.data ?? [])], [0, 1]);
 });

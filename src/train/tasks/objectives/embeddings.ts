@@ -81,7 +81,10 @@ function vectorsOf(op: Ops, tokens: Value, pooling: PlainPooling | null, inputs:
   const seen = op.reshape(op.cast(outputOf(inputs, mask), "float32"), [rows, length, 1]);
   switch (pooling) {
     case "mean":
-      return op.div(op.sum(op.mul(tokens, seen), [1], false), op.sum(seen, [1], false));
+      return op.div(
+        op.sum(op.mul(tokens, seen), [1], false),
+        op.binary("Max", op.sum(seen, [1], false), op.like(seen, 1)),
+      );
     case "cls":
       return op.squeeze(op.slice(tokens, 1, 0, 1), 1);
     case "max":
