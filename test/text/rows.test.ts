@@ -139,6 +139,14 @@ test("a text without white space is cut between the words of a pre-tokenizer tha
   assert.equal(tokensOf({ type: "Sequence", pretokenizers: [] }, ".".repeat(4000)), undefined);
 });
 
+test("BERT's cleaning drops control and private characters, and keeps those that Unicode does not know yet", () => {
+  const parts = { added_tokens: [], model: { type: "WordPiece", unk_token: "u", vocab: { u: 0, a: 1, "##a": 2 } } };
+  const encode = createSpanEncoder(define({ ...parts, normalizer: { type: "BertNormalizer" } }, {}));
+  const idsOf = (text: string): number[] => [...encode(text).ids];
+  for (const dropped of ["\0", "\u0007", "\u200d", "\ue000", "\ufffd"]) assert.deepEqual(idsOf(`a${dropped}a`), [1, 2]);
+  for (const kept of ["\u0378", "\u{10ffff}"]) assert.deepEqual(idsOf(`a${kept}a`), [0]);
+});
+
 describe("graphemes", () => {
   test("are those of Unicode, wherever a text is taken apart", () => {
     const segmenter = new Intl.Segmenter("und", { granularity: "grapheme" });

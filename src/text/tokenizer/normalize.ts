@@ -163,8 +163,9 @@ function bert(config: Json): NormalizeStep[] {
   const steps: NormalizeStep[] = [];
   const isSet = (key: string): boolean => config[key] !== false && config[key] !== null;
   if (isSet("clean_text")) {
+    // Characters that this Unicode does not know yet, such as a new emoji, stay.
     const clean: Normalize = (text) =>
-      text.replace(/(?![\t\n\r])[\p{C}\uFFFD]/gu, "").replace(/\p{White_Space}/gu, " ");
+      text.replace(/(?![\t\n\r])[\p{Cc}\p{Cf}\p{Co}\uFFFD]/gu, "").replace(/\p{White_Space}/gu, " ");
     steps.push(byCharacter(clean));
   }
   if (isSet("handle_chinese_chars")) steps.push(byCharacter((text) => text.replace(ideographs, " $& ")));
