@@ -12,7 +12,7 @@ import type { Catalog } from "./catalog.js";
 import { chatFormatsOf, markersOf } from "./chat-formats.js";
 import { Completer } from "./complete.js";
 import { type ModelGateway, type ModelStats, modelStats } from "./model-gateway.js";
-import { type GatewayOptions, gatewayDefaults, type RequestBounds } from "./options.js";
+import { type GatewayOptions, gatewayDefaults, type RequestBounds, withinQueue } from "./options.js";
 import type { PromptContext } from "./prompts.js";
 import { type SamplingDefaults, samplingDefaults } from "./sampling.js";
 import { generation, tasksOfDecoder } from "./served-tasks.js";
@@ -96,7 +96,7 @@ export interface Gateway extends ModelGateway {
 
 export function createGateway(parts: GatewayParts): Gateway {
   const { engine, tokenizer, model, logger = silent } = parts;
-  const options = { ...gatewayDefaults, ...parts.options };
+  const options = withinQueue({ ...gatewayDefaults, ...parts.options }, engine.limits);
   const { maxContext, maxGenerated } = engine.limits;
   const lengths = { maxContext, ...(maxGenerated !== undefined && { maxGenerated }) };
   const generates = model.generates !== false;

@@ -1,5 +1,6 @@
 /** The limits on requests, apart from transport: one named option each, with its default. */
 
+import type { EngineLimits } from "../engine/types.js";
 import { type GrammarOptions, grammarDefaults } from "../grammar/compiler.js";
 import type { ChatFormatOptions } from "./chat-formats.js";
 
@@ -50,6 +51,15 @@ export interface RequestBounds extends GatewayOptions {
 /** The most tokens that a request can ask for. */
 export const mostTokens = ({ maxContext, maxGenerated }: Pick<RequestBounds, "maxContext" | "maxGenerated">): number =>
   maxGenerated ?? maxContext;
+
+/** Where more sequences of a request are allowed than can run and wait at once, no more than those: the queue would never take them. */
+export function withinQueue(
+  options: GatewayOptions,
+  { maxBatch, maxQueue, maxAdapterQueue }: Pick<EngineLimits, "maxBatch" | "maxQueue" | "maxAdapterQueue">,
+): GatewayOptions {
+  const most = maxBatch + Math.min(maxQueue, maxAdapterQueue);
+  return { ...options, maxSequences: Math.min(options.maxSequences, most) };
+}
 
 export const gatewayDefaults: GatewayOptions = {
   ...grammarDefaults,

@@ -465,6 +465,13 @@ describe("endings", () => {
     );
   });
 
+  test("more choices than can ever run and wait at once are a 400, not a 429 for ever", async () => {
+    await using rig = await openRig({ script: { limits: { maxBatch: 1, maxQueue: 4, maxAdapterQueue: 1 } } });
+    const fault = await refusal(complete(rig, { prompt: "x", n: 3 }));
+    assert.deepEqual([fault.code, fault.status], ["invalid_value", 400]);
+    assert.match(fault.message, /asks for 3 sequences .*; at most 2 are allowed/);
+  });
+
   test("waiting too long is a 503, running too long a 408", async () => {
     await using queue = await openRig({
       script: { admission: () => new Promise(() => {}) },

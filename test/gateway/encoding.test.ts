@@ -76,7 +76,7 @@ describe("a request's prompts", () => {
   });
 
   test("yield to the event loop between two of them", async () => {
-    const script = { limits: { maxContext: 4096, maxQueue: 64 } };
+    const script = { limits: { maxContext: 4096, maxQueue: 64, maxAdapterQueue: 64 } };
     await using rig = await openRig({ gateway: { maxPromptCharacters: 4096 }, script });
     const order: string[] = [];
     const prompts = Array.from({ length: 20 }, () => "x".repeat(2048));

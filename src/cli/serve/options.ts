@@ -208,7 +208,7 @@ const serviceOptions = {
     "Limits",
     gatewayDefaults.maxSequences,
     1,
-    "prompts times choices of a request, or rows of one to a task model",
+    "prompts times choices of a request, or rows of one to a task model; never more than can run and wait at once",
   ),
   maxChoices: count("Limits", gatewayDefaults.maxChoices, 1, "choices of a request (n)"),
   maxStops: count("Limits", gatewayDefaults.maxStops, 0, "stop strings of a request"),

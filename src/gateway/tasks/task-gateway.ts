@@ -8,7 +8,7 @@ import { type BaseParts, type BaseServices, createBaseServices } from "../base-s
 import type { TextBounds } from "../body/text-inputs.js";
 import type { BaseModel } from "../catalog.js";
 import { type ModelGateway, modelStats } from "../model-gateway.js";
-import { type GatewayOptions, gatewayDefaults } from "../options.js";
+import { type GatewayOptions, gatewayDefaults, withinQueue } from "../options.js";
 import { tasksOfRows } from "../served-tasks.js";
 import { type Detector, usualDetector } from "./detections.js";
 import { ImageTasks } from "./image-tasks.js";
@@ -69,7 +69,7 @@ export interface TaskContext extends Pick<BaseServices, "catalog" | "activity" |
 
 export function createTaskGateway(parts: TaskGatewayParts): TaskGateway {
   const { engine, names, tokenizer, logger = silent } = parts;
-  const options = { ...gatewayDefaults, ...parts.options };
+  const options = withinQueue({ ...gatewayDefaults, ...parts.options }, engine.limits);
   const maxContext = tokenizer?.maxLength ?? null;
   const services = createBaseServices(parts, { names, maxContext, tasks: tasksOfRows(parts) }, options);
   const { catalog, observer, holder, adapters } = services;
