@@ -126,6 +126,33 @@ export class Bases {
     throw unable(name, base, face, fitting.length > 0 ? fitting : able, param);
   }
 
+  /**
+   * Which of two faces answers a name; a base with both answers with the first. Without a name it is that of the only base that fits.
+   * Throws LorikeetError `invalid_value` if bases of both could, which counts as a request of the route.
+   */
+  faceOf<F extends Face, G extends Face>(
+    asked: AskedName,
+    route: Route,
+    [first, fitsFirst]: readonly [F, Fits<F>],
+    [second, fitsSecond]: readonly [G, Fits<G>],
+  ): F | G {
+    const startedAt = performance.now();
+    const usual = this.has(first, asked) ? first : second;
+    if (asked.name !== null || this.all.length === 1) return usual;
+    const fitting = this.all.filter(
+      ({ [first]: gateway }) => gateway !== null && fitsFirst(gateway as NonNullable<Faces[F]>),
+    );
+    const others = this.all.filter(
+      ({ [first]: own, [second]: gateway }) =>
+        own === null && gateway !== null && fitsSecond(gateway as NonNullable<Faces[G]>),
+    );
+    if (others.length === 0) return usual;
+    if (fitting.length === 0) return second;
+    const error = unnamed([...fitting, ...others], asked.param);
+    this.#observer.ended(summaryOf(route, startedAt, null, asFault(error), null));
+    throw error;
+  }
+
   /** Whether the base that answers a name has a face; without a name, or for one that no base knows, whether any base has it. */
   has(face: Face, { name }: AskedName): boolean {
     const base = name === null ? undefined : this.all.find(({ models }) => models.models.has(name));

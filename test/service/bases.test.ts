@@ -145,6 +145,11 @@ describe("several bases in one process", () => {
     assert.match(await answered("/v1/embeddings", { input: "good" }), /"model":"bert-embeddings"/);
     const several = /several bases could answer: `bert-sequence-classification`, `bert-embeddings`; name/;
     assert.match(await answered("/pooling", { input: "good" }, 400), several);
+    // The decoder has no tokenizer.
+    assert.match(await answered("/tokenize", { prompt: "good" }, 400), several);
+    assert.match(await answered("/detokenize", { tokens: [2] }, 400), several);
+    assert.match(await answered("/tokenize", { model: "bert-embeddings", prompt: "good" }), /"tokens":\[2,/);
+    assert.match(await answered("/tokenize", { messages: [{ role: "user", content: "a" }] }, 400), /no tokenizer/);
     const none = /none of the bases `bert-sequence-classification`, `bert-embeddings` gives what this route answers/;
     assert.match(await answered("/embed_sparse", { inputs: "good" }, 424), none);
   });

@@ -2,6 +2,7 @@
 
 import type { Express, Request, RequestHandler, Response } from "express";
 import { LorikeetError } from "../../base/errors.js";
+import { isObject } from "../../base/json.js";
 import { messagesProtocol } from "../../gateway/anthropic/protocol.js";
 import { modelInBody } from "../../gateway/asked-name.js";
 import { type Bases, type Fits, generatesChats, generatesText } from "../../gateway/bases.js";
@@ -168,13 +169,28 @@ const teiOf =
       ...{ route: counted, ...(of && { fits: answering(of) }) },
     });
 
+/** Whether a chat is to be tokenized. */
+const hasMessages = (body: unknown): boolean => isObject(body) && body.messages !== undefined;
+
 /** Calls about tokens, which differ between models that generate text, whose calls know chats, and others. */
 function addTokenApi(app: Express, { bases, options, json }: ApiParts): void {
   const calls = (name: "tokenize" | "detokenize"): RequestHandler => {
-    const text = routed(bases, "text", (gateway) => tokenizeHandlers(gateway, options)[name], { route: name });
+    const ofText = (gateway: Gateway, body: unknown): boolean =>
+      hasMessages(body) ? gateway.tokenizer?.chatTemplate != null : gateway.tokenizer !== null;
+    const text = routed(bases, "text", (gateway) => tokenizeHandlers(gateway, options)[name], {
+      ...{ route: name, fits: ofText },
+    });
     const build = (gateway: TaskGateway) => textTokenHandlers(gateway, options)[name];
     const task = routed(bases, faceOfTexts(bases), build, { route: name });
-    return (req, res, next) => (bases.has("text", modelInBody(req.body)) ? text : task)(req, res, next);
+    return (req, res, next) => {
+      const face = bases.faceOf(
+        modelInBody(req.body),
+        name,
+        ["text", (gateway) => ofText(gateway, req.body)],
+        [faceOfTexts(bases), ({ texts }) => texts.hasTokenizer && !hasMessages(req.body)],
+      );
+      return (face === "text" ? text : task)(req, res, next);
+    };
   };
   const tei = teiOf({ bases, options })("tokenize", "tokenize");
   const api = apiOf(app);
