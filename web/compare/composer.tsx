@@ -3,8 +3,8 @@ import { CheckField } from "../parts/check-field.js";
 import { Chips } from "../parts/chips.js";
 import { CopyButton } from "../parts/copy-button.js";
 import { Icon } from "../parts/icon.js";
-import { isSend } from "../parts/keys.js";
 import { NumberField } from "../parts/number-field.js";
+import { TextArea } from "../parts/text-area.js";
 import { basesOf, models, offeredPresets } from "./models.js";
 import type { Preset } from "./opening.js";
 import { change, hrefWith, settings } from "./settings.js";
@@ -37,25 +37,16 @@ export function Composer({ isRunning, onRun, onStop, onPreset }: ComposerProps) 
         </button>
       </div>
       {isChat ? (
-        <label>
-          System message
-          <textarea rows={1} value={system} onInput={(event) => change({ system: event.currentTarget.value })} />
-        </label>
+        <TextArea label="System message" rows={1} value={system} onInput={(text) => change({ system: text })} />
       ) : null}
-      <label>
-        {isChat ? "Message" : "Prompt"}
-        <textarea
-          class="prompt"
-          rows={Math.min(12, Math.max(3, prompt.split("\n").length))}
-          value={prompt}
-          onInput={(event) => change({ prompt: event.currentTarget.value })}
-          onKeyDown={(event) => {
-            if (!isSend(event)) return;
-            event.preventDefault();
-            onRun();
-          }}
-        />
-      </label>
+      <TextArea
+        label={isChat ? "Message" : "Prompt"}
+        kind="prompt"
+        rows={Math.min(12, Math.max(3, prompt.split("\n").length))}
+        value={prompt}
+        onInput={(text) => change({ prompt: text })}
+        onSend={onRun}
+      />
       <div class="controls">
         <Sampling />
         <CheckField

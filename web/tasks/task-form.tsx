@@ -4,8 +4,8 @@ import { adapters } from "../adapters/live.js";
 import { similarity } from "../client/tasks.js";
 import type { AdapterCard, Example } from "../client/types.js";
 import { Chips } from "../parts/chips.js";
-import { isSend } from "../parts/keys.js";
 import { blobOf, Picture } from "../parts/picture.js";
+import { TextArea } from "../parts/text-area.js";
 import { route } from "../route.js";
 import { Answers } from "./answers.js";
 import { ModelSwitch, useCards, useModels } from "./model-switch.js";
@@ -142,35 +142,14 @@ interface TextFieldsProps {
 
 function TextFields({ isPair, missing, count, model, onAsk }: TextFieldsProps) {
   const { text, other } = settings.value;
-  const onKeyDown = (event: KeyboardEvent): void => {
-    if (!isSend(event)) return;
-    event.preventDefault();
-    onAsk();
-  };
   return (
     <>
-      <label>
-        Text
-        <textarea
-          rows={isPair ? 3 : 4}
-          value={text}
-          onInput={({ currentTarget }) => change({ text: currentTarget.value })}
-          onKeyDown={onKeyDown}
-        />
-      </label>
+      <TextArea label="Text" rows={isPair ? 3 : 4} value={text} onInput={(text) => change({ text })} onSend={onAsk} />
       {isPair ? (
-        <label>
-          Another text
-          <textarea
-            rows={3}
-            value={other}
-            onInput={({ currentTarget }) => change({ other: currentTarget.value })}
-            onKeyDown={onKeyDown}
-          />
-        </label>
-      ) : null}
-      {isPair ? (
-        <p class="muted">The answer says how similar the model finds them: 1 for the same, 0 for unrelated.</p>
+        <>
+          <TextArea label="Another text" rows={3} value={other} onInput={(other) => change({ other })} onSend={onAsk} />
+          <p class="muted">The answer says how similar the model finds them: 1 for the same, 0 for unrelated.</p>
+        </>
       ) : null}
       <div class="ask">
         <button

@@ -10,6 +10,7 @@ import {
 } from "../client/tensors.js";
 import { AnswerOrder } from "../parts/answer-order.js";
 import { Fault } from "../parts/fault.js";
+import { TextArea } from "../parts/text-area.js";
 import { noteFailure, socket } from "../session.js";
 
 /** Values of an output that are shown. */
@@ -40,16 +41,15 @@ export function TensorForm({ base, models, metadata }: TensorFormProps) {
       }}
     >
       {metadata.inputs.map(({ name, datatype, shape }) => (
-        <label key={name}>
-          {name}, {datatype} {shapeText(shape)}
-          <textarea
-            rows={3}
-            class="mono"
-            placeholder="zeros"
-            value={texts[name] ?? ""}
-            onInput={({ currentTarget }) => setTexts({ ...texts, [name]: currentTarget.value })}
-          />
-        </label>
+        <TextArea
+          key={name}
+          label={`${name}, ${datatype} ${shapeText(shape)}`}
+          rows={3}
+          kind="mono"
+          placeholder="zeros"
+          value={texts[name] ?? ""}
+          onInput={(text) => setTexts({ ...texts, [name]: text })}
+        />
       ))}
       <button type="submit" class="primary">
         {models.length > 1 ? "Ask both" : `Ask ${models[0]}`}
