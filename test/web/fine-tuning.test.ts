@@ -43,6 +43,19 @@ test("the rows of a refused job are deleted; those of a job that may have been m
   assert.deepEqual(await callsOfStart(noAnswer()), sent);
 });
 
+test("an upload of rows that its reader has left starts no job, and is not kept", async () => {
+  const calls: string[] = [];
+  const leaving = new AbortController();
+  const client = new FineTuningClient(async (path, { method = "GET" } = {}) => {
+    calls.push(`${method} ${path}`);
+    leaving.abort();
+    return Response.json({ id: "file-1" });
+  });
+  const start = client.start(new File(["{}"], "rows.jsonl"), request, leaving.signal);
+  await assert.rejects(start, { code: "no_answer" });
+  assert.deepEqual(calls, ["POST v1/files", "DELETE v1/files/file-1"]);
+});
+
 test("a job starts again on the same rows with the same settings", async () => {
   let sent: unknown;
   const client = new FineTuningClient(async (_path, { body } = {}) => {

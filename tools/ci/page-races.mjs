@@ -69,7 +69,7 @@ async function leaveStart(page) {
     location.hash = "#/training";
     const job = { id: "ftjob-late", status: "queued", model: "base", created_at: 1.7e9, finished_at: null };
     answers = (call) => (call === "POST /v1/files" ? { id: "file-2" } : call === "POST /v1/fine_tuning/jobs" ? job : null);
-    holds = (call) => call === "POST /v1/files";
+    holds = (call) => call === "POST /v1/fine_tuning/jobs";
     const drop = async (name) => {
       const transfer = new DataTransfer();
       transfer.items.add(new File(['{"text":"a"}'], name));
@@ -79,7 +79,7 @@ async function leaveStart(page) {
     };
     await drop("first.jsonl");
     await press("Start");
-    await isHeld("POST /v1/files");
+    await isHeld("POST /v1/fine_tuning/jobs");
     await press("Close");
     await until(() => !one("dialog"), "the end of the first dialog");
     await drop("second.jsonl");

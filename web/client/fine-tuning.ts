@@ -1,6 +1,6 @@
 /** The server's fine-tuning API, as far as the page uses it. Times are seconds since 1970. */
 import type { Call } from "./client.js";
-import { bodyOf, isNoAnswer } from "./errors.js";
+import { bodyOf, isNoAnswer, noAnswer } from "./errors.js";
 
 export type JobStatus = "validating_files" | "queued" | "running" | "paused" | "succeeded" | "failed" | "cancelled";
 
@@ -97,15 +97,24 @@ export class FineTuningClient {
     return events.reverse();
   }
 
-  /** Uploads the rows and starts a job on them. If the job is refused, the server does not keep the rows. */
+  /**
+   * Uploads the rows and starts a job on them. If the job is refused, the server does not keep the rows. A `signal` that aborts before the job is
+   * asked for ends it all, with ApiError `no_answer`.
+   */
   async start(
     rows: File,
     { model, task, suffix, description, showsRows, method, epochs, learningRateMultiplier }: JobRequest,
+    signal: AbortSignal | null = null,
   ): Promise<Job> {
     const form = new FormData();
     form.set("purpose", "fine-tune");
     form.set("file", rows, rows.name);
-    const file = await this.#json<{ readonly id: string }>("v1/files", { method: "POST", body: form });
+    const file = await this.#json<{ readonly id: string }>("v1/files", { method: "POST", body: form, signal });
+    const forget = (): Promise<unknown> => this.#call(`v1/files/${file.id}`, { method: "DELETE" }).catch(() => {});
+    if (signal?.aborted) {
+      await forget();
+      throw noAnswer();
+    }
     const hyperparameters = {
       n_epochs: epochs ?? "auto",
       learning_rate_multiplier: learningRateMultiplier ?? "auto",
@@ -122,7 +131,7 @@ export class FineTuningClient {
       return await this.#create(body);
     } catch (error) {
       // Without an answer, the job may have been made and need its rows.
-      if (!isNoAnswer(error)) await this.#call(`v1/files/${file.id}`, { method: "DELETE" }).catch(() => {});
+      if (!isNoAnswer(error)) await forget();
       throw error;
     }
   }

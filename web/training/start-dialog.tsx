@@ -8,6 +8,7 @@ import { FileButton } from "../parts/file-button.js";
 import { Icon } from "../parts/icon.js";
 import { useLifetime } from "../parts/lifetime.js";
 import { NumberField } from "../parts/number-field.js";
+import { TextArea } from "../parts/text-area.js";
 import { client, needsKey, noteFailure } from "../session.js";
 import { adapterNameOf } from "./adapter-name.js";
 import { TargetFields, useJobTarget } from "./job-target.js";
@@ -20,7 +21,7 @@ const mostDescriptionLength = 512;
 
 export interface StartDialogProps {
   readonly file: File | null;
-  /** Not called once the dialog has been closed: the job is listed all the same. */
+  /** Not called once the dialog has been closed, which ends an upload. A job that was asked for already is listed all the same. */
   readonly onStarted: (job: Job) => void;
   readonly onClose: () => void;
 }
@@ -54,9 +55,10 @@ export function StartDialog({ file: dropped, onStarted, onClose }: StartDialogPr
     try {
       const method = rows.isPreferences ? "dpo" : "supervised";
       const settings = { ...choices, model, task: task === tasks[0] ? null : task, method } as const;
-      const job = await client.fineTuning.start(file, settings);
+      const job = await client.fineTuning.start(file, settings, lifetime);
       if (!lifetime.aborted) onStarted(job);
     } catch (error) {
+      if (lifetime.aborted) return;
       setFault(noteFailure(error));
       setSending(false);
     }
@@ -130,15 +132,13 @@ function ChoiceFields({ model, choices, onChange }: ChoiceFieldsProps) {
         It is listed as <code>{adapterNameOf(suffix, "…")}</code>; programs may also ask for{" "}
         <code>{`ft:${model}:lorikeet:${suffix}:…`}</code>.
       </p>
-      <label>
-        What it is for (its card says so)
-        <textarea
-          rows={2}
-          value={description}
-          maxLength={mostDescriptionLength}
-          onInput={({ currentTarget }) => onChange({ description: currentTarget.value })}
-        />
-      </label>
+      <TextArea
+        label="What it is for (its card says so)"
+        rows={2}
+        value={description}
+        maxLength={mostDescriptionLength}
+        onInput={(text) => onChange({ description: text })}
+      />
       <CheckField
         label="Show up to three short rows on the card as examples. Anyone who can use this server can read it."
         isChecked={showsRows}
