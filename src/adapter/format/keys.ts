@@ -17,7 +17,7 @@ export type ParsedKey =
   | SavedKey
   /** Trained rows of a table or of a head: `trainable_token_indices`. */
   | { readonly kind: "tokens"; readonly path: string }
-  /** A bias that PEFT saves with `bias="all"` and does not use: of the layer that a module saved whole replaces. */
+  /** What PEFT saves and does not use: with `bias="all"`, a bias of the layer that a module saved whole replaces. */
   | { readonly kind: "unused" }
   /** Another tensor of a module that is saved whole, such as statistics. */
   | { readonly kind: "buffer" }
@@ -84,6 +84,7 @@ function parsePlain(all: readonly string[], context: KeyContext): ParsedKey {
   const isCopy = all.some((segment) => copies.has(segment));
   const segments = withoutSaving(all.filter((segment) => !copies.has(segment) && segment !== tokenAdapter));
   const last = segments.at(-1);
+  if (segments.includes("lora_velora_embed")) return { kind: "unused" }; // of VeLoRA's gradients
   if (last === "m") return withPath(context.method.meaningOf(last, []), segments.slice(0, -1)); // mlx-lm's magnitudes
   const path = segments.slice(0, -1).join(".");
   const isMarked = all.includes("modules_to_save");

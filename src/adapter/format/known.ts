@@ -33,13 +33,17 @@ export const harmlessKeys: ReadonlySet<string> = new Set([
   "task_type",
   "trainable_token_indices",
   "use_dora",
+  "use_qalora",
   "use_rslora",
+  "velora_config",
 ]);
 
 /** Keys that hold objects, with the known keys in them. `megatron_config` belongs to another library and may hold anything. */
 export const harmlessObjects: ReadonlyMap<string, ReadonlySet<string>> = new Map([
   ["auto_mapping", new Set(["base_model_class", "parent_library", "unsloth_fixed"])],
   ["runtime_config", new Set(["ephemeral_gpu_offload"])],
+  // It keeps less of the inputs for the gradients of A.
+  ["velora_config", new Set(["num_groups", "init_type", "scale"])],
   ["eva_config", new Set(["rho", "tau", "use_label_mask", "label_mask_value", "whiten", "adjust_scaling_factors"])],
   [
     "corda_config",
@@ -74,8 +78,6 @@ export const refusedKeys: ReadonlyMap<string, string> = new Map([
   ["monteclora_config", "MonteCLoRA"],
   ["target_parameters", "LoRA on bare parameters"],
   ["use_bdlora", "block-diagonal LoRA"],
-  ["use_qalora", "QA-LoRA"],
-  ["velora_config", "VeLoRA"],
 ]);
 
 /** Values of `init_lora_weights`, in lower case, that do not change the base. */

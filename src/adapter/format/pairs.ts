@@ -104,7 +104,12 @@ export function checkPair(draft: Draft, { config, maxRank, faults }: PairContext
   if (pointwise.some((size) => size !== 1)) {
     faults.invalid(`module ${path} has a kernel of ${pointwise.join("x")} in lora_B; a kernel of 1 is allowed`);
   }
-  if (module) checkFit(module, { inFeatures, outFeatures, kernel }, faults);
+  const { qaloraGroup } = config;
+  if (module && qaloraGroup !== null && inFeatures * qaloraGroup === module.inFeatures) {
+    faults.unsupported(
+      `module ${path} has a lora_A for the means of ${qaloraGroup} inputs each (use_qalora), as PEFT trains it over a base quantized by GPTQ, which is not supported; train it over the plain base`,
+    );
+  } else if (module) checkFit(module, { inFeatures, outFeatures, kernel }, faults);
   if (broken || faults.count > before) return null;
   const sizes = { path, source, rank, inFeatures, outFeatures, kind, kernel, groups };
   return { ...sizes, a, b, extra: extra ?? null, addedBias: addedBias ?? null };

@@ -162,6 +162,14 @@ const unsupported: [string, Edit, RegExp][] = [
     { tensors: put("base_model.model.model.layers.0.mlp.down_proj.lora_A.weight", [8, 3, 3, 3]) },
     /^LoRA with the four axes of a convolution/,
   ],
+  [
+    "QA-LoRA's means of inputs",
+    {
+      config: { use_qalora: true, qalora_group_size: 16 },
+      tensors: (all) => put(`${q}.lora_A.weight`, [8, 4])(all.filter(({ name }) => name !== `${q}.lora_A.weight`)),
+    },
+    /q_proj has a lora_A for the means of 16 inputs each \(use_qalora\), as PEFT trains it over a base quantized by GPTQ/,
+  ],
   ["AdaLoRA's tensors", { tensors: put(`${q}.lora_E`, [8, 1]) }, /^AdaLoRA/],
   [
     "mlx-lm's full tuning",
@@ -191,12 +199,10 @@ const unsupported: [string, Edit, RegExp][] = [
   ...Object.entries({
     layer_replication: [[0, 4]],
     alora_invocation_tokens: [5],
-    use_qalora: true,
     use_bdlora: { a: 1 },
     target_parameters: ["x"],
     arrow_config: { a: 1 },
     kasa_config: { a: 1 },
-    velora_config: { a: 1 },
     monteclora_config: { a: 1 },
     loftq_config: { bits: 4 },
   }).map(([key, value]): [string, Edit, RegExp] => [key, { config: { [key]: value } }, new RegExp(`^${key} is set`)]),
@@ -244,6 +250,14 @@ test("harmless values of refused keys, and heads that are not there, are accepte
   };
   const { summary } = await checkAdapter(await edited({ config }), llama);
   assert.deepEqual(summary.warnings, []);
+});
+
+test("VeLoRA, and QA-LoRA over a plain base, are LoRA once they are trained, as PEFT computes them", async () => {
+  const config = { use_qalora: true, velora_config: { num_groups: 4, init_type: "random", scale: 1 } };
+  const tensors = put(`${q}.lora_velora_embed`, [16]);
+  const { summary } = await checkAdapter(await edited({ config, tensors }), llama);
+  const plain = await checkAdapter(await edited({}), llama);
+  assert.deepEqual([summary.warnings, summary.weightsDigest], [[], plain.summary.weightsDigest]);
 });
 
 test("an adapter with convolutions and whole modules that the base lacks is for another base, not unsupported", async () => {

@@ -54,6 +54,7 @@ export function readMlx(
     keptRanks: new Map(),
     baseName: typeof fields.model === "string" ? fields.model : null,
     taskType: null,
+    qaloraGroup: null,
     modulesToSave: [],
     trainsBias: false,
     tiesWeights: false,

@@ -49,6 +49,7 @@ export function readPeft(
     ...method.readConfig(field, faults),
     baseName: field.text("base_model_name_or_path"),
     taskType: fields.task_type,
+    qaloraGroup: field.flag("use_qalora") ? field.wholeNumber("qalora_group_size", 16) : null,
     modulesToSave,
     trainsBias,
     tiesWeights: fields.ensure_weight_tying === true,

@@ -12,6 +12,8 @@ export interface ReadConfig extends MethodConfig {
   readonly taskType: unknown;
   readonly modulesToSave: readonly string[];
   readonly trainsBias: boolean;
+  /** Inputs of a group with `use_qalora`, which PEFT follows over bases quantized by GPTQ alone; null without it. */
+  readonly qaloraGroup: number | null;
   /** Whether an adapter of the embeddings adapts a tied head, too. */
   readonly tiesWeights: boolean;
   readonly trainedTokens: readonly TrainedTokens[];
