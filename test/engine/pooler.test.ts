@@ -36,6 +36,9 @@ describe("a pooler", () => {
         [0, 3],
         [-4, 6],
       ]);
+      assert.deepEqual(of({ modes: ["weightedmean", "mean_sqrt_len_tokens", "last"], place: 2 }, sizes)[0], [
+        ...[-5 / 6, 13 / 3, 0, 9 / Math.sqrt(3), -4, 6].map(Math.fround),
+      ]);
       assert.deepEqual(of({ modes: ["max"], place: 2 }, sizes), [
         [3, 6],
         [-4, 6],

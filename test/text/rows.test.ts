@@ -247,6 +247,24 @@ describe("a batch", () => {
   });
 });
 
+test("texts are in lower case where sentence_bert_config.json says so, in the worker thread too", async () => {
+  const folder = mkdtempSync(join(top, "cased-"));
+  const model = { type: "WordLevel", vocab: { "?": 0, hello: 1, world: 2 }, unk_token: "?" };
+  const file = { model, normalizer: { type: "NFC" }, pre_tokenizer: { type: "Whitespace" }, added_tokens: [] };
+  writeFileSync(join(folder, "tokenizer.json"), JSON.stringify(file));
+  const idsOf = async (text: string): Promise<readonly number[]> => {
+    const tokenizer = await loadRowTokenizer(folder);
+    assert.ok(tokenizer);
+    after(() => tokenizer.close());
+    return (await tokenizer.encodeRow({ text })).ids;
+  };
+  assert.deepEqual(await idsOf("Hello WORLD"), [0, 0]);
+  writeFileSync(join(folder, "sentence_bert_config.json"), JSON.stringify({ do_lower_case: true }));
+  assert.deepEqual(await idsOf("Hello WORLD"), [1, 2]);
+  const long = await idsOf("Hello ".repeat(1000));
+  assert.ok(long.length === 1000 && long.every((id) => id === 1));
+});
+
 for (const name of ["bert-sequence-classification", "marian"]) {
   test(`the texts of the ${name} fixture have the ids that transformers gave`, async () => {
     const tokenizer = await loadRowTokenizer(`test/fixtures/tasks/${name}`);

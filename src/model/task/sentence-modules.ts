@@ -97,7 +97,8 @@ const places: readonly string[] = ["Transformer", "Pooling"];
 const kindOf = ({ type }: Json): string => (typeof type === "string" ? (type.split(".").at(-1) ?? "") : "");
 
 /** A path without parts that leave the folder. */
-const isInside = (path: string): boolean => !isAbsolute(path) && !path.split(/[/\\]/).includes("..");
+const isInside = (path: string): boolean =>
+  !isAbsolute(path) && !path.includes("\0") && !path.split(/[/\\]/).includes("..");
 
 /** Normalize of earlier versions has no settings, nor has Dropout that does nothing here. */
 async function settingsOf(folder: string, path: string, kind: string): Promise<Json> {

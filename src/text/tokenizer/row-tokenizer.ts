@@ -2,7 +2,7 @@
 
 import { LorikeetError } from "../../base/errors.js";
 import { isObject, type Json } from "../../base/json.js";
-import { asRecord, asString, parseRecord, readIfThere } from "../json.js";
+import { asList, asRecord, asString, parseRecord, readIfThere } from "../json.js";
 import { beginningOf, marginOf, type Surroundings, splitsLocally, sureTokens } from "./beginning.js";
 import { createDecoder, type Decoder } from "./decoder.js";
 import type { Definition } from "./definition.js";
@@ -64,19 +64,20 @@ const charactersOfToken = 8;
 const offloadCharacters = 2048;
 
 /**
- * Loads tokenizer.json, and what tokenizer_config.json, config.json and sentence_bert_config.json say about lengths and padding.
+ * Loads tokenizer.json, and what tokenizer_config.json, config.json and sentence_bert_config.json say about lengths, padding and case.
  * Returns null without a tokenizer.json. @throws LorikeetError `model_invalid` or `model_unsupported` with what was found.
  */
 export async function loadRowTokenizer(folder: string): Promise<RowTokenizer | null> {
-  const tokenizer = await readIfThere(`${folder}/tokenizer.json`);
-  if (!tokenizer) return null;
+  const bytes = await readIfThere(`${folder}/tokenizer.json`);
+  if (!bytes) return null;
   const config = await readIfThere(`${folder}/tokenizer_config.json`);
-  const files = { directory: folder, tokenizer, config };
-  const { definition, config: settings } = parseFiles(files);
   const rules = await Promise.all(
     ["config.json", "sentence_bert_config.json"].map((name) => readSettings(folder, name)),
   );
   const [model = {}, sentences = {}] = rules;
+  const tokenizer = sentences.do_lower_case === true ? lowering(bytes, folder) : bytes;
+  const files = { directory: folder, tokenizer, config };
+  const { definition, config: settings } = parseFiles(files);
   const file = parseRecord(tokenizer, `${folder}/tokenizer.json`);
   return rowTokenizerOf({
     definition,
@@ -85,6 +86,16 @@ export async function loadRowTokenizer(folder: string): Promise<RowTokenizer | n
     padding: paddingOf(definition, settings, model, asRecord(file.padding) ?? {}),
     maxLength: maxLengthOf(settings, model, sentences),
   });
+}
+
+/** The file with lower-casing in front of its normalizer, as sentence-transformers adds it. */
+function lowering(bytes: Uint8Array, folder: string): Uint8Array {
+  const file = parseRecord(bytes, `${folder}/tokenizer.json`);
+  const normalizer = asRecord(file.normalizer);
+  const rest = normalizer?.type === "Sequence" ? asList(normalizer.normalizers) : normalizer ? [normalizer] : [];
+  if (rest.some((each) => asRecord(each)?.type === "Lowercase")) return bytes;
+  const normalizers = [{ type: "Lowercase" }, ...rest];
+  return new TextEncoder().encode(JSON.stringify({ ...file, normalizer: { type: "Sequence", normalizers } }));
 }
 
 /** A tokenizer of rows over a tokenizer that was read before. It closes `offload`. */

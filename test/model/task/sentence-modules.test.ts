@@ -192,6 +192,12 @@ describe("modules.json", () => {
       await writeModules(folder, modules);
       await assert.rejects(openTaskModel(folder), message);
     }
+    for (const path of ["../1_Pooling", "/etc", "1_Pooling\0"]) {
+      const listed = ["Transformer", "Pooling"].map((kind) => ({ type: `models.${kind}`, path }));
+      await writeFile(join(folder, "modules.json"), JSON.stringify(listed));
+      await assert.rejects(openTaskModel(folder), /has a layer Pooling outside the folder/);
+    }
+    await writeModules(folder, [pooling, dense({ in_features: 64, bias: false })]);
     await rename(join(folder, "2_Dense/model.safetensors"), join(folder, "2_Dense/pytorch_model.bin"));
     await assert.rejects(openTaskModel(folder), /2_Dense has pytorch_model.bin, which is code/);
     // A manifest's pooling is in place of Pooling's, and leaves the other modules.
