@@ -341,7 +341,8 @@ export class ContinuousEngine<Held = HostAdapter, Hold extends AdapterHold = Ban
     const isEnd = stopIds.includes(id);
     if (!isEnd && forcedEndId !== undefined && sequence.generated + 1 >= maxTokens) {
       sequence.tokens.push(forcedEndId);
-      if (emitsStop) sequence.emit({ type: "token", id: forcedEndId, logprob: null });
+      const sure = logprob && { id: forcedEndId, logprob: 0, top: [] };
+      if (emitsStop) sequence.emit({ type: "token", id: forcedEndId, logprob: sure });
       this.#finish(sequence, "length");
       return;
     }

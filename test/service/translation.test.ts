@@ -261,6 +261,13 @@ test("the settings of a generation_config.json are followed token for token", as
     assert.deepEqual([free.token_ids, free.finish_reason], [ids.slice(0, 8), "length"]);
   });
   await Promise.all(answers);
+  const spelled = await post(service.url, "/generate", {
+    inputs: first,
+    parameters: { details: true, max_new_tokens: 4 },
+  });
+  const { details } = JSON.parse(await spelled.text());
+  assert.deepEqual(details.tokens.at(-1), { id: 0, text: "</s>", logprob: 0, special: true });
+  assert.deepEqual([details.generated_tokens, details.finish_reason], [4, "length"]);
   await service.assertIdle();
   writeFileSync(
     join(folder, "generation_config.json"),
