@@ -1,5 +1,6 @@
 /** Pixels to the numbers that a model sees. */
 
+import { LorikeetError } from "../base/errors.js";
 import { float32At, uint8At } from "../base/list.js";
 import { decodeImage } from "./decode.js";
 import { invalidImage } from "./faults.js";
@@ -11,7 +12,7 @@ import {
   type Size,
   type ValueStep,
 } from "./plan.js";
-import { resize } from "./resize.js";
+import { resize, type Window } from "./resize.js";
 import type { RgbImage } from "./types.js";
 
 /** One picture as a model's input. */
@@ -27,18 +28,19 @@ export interface PreparedImage {
 
 const channels = 3;
 
-/** Throws what `decodeImage` throws. */
+/** Throws what `decodeImage` and `preparePixels` throw. */
 export async function prepareImage(bytes: Uint8Array, plan: PreprocessPlan, maxPixels: number): Promise<PreparedImage> {
   return preparePixels(await decodeImage(bytes, maxPixels), plan);
 }
 
+/** Throws `image_too_large`, or `image_invalid` for a picture larger than the model takes. */
 export function preparePixels(image: RgbImage, plan: PreprocessPlan): PreparedImage {
-  let changed = image;
-  if (plan.resize) {
-    const { width, height } = resizedSize(plan.resize.rule, image);
-    changed = resize(image, width, height, plan.resize.resample);
-  }
-  if (plan.crop) changed = centerCrop(changed, plan.crop, plan.crop.rounding);
+  const size = plan.resize ? resizedSize(plan.resize.rule, image) : image;
+  checkResized(image, size, plan);
+  const window = plan.crop ? cropOf(size, plan.crop) : null;
+  const kept = window ? insideOf(size, window) : { left: 0, top: 0, width: size.width, height: size.height };
+  const seen = resize(image, size.width, size.height, plan.resize?.resample ?? "nearest", kept);
+  const changed = window ? framed(seen, window) : seen;
   const { width, height } = plan.pad ?? changed;
   if (changed.width > width || changed.height > height) {
     const size = `${changed.width}x${changed.height}`;
@@ -54,24 +56,43 @@ export function preparePixels(image: RgbImage, plan: PreprocessPlan): PreparedIm
   };
 }
 
-/** Black around a picture that is smaller. */
-function centerCrop(
-  { width: w, height: h, data }: RgbImage,
-  { width, height }: Size,
-  rounding: CropRounding,
-): RgbImage {
+/** What a plan may make of a strip of a picture, whose shorter edge grows. */
+const maxResizedPixels = 2 ** 25;
+
+/** A crop keeps its own size of whatever a picture becomes. */
+function checkResized(from: Size, to: Size, { resize: step, crop }: PreprocessPlan): void {
+  if (crop || step?.rule.kind !== "shortest" || to.width * to.height <= maxResizedPixels) return;
+  const [found, become] = [from, to].map(({ width, height }) => `${width}x${height}`);
+  throw new LorikeetError(
+    "image_too_large",
+    `The image of ${found} pixels becomes ${become} for this model; at most ${maxResizedPixels} pixels are allowed.`,
+    { param: "image", found: to.width * to.height, allowed: maxResizedPixels },
+  );
+}
+
+/** The crop in the picture's coordinates; it begins above or on the left of a picture that is smaller. */
+function cropOf({ width: w, height: h }: Size, { width, height, rounding }: Size & { rounding: CropRounding }): Window {
   const offset = (from: number, to: number): number => {
     const middle = (from - to) / 2;
     if (rounding === "down") return Math.floor(middle);
     return middle > 0 ? roundHalfToEven(middle) : Math.ceil(middle);
   };
-  const [left, top] = [offset(w, width), offset(h, height)];
+  return { left: offset(w, width), top: offset(h, height), width, height };
+}
+
+/** The part of a window that the picture fills. */
+function insideOf({ width: w, height: h }: Size, { left, top, width, height }: Window): Window {
+  const [x, y] = [Math.max(0, left), Math.max(0, top)];
+  return { left: x, top: y, width: Math.min(w, left + width) - x, height: Math.min(h, top + height) - y };
+}
+
+/** Black around what a picture that is smaller fills of a window. */
+function framed(image: RgbImage, { left, top, width, height }: Window): RgbImage {
+  if (image.width === width && image.height === height) return image;
   const out = new Uint8Array(width * height * channels);
-  const begin = Math.max(0, left);
-  const end = Math.min(w, left + width);
-  for (let y = Math.max(0, -top); y < height && y + top < h; y++) {
-    const row = data.subarray(((y + top) * w + begin) * channels, ((y + top) * w + end) * channels);
-    out.set(row, (y * width + begin - left) * channels);
+  for (let y = 0; y < image.height; y++) {
+    const row = image.data.subarray(y * image.width * channels, (y + 1) * image.width * channels);
+    out.set(row, ((y + Math.max(0, -top)) * width + Math.max(0, -left)) * channels);
   }
   return { width, height, data: out };
 }

@@ -4,6 +4,7 @@
  */
 
 import { int32At, uint8At } from "../base/list.js";
+import type { Size } from "./plan.js";
 import type { RgbImage } from "./types.js";
 
 export const resampleFilters = ["nearest", "lanczos", "bilinear", "bicubic", "box", "hamming"] as const;
@@ -39,17 +40,49 @@ const filters: Readonly<Record<Exclude<Resample, "nearest">, Filter>> = {
   lanczos: { support: 3, weight: (x) => (x >= -3 && x < 3 ? sinc(x) * sinc(x / 3) : 0) },
 };
 
-/** Sizes are whole numbers above zero. */
-export function resize(image: RgbImage, width: number, height: number, resample: Resample): RgbImage {
-  if (image.width === width && image.height === height) return image;
-  if (resample === "nearest") return nearest(image, width, height);
+/** A part of a picture. */
+export interface Window {
+  readonly left: number;
+  readonly top: number;
+  readonly width: number;
+  readonly height: number;
+}
+
+/**
+ * Sizes are whole numbers above zero. With a `window` only that part of the result is computed, to the same bytes: a strip may become
+ * far larger than a crop keeps of it.
+ */
+export function resize(image: RgbImage, width: number, height: number, resample: Resample, window?: Window): RgbImage {
+  const { left, top, ...size } = window ?? { left: 0, top: 0, width, height };
+  if (image.width === width && image.height === height) return cut(image, { left, top, ...size });
+  if (resample === "nearest") return nearest(image, { width, height }, { left, top, ...size });
   const filter = filters[resample];
+  const across = image.width === width ? null : weightsOf(image.width, width, filter, left, size.width);
+  const down = image.height === height ? null : weightsOf(image.height, height, filter, top, size.height);
   const rows = (from: RgbImage): RgbImage =>
-    from.width === width ? from : resizeRows(from, weightsOf(from.width, width, filter));
+    across ? resizeRows(from, across) : cut(from, { left, top: 0, width: size.width, height: from.height });
   const columns = (from: RgbImage): RgbImage =>
-    from.height === height ? from : resizeColumns(from, weightsOf(from.height, height, filter));
+    down ? resizeColumns(from, down) : cut(from, { left: 0, top, width: from.width, height: size.height });
   const isTall = image.height > image.width * 100 && height < image.height;
-  return isTall ? rows(columns(image)) : columns(rows(image));
+  if (isTall) return rows(columns(image));
+  // Only the rows that the second pass reads.
+  const [begin, end] = down ? [int32At(down.first, 0), endOf(down)] : [top, top + size.height];
+  const read = rows(cut(image, { left: 0, top: begin, width: image.width, height: end - begin }));
+  return down ? resizeColumns(read, down, begin) : read;
+}
+
+function cut(image: RgbImage, { left, top, width, height }: Window): RgbImage {
+  const { width: from, data } = image;
+  if (width === from) {
+    if (height === image.height) return image;
+    return { width, height, data: data.subarray(top * from * 3, (top + height) * from * 3) };
+  }
+  const out = new Uint8Array(width * height * 3);
+  for (let y = 0; y < height; y++) {
+    const begin = ((top + y) * from + left) * 3;
+    out.set(data.subarray(begin, begin + width * 3), y * width * 3);
+  }
+  return { width, height, data: out };
 }
 
 const precisionBits = 22;
@@ -65,8 +98,9 @@ interface Weights {
   readonly stride: number;
 }
 
-function weightsOf(from: number, size: number, { support, weight }: Filter): Weights {
-  const scale = from / size;
+/** Of `size` pixels from `start` on, of a result of `whole` pixels. */
+function weightsOf(from: number, whole: number, { support, weight }: Filter, start: number, size: number): Weights {
+  const scale = from / whole;
   const stretch = Math.max(1, scale);
   const reach = support * stretch;
   const stride = Math.ceil(reach) * 2 + 1;
@@ -75,7 +109,7 @@ function weightsOf(from: number, size: number, { support, weight }: Filter): Wei
   const values = new Int32Array(size * stride);
   const inverse = 1 / stretch;
   for (let i = 0; i < size; i++) {
-    const center = (i + 0.5) * scale;
+    const center = (start + i + 0.5) * scale;
     const begin = Math.max(0, Math.trunc(center - reach + 0.5));
     const end = Math.min(from, Math.trunc(center + reach + 0.5));
     const weights = Array.from({ length: end - begin }, (_, x) => weight((x + begin - center + 0.5) * inverse));
@@ -90,6 +124,9 @@ function weightsOf(from: number, size: number, { support, weight }: Filter): Wei
   return { size, first, count, values, stride };
 }
 
+/** Behind the last pixel of the source that is summed. */
+const endOf = ({ size, first, count }: Weights): number => int32At(first, size - 1) + int32At(count, size - 1);
+
 function resizeRows({ width, height, data }: RgbImage, weights: Weights): RgbImage {
   const out = new Uint8Array(weights.size * height * 3);
   let to = 0;
@@ -102,11 +139,12 @@ function resizeRows({ width, height, data }: RgbImage, weights: Weights): RgbIma
   return { width: weights.size, height, data: out };
 }
 
-function resizeColumns({ width, data }: RgbImage, weights: Weights): RgbImage {
+/** `above` are the rows of the source that the picture lacks. */
+function resizeColumns({ width, data }: RgbImage, weights: Weights, above = 0): RgbImage {
   const out = new Uint8Array(width * weights.size * 3);
   let to = 0;
   for (let y = 0; y < weights.size; y++) {
-    const row = int32At(weights.first, y) * width;
+    const row = (int32At(weights.first, y) - above) * width;
     for (let x = 0; x < width; x++) to = sumPixels(data, (row + x) * 3, width * 3, weights, y, out, to);
   }
   return { width, height: weights.size, data: out };
@@ -143,9 +181,10 @@ function toByte(sum: number): number {
   return value < 0 ? 0 : value > 255 ? 255 : value;
 }
 
-function nearest({ width: fromWidth, height: fromHeight, data }: RgbImage, width: number, height: number): RgbImage {
-  const columns = nearestOf(fromWidth, width);
-  const rows = nearestOf(fromHeight, height);
+function nearest({ width: fromWidth, height: fromHeight, data }: RgbImage, whole: Size, window: Window): RgbImage {
+  const { width, height } = window;
+  const columns = nearestOf(fromWidth, whole.width, window.left, width);
+  const rows = nearestOf(fromHeight, whole.height, window.top, height);
   const out = new Uint8Array(width * height * 3);
   let to = 0;
   for (let y = 0; y < height; y++) {
@@ -161,9 +200,11 @@ function nearest({ width: fromWidth, height: fromHeight, data }: RgbImage, width
 }
 
 /** Steps are added up, not multiplied: rounding decides which pixel is nearest. */
-function nearestOf(from: number, size: number): Int32Array {
-  const step = from / size;
+function nearestOf(from: number, whole: number, start: number, size: number): Int32Array {
+  const step = from / whole;
   const chosen = new Int32Array(size);
-  for (let i = 0, at = step * 0.5; i < size; i++, at += step) chosen[i] = Math.min(from - 1, Math.trunc(at));
+  for (let i = -start, at = step * 0.5; i < size; i++, at += step) {
+    if (i >= 0) chosen[i] = Math.min(from - 1, Math.trunc(at));
+  }
   return chosen;
 }

@@ -12,7 +12,7 @@ import { orientationOf } from "../../src/image/exif.js";
 import type { PreprocessPlan } from "../../src/image/plan.js";
 import { preparePixels } from "../../src/image/prepare.js";
 import { readProcessorConfig } from "../../src/image/processor-config.js";
-import { type Resample, resize } from "../../src/image/resize.js";
+import { type Resample, resampleFilters, resize } from "../../src/image/resize.js";
 import { readTimmConfig } from "../../src/image/timm-config.js";
 import type { RgbImage } from "../../src/image/types.js";
 
@@ -85,6 +85,40 @@ test("a very tall picture that is shortened loses its height first, as in Pillow
     const found = hashed(resize(picture(height), 5, to, filter));
     assert.equal(found.sha256, sha256, `${height} to ${to} by ${filter}`);
   }
+});
+
+test("a window of a resized picture has the bytes of the whole one", () => {
+  const data = Uint8Array.from({ length: 3 * 31 * 17 }, (_, i) => (i * i * 7 + i * 31) % 256);
+  const strip: RgbImage = { width: 1, height: 31 * 17, data };
+  for (const image of [{ width: 31, height: 17, data }, { width: 17, height: 31, data }, strip]) {
+    for (const filter of resampleFilters) {
+      for (const [width, height] of [
+        [12, 9],
+        [40, 50],
+        [image.width, 60],
+        [45, image.height],
+        [image.width, image.height],
+      ] as const) {
+        const window = { left: width >> 2, top: height >> 1, width: (width + 1) >> 1, height: (height + 2) >> 2 };
+        const whole = resize(image, width, height, filter);
+        const rows = Array.from({ length: window.height }, (_, y) => {
+          const begin = ((window.top + y) * width + window.left) * 3;
+          return [...whole.data.subarray(begin, begin + window.width * 3)];
+        });
+        assert.deepEqual([...resize(image, width, height, filter, window).data], rows.flat());
+      }
+    }
+  }
+});
+
+test("a crop of a strip costs what the crop costs, and a strip that nothing crops is refused where it grows too large", () => {
+  const strip: RgbImage = { width: 400_000, height: 1, data: new Uint8Array(1_200_000).fill(50) };
+  const config = { image_processor_type: "CLIPImageProcessor", size: { shortest_edge: 224 }, resample: 3 };
+  const cropped = preparePixels(strip, readProcessorConfig({ ...config, crop_size: { width: 224, height: 224 } }));
+  assert.deepEqual(cropped.shape, [3, 224, 224]);
+  const plan = readProcessorConfig({ ...config, do_center_crop: false });
+  const message = /of 400000x1 pixels becomes 89600000x224 .* at most 33554432/;
+  assert.throws(() => preparePixels(strip, plan), { code: "image_too_large", message });
 });
 
 test("of EXIF's orientations, the last that is a whole number counts, as in Pillow", () => {
