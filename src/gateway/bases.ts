@@ -122,7 +122,12 @@ export class Bases {
     }
     const base = this.#baseOf(name, param);
     const gateway = base[face];
-    if (gateway !== null) return gateway as NonNullable<Faces[F]>;
+    if (gateway !== null) {
+      const own = gateway as NonNullable<Faces[F]>;
+      // An adapter may bring what its base lacks.
+      if (name === base.name && fitting.length > 0 && !fits(own)) throw misfit(name, fitting, param);
+      return own;
+    }
     throw unable(name, base, face, fitting.length > 0 ? fitting : able, param);
   }
 
@@ -229,12 +234,18 @@ function unfit(able: readonly Named[], param: string): LorikeetError {
   return new LorikeetError("model_unsupported", message, { param });
 }
 
+const useOf = (able: readonly Named[]): string =>
+  `use ${listed(able)} or one of ${able.length === 1 ? "its" : "their"} adapters on this route`;
+
+function misfit(name: string, able: readonly Named[], param: string): LorikeetError {
+  const message = `\`${name}\` does not give what this route answers; ${useOf(able)}.`;
+  return new LorikeetError("model_unsupported", message, { param, found: name, allowed: namesOf(able) });
+}
+
+const namesOf = (able: readonly Named[]): string[] => able.map(({ name }) => name);
+
 function unable(name: string, base: Base, face: Face, able: readonly Named[], param: string): LorikeetError {
   const which = name === base.name ? `\`${name}\`` : `The base \`${base.name}\` of \`${name}\``;
-  const message = `${which} ${deeds[face]}; use ${listed(able)} or one of ${able.length === 1 ? "its" : "their"} adapters on this route.`;
-  return new LorikeetError("model_unsupported", message, {
-    param,
-    found: name,
-    allowed: able.map((each) => each.name),
-  });
+  const message = `${which} ${deeds[face]}; ${useOf(able)}.`;
+  return new LorikeetError("model_unsupported", message, { param, found: name, allowed: namesOf(able) });
 }

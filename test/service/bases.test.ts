@@ -152,6 +152,12 @@ describe("several bases in one process", () => {
     assert.match(await answered("/tokenize", { messages: [{ role: "user", content: "a" }] }, 400), /no tokenizer/);
     const none = /none of the bases `bert-sequence-classification`, `bert-embeddings` gives what this route answers/;
     assert.match(await answered("/embed_sparse", { inputs: "good" }, 424), none);
+    const classifier = { model: "bert-sequence-classification" };
+    const misfit = /`bert-sequence-classification` does not give what this route answers; use `bert-embeddings` or one/;
+    assert.match(await answered("/v1/embeddings", { ...classifier, input: "good" }, 422), misfit);
+    const info = async (query: string) => (await fetch(`${service.url}/info${query}`)).text();
+    assert.match(await info("?model=bert-embeddings"), /"model_id":"bert-embeddings"/);
+    assert.match(await info(""), /several bases could answer/);
   });
 
   test("names are unique over all bases, and no adapter may have a base's", async () => {
@@ -339,6 +345,13 @@ describe("the bases of a server", () => {
         ["a", "int8", 1, "first"],
         ["b", "auto", 2, null],
       ],
+    );
+    const named = resolveSettings(serveOptions, {
+      ...{ flags: {}, environment: { LORIKEET_SERVED_MODEL_NAME: "x" }, file: {} },
+    });
+    assert.throws(
+      () => basesOfFile(named, { value: entries, filePath: "x.yaml" }),
+      /--served-model-name goes with --model; in "models" of x\.yaml each base has a "served-model-name" of its own/,
     );
     const wrong = [{ dtype: "int8" }, { model: "b", port: 1 }, "c"];
     assert.throws(

@@ -243,6 +243,12 @@ describe("an embedder", () => {
       assert.match(refused.answer.error.message, message);
     }
     assert.equal((await ask("/rerank", { query, documents, top_n: 0 })).status, 400);
+    const { answer: bare } = await ask("/rerank", { query, documents, return_documents: false });
+    assert.deepEqual(Object.keys(bare.results[0]), ["index", "relevance_score"]);
+    const { answer: tooLong } = await ask("/v1/embeddings", { input: ["a", "b ".repeat(200)] });
+    assert.match(tooLong.error.message, /It is at position 1\. `truncate_prompt_tokens: -1` shortens it/);
+    const { answer: lacking } = await ask("/rerank", { query: "", documents });
+    assert.match(lacking.error.message, /`query` must be a text that is not empty/);
   });
 
   test("fewer dimensions are the first ones, at length 1", async () => {

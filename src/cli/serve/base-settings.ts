@@ -25,9 +25,13 @@ export function basesOfModels({ model: models, servedModelName: names, ...settin
 
 /** Those of the config file's list. An entry's options override those of the server. Throws a UsageError for all faults. */
 export function basesOfFile(
-  { servedModelName: _, ...settings }: ServeSettings,
+  { servedModelName: names, ...settings }: ServeSettings,
   { value, filePath }: FileBases,
 ): BaseSettings[] {
+  if (names !== null) {
+    const message = `--served-model-name goes with --model; in "models" of ${filePath} each base has a "served-model-name" of its own.`;
+    throw new UsageError([message]);
+  }
   if (!Array.isArray(value) || value.length === 0) {
     throw new UsageError([`"models" in ${filePath} must be a list of bases, each with a "model" and its own options.`]);
   }

@@ -11,10 +11,17 @@ export interface TextBounds {
   readonly maxCharacters: number;
 }
 
+/** A text that is not empty. */
+export const textField = v.pipe(
+  v.string("must be a text that is not empty"),
+  v.minLength(1, "must be a text that is not empty"),
+);
+
 /** `takesIds`: whether a text may be a list of token ids. Long texts pass: whether they are too long depends on truncation. */
 export function textInputsField({ maxSequences }: Pick<TextBounds, "maxSequences">, takesIds: boolean) {
   const kinds = takesIds ? "texts or lists of token ids" : "texts";
-  const rule = `must be one or a list of 1 to ${maxSequences} ${kinds}, none of them empty`;
+  const most = `1 to ${maxSequences} ${kinds} (--max-sequences)`;
+  const rule = `must be one or a list of ${most}, none of them empty`;
   return v.pipe(
     v.unknown(),
     v.rawTransform<unknown, TextInput[]>(({ dataset, addIssue, NEVER }) => {

@@ -58,6 +58,8 @@ export interface TextRequest {
   readonly truncatedBy?: string;
   /** Default true. */
   readonly addsSpecialTokens?: boolean;
+  /** Whether the texts are in the order of the client's list. Default true. */
+  readonly isInOrder?: boolean;
   readonly connection: object;
 }
 
@@ -122,7 +124,7 @@ export class TextTasks {
     const { outputs } = await signatureOf(asked.model, signal);
     const isTogether = scoresPairs(outputs, outputs === signature.outputs ? head.labels : null);
     const texts = isTogether ? pairs : [...new Set(pairs.flatMap(({ text, pair }) => [text, pair]))];
-    return await this.request({ ...asked, texts }, signal);
+    return await this.request({ ...asked, texts, isInOrder: isTogether }, signal);
   }
 
   /** Tokens, padded, as inputs of the model. Throws `tokenizer_missing`, `context_length_exceeded` or `model_unsupported`. */
@@ -135,22 +137,28 @@ export class TextTasks {
 
   /** Tokens of each text, in turn with those of other connections. Throws `tokenizer_missing` or `context_length_exceeded`. */
   async rows(asked: TextRequest, signal: AbortSignal): Promise<TokenRow[]> {
-    for (const text of asked.texts) this.#boundCharacters(text, asked);
+    for (const [position, text] of asked.texts.entries()) this.#boundCharacters(text, asked, position);
     const evicted = new AbortController();
     const characters = asked.texts.reduce((sum, text) => sum + sizeOf(text), 0);
     const release = this.#parts.encoding.reserve(asked.connection, characters, (fault) => evicted.abort(fault));
     const either = AbortSignal.any([signal, evicted.signal]);
     try {
-      return await Promise.all(asked.texts.map((text) => this.#encode(text, asked, either)));
+      return await Promise.all(
+        asked.texts.map(async (text, position) => {
+          return await this.#encode(text, asked, either).catch((error: unknown): never => {
+            throw withAdvice(error, asked, position);
+          });
+        }),
+      );
     } catch (error) {
-      throw evicted.signal.aborted ? evicted.signal.reason : withAdvice(error, asked);
+      throw evicted.signal.aborted ? evicted.signal.reason : error;
     } finally {
       release();
     }
   }
 
   /** Before any work. Throws `prompt_too_long`. */
-  #boundCharacters(text: TextInput | TextRow, asked: TextRequest): void {
+  #boundCharacters(text: TextInput | TextRow, asked: TextRequest, position: number): void {
     if (typeof text !== "string" && !("text" in text)) return;
     const { maxCharacters, maxTruncatedCharacters, tokenizer } = this.#parts;
     const isCut = asked.truncate && tokenizer?.maxLength !== null;
@@ -159,7 +167,7 @@ export class TextTasks {
     if (found <= allowed) return;
     const message = `A text has ${found} characters; at most ${allowed} are allowed.`;
     const fault = new LorikeetError("prompt_too_long", message, { param: "input", found, allowed });
-    throw tokenizer?.maxLength == null ? fault : withAdvice(fault, asked);
+    throw tokenizer?.maxLength == null ? fault : withAdvice(fault, asked, position);
   }
 
   async #encode(
@@ -292,12 +300,17 @@ export class TextTasks {
   }
 }
 
-/** A fault of a text that is too long, with what shortens it. */
-function withAdvice(error: unknown, { truncate, truncatedBy }: TextRequest): unknown {
+/** A fault of a text that is too long, with its position among several and what shortens it. */
+function withAdvice(
+  error: unknown,
+  { texts, truncate, truncatedBy, isInOrder = true }: TextRequest,
+  position: number,
+): unknown {
   if (!(error instanceof LorikeetError) || truncate || truncatedBy === undefined) return error;
   if (error.code !== "context_length_exceeded" && error.code !== "prompt_too_long") return error;
   const { code, message, param = "input", found, allowed } = error;
-  return new LorikeetError(code, `${message} ${truncatedBy} shortens it.`, { param, found, allowed });
+  const place = texts.length > 1 && isInOrder ? ` It is at position ${position}.` : "";
+  return new LorikeetError(code, `${message}${place} ${truncatedBy} shortens it.`, { param, found, allowed });
 }
 
 function hiddenOf(outputs: ReadonlyMap<string, TaskTensor>): TaskTensor {

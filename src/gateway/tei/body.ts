@@ -3,7 +3,7 @@
 import * as v from "valibot";
 import { flag, integer, listOf, modelField } from "../body/field-kinds.js";
 import { type BodyFormat, type IgnoredTable, parse } from "../body/parse.js";
-import { type TextBounds, textInputsField } from "../body/text-inputs.js";
+import { type TextBounds, textField, textInputsField } from "../body/text-inputs.js";
 import { listedRows, sentencesField, type TextRows, textRowsField } from "../body/text-rows.js";
 import type { TextInput, TextPair } from "../tasks/text-tasks.js";
 
@@ -76,13 +76,13 @@ export interface RankRequest extends Asked {
 export function parseRank(body: unknown, bounds: TextBounds): RankRequest {
   const entries = {
     ...common,
-    query: textInputsField({ ...bounds, maxSequences: 1 }, false),
+    query: textField,
     texts: textInputsField(bounds, false),
     raw_scores: v.optional(flag, false),
     return_text: v.optional(flag, false),
   };
   const { model = null, truncate, query, texts, raw_scores: raw, return_text: withTexts } = read(entries, body);
-  const pairs = texts.map((pair): TextPair => ({ text: String(query[0]), pair: String(pair) }));
+  const pairs = texts.map((pair): TextPair => ({ text: query, pair: String(pair) }));
   return { model, truncate, truncatedBy, pairs, activates: !raw, withTexts };
 }
 

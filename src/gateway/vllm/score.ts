@@ -3,9 +3,9 @@
 import { randomUUID } from "node:crypto";
 import * as v from "valibot";
 import { LorikeetError } from "../../base/errors.js";
-import { integer, modelField } from "../body/field-kinds.js";
+import { flag, integer, modelField } from "../body/field-kinds.js";
 import { parse } from "../body/parse.js";
-import { type TextBounds, textInputsField } from "../body/text-inputs.js";
+import { type TextBounds, textField, textInputsField } from "../body/text-inputs.js";
 import { ranked } from "../tasks/scores.js";
 import type { TextInput, TextPair } from "../tasks/text-tasks.js";
 import { truncatedBy } from "./texts.js";
@@ -22,6 +22,7 @@ export interface ScoreRequest {
 export interface RerankRequest extends ScoreRequest {
   /** How many of the best to answer with. */
   readonly count: number;
+  readonly showsDocuments: boolean;
 }
 
 const texts = (list: readonly TextInput[]): string[] => list.map(String);
@@ -44,19 +45,23 @@ export function parseScore(body: unknown, bounds: TextBounds): ScoreRequest {
 export function parseRerank(body: unknown, bounds: TextBounds): RerankRequest {
   const entries = {
     model: modelField,
-    query: textInputsField({ ...bounds, maxSequences: 1 }, false),
+    query: textField,
     documents: textInputsField(bounds, false),
     top_n: v.optional(integer(1, 2 ** 31 - 1)),
+    return_documents: v.optional(flag, true),
     truncate_prompt_tokens: truncation,
   };
   const fields = parse({ schema: v.object(entries, "is required"), known: Object.keys(entries), ignored: {} }, body);
   const pairs = pairsOf(fields.query, fields.documents);
   const truncate = fields.truncate_prompt_tokens === -1;
-  return { model: fields.model ?? null, pairs, truncate, truncatedBy, count: fields.top_n ?? pairs.length };
+  return {
+    ...{ model: fields.model ?? null, pairs, truncate, truncatedBy },
+    ...{ count: fields.top_n ?? pairs.length, showsDocuments: fields.return_documents },
+  };
 }
 
-const pairsOf = ([query = ""]: readonly TextInput[], documents: readonly TextInput[]): TextPair[] =>
-  texts(documents).map((pair) => ({ text: String(query), pair }));
+const pairsOf = (query: string, documents: readonly TextInput[]): TextPair[] =>
+  texts(documents).map((pair) => ({ text: query, pair }));
 
 const idOf = (kind: string): string => `${kind}-${randomUUID().replaceAll("-", "")}`;
 
@@ -74,7 +79,7 @@ export function scoreAnswer(model: string, scores: readonly number[], tokens: nu
 export function rerankAnswer(
   model: string,
   scores: readonly number[],
-  { pairs, count }: RerankRequest,
+  { pairs, count, showsDocuments }: RerankRequest,
   tokens: number,
 ) {
   return {
@@ -83,6 +88,9 @@ export function rerankAnswer(
     usage: { total_tokens: tokens },
     results: ranked(scores)
       .slice(0, count)
-      .map(({ score, index }) => ({ index, document: { text: pairs[index]?.pair }, relevance_score: score })),
+      .map(({ score, index }) => {
+        const document = showsDocuments && { document: { text: pairs[index]?.pair } };
+        return { index, ...document, relevance_score: score };
+      }),
   };
 }

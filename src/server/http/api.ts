@@ -28,6 +28,7 @@ import { generateHandler } from "./generate-routes.js";
 import { pictureBody } from "./json-body.js";
 import { kserveHandlers, serverMetadata } from "./kserve-routes.js";
 import { pipelineHandler, readPath, text2textHandler } from "./pipeline-routes.js";
+import { queryOf } from "./request-target.js";
 import { responsesHandlers } from "./responses-routes.js";
 import { type Handlers, route } from "./route.js";
 import { modelInPath, nameInPath, type RoutedOptions, routed, unlessNamed } from "./routed.js";
@@ -114,6 +115,10 @@ function addTaskApi(app: Express, { bases, options, json }: ApiParts): void {
       ...{ route: name, fits: answering(of) },
     });
   const tei = teiOf({ bases, options });
+  const inQuery = (req: Request) => ({ name: queryOf(req).get("model"), param: "model" });
+  const info = routed(bases, faceOfTexts(bases), (gateway) => teiHandlers(gateway, options).info, {
+    ...{ route: null, asked: inQuery },
+  });
   const ranked = {
     post: [json, teiIfHas("texts", tei("rerank", "rerank", "pairScores"), task("rerank", "pairScores"))],
   };
@@ -129,7 +134,7 @@ function addTaskApi(app: Express, { bases, options, json }: ApiParts): void {
   route(app, "/predict", { post: [json, tei("predict", "predict", "labels")] });
   route(app, "/similarity", { post: [json, tei("similarity", "similarity", "pairScores")] });
   route(app, "/decode", { post: [json, tei("decode", "detokenize")] });
-  route(app, "/info", { get: [tei("info", null)] });
+  route(app, "/info", { get: [info] });
 }
 
 /** The Open Inference Protocol. */
@@ -164,7 +169,7 @@ const answering =
 /** The handlers of text-embeddings-inference. `of`: null for those that run no model. */
 const teiOf =
   ({ bases, options }: RoutedParts) =>
-  (name: keyof ReturnType<typeof teiHandlers>, counted: Route | null, of: TextAnswer | null = null): RequestHandler =>
+  (name: keyof ReturnType<typeof teiHandlers>, counted: Route, of: TextAnswer | null = null): RequestHandler =>
     routed(bases, faceOfTexts(bases), (gateway) => teiHandlers(gateway, options)[name], {
       ...{ route: counted, ...(of && { fits: answering(of) }) },
     });

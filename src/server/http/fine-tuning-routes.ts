@@ -6,6 +6,7 @@ import type { Access } from "../access/access.js";
 import type { ServerOptions } from "../options.js";
 import type { ReaderBounds } from "../reader-pace.js";
 import { contextOf } from "./context.js";
+import { queryOf } from "./request-target.js";
 import { sendJson, sendPieces } from "./send.js";
 
 export interface FineTuningRouteParts {
@@ -81,9 +82,4 @@ export function fineTuningHandlers({ fineTuning, access, options }: FineTuningRo
 function idOf(req: Request): string {
   const { id } = req.params;
   return typeof id === "string" ? id : "";
-}
-
-function queryOf(req: Request): URLSearchParams {
-  const at = req.url.indexOf("?");
-  return new URLSearchParams(at < 0 ? "" : req.url.slice(at + 1));
 }

@@ -1,4 +1,4 @@
-/** Normalizes the target of a request line. */
+/** The target of a request line: as a path, and the parameters behind it. */
 
 /**
  * The target as a path. Clients behind a proxy may send a full URL. For a target without a path (`GET http://`) Express would
@@ -9,4 +9,10 @@ export function pathTarget(target: string): string {
   if (!URL.canParse(target)) return `/${target}`;
   const { pathname, search } = new URL(target);
   return pathname.startsWith("/") ? pathname + search : `/${target}`;
+}
+
+/** The parameters behind the path. */
+export function queryOf({ url }: { readonly url: string }): URLSearchParams {
+  const at = url.indexOf("?");
+  return new URLSearchParams(at < 0 ? "" : url.slice(at + 1));
 }

@@ -10,6 +10,7 @@ import type { Access } from "../access/access.js";
 import type { ServerOptions } from "../options.js";
 import type { ReaderBounds } from "../reader-pace.js";
 import { generate, noteBody } from "./generate-routes.js";
+import { queryOf } from "./request-target.js";
 import { routed } from "./routed.js";
 import { sendJson } from "./send.js";
 
@@ -61,11 +62,6 @@ export function responsesHandlers({ bases, responses, access, options }: Respons
 function idOf(req: Request): string {
   const { id } = req.params;
   return typeof id === "string" ? id : "";
-}
-
-function queryOf(req: Request): URLSearchParams {
-  const at = req.url.indexOf("?");
-  return new URLSearchParams(at < 0 ? "" : req.url.slice(at + 1));
 }
 
 function requireNoStream(query: URLSearchParams): void {
