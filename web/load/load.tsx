@@ -93,19 +93,19 @@ const answerCharts: readonly LoadChart[] = [
 ];
 
 /** A slot of one base is of no use to another, so each base has a chart of its own. */
-function slotsOf(base: string, isOnly: boolean): LoadChart {
+function chartOf(base: string, { slots }: BaseLoad, isOnly: boolean): LoadChart {
   const load = (point: Point): BaseLoad | undefined => point.bases.get(base);
-  const hasSlots = points.value.some((point) => load(point)?.slots != null);
-  const what = hasSlots ? "Slots and queue" : "Running and queue";
+  const what = slots === null ? "Running and queue" : "Slots and queue";
   return {
     title: isOnly ? what : `${what} of ${base}`,
-    help: hasSlots
-      ? "Each running request takes one of the base's slots; others wait until a slot is free."
-      : "Requests that the base computes now, and those that wait for its next step.",
+    help:
+      slots !== null
+        ? "Each running request takes one of the base's slots; others wait until a slot is free."
+        : "Requests that the base computes now, and those that wait for its next step.",
     unit: counts,
     lines: [
       { name: "running", read: (point) => load(point)?.running ?? null },
-      ...(hasSlots ? [{ name: "slots", isLimit: true, read: (point: Point) => load(point)?.slots ?? null }] : []),
+      ...(slots === null ? [] : [{ name: "slots", isLimit: true, read: (point: Point) => load(point)?.slots ?? null }]),
       { name: "waiting", read: (point) => load(point)?.waiting ?? null },
     ],
   };
@@ -113,8 +113,11 @@ function slotsOf(base: string, isOnly: boolean): LoadChart {
 
 export function Load() {
   useEffect(watchLoad, []);
-  const bases = [...(points.value.at(-1)?.bases.keys() ?? [])];
-  const slotCharts = bases.map((base) => slotsOf(base, bases.length === 1));
+  const bases = [...(points.value.at(-1)?.bases ?? [])];
+  const chartsOf = (hasSlots: boolean): readonly LoadChart[] =>
+    bases
+      .filter(([, { slots }]) => (slots !== null) === hasSlots)
+      .map(([base, load]) => chartOf(base, load, bases.length === 1));
   return (
     <section aria-label="Load">
       <div class="toolbar">
@@ -125,7 +128,7 @@ export function Load() {
       </div>
       <Fault text={loadFault.value} />
       <div class="charts">
-        {[...stepCharts, ...slotCharts, ...answerCharts].map((chart) => (
+        {[...stepCharts, ...chartsOf(true), ...answerCharts, ...chartsOf(false)].map((chart) => (
           <Chart key={chart.title} {...chart} points={points.value} />
         ))}
       </div>
