@@ -148,7 +148,7 @@ async function openPlanned(options: TaskStackOptions, { model, device: choice }:
     const isWhole = !poolsTexts(servedGraph(model));
     const { pooling: asked = null } = options;
     const head = await readTextHead(model.folder, names, { asked, manifest: model.manifest, isWhole });
-    const tokenizer = await loadRowTokenizer(model.folder);
+    const tokenizer = await loadRowTokenizer(model.folder, settings.maxContext);
     closers.push(async () => tokenizer?.close());
     const preprocessor = await loadImagePreprocessor(model.folder, options.images);
     closers.push(async () => preprocessor?.close());
@@ -177,6 +177,7 @@ async function openPlanned(options: TaskStackOptions, { model, device: choice }:
       preprocessor,
       task: model.task,
       names: [name],
+      maxContext: settings.maxContext,
       version: readVersion(),
       ...{ store: own, cache, mixtures },
       options: options.gateway,

@@ -216,6 +216,28 @@ test("token ids beyond the vocabulary, and a text beyond the positions, are refu
   assert.match(refused.answer.error ?? "", /has 3 as sequence_length of "attention_mask", and 4 in "input_ids"/);
 });
 
+test("--max-context bounds the rows of a model whose files say no length, and lowers one that they say", async () => {
+  const folder = await mkdtemp(join(tmpdir(), "lorikeet-lengths-"));
+  try {
+    const bare = join(folder, "bare.onnx");
+    await copyFile("test/fixtures/tasks/bert-sequence-classification/onnx/model.onnx", bare);
+    const lengths = ["test/fixtures/tasks/bert-sequence-classification", bare];
+    await using service = await openService({ model: lengths, maxContext: "16", maxBatch: "1" });
+    for (const model of ["bert-sequence-classification", "bare"]) {
+      const inputs = (length: number) =>
+        ["input_ids", "attention_mask", "token_type_ids"].map((input, index) => ({
+          ...{ name: input, shape: [1, length], datatype: "INT64" },
+          data: new Array(length).fill(index === 2 ? 0 : 1),
+        }));
+      assert.equal((await infer(service.url, model, { inputs: inputs(16) })).status, 200);
+      const long = await infer(service.url, model, { inputs: inputs(17) });
+      assert.match(long.answer.error ?? "", /The input has 17 tokens; the model takes at most 16/);
+    }
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+});
+
 test("a bare .onnx file is served under its own name, with the README beside it as its card", async () => {
   const folder = await mkdtemp(join(tmpdir(), "lorikeet-bare-"));
   try {

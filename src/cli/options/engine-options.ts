@@ -62,7 +62,7 @@ export const engineOptions = {
   maxContext: open("Engine", "the model's own, or what fits --kv-bytes", {
     placeholder: "tokens",
     parse: integer(16),
-    help: "maximum tokens of a sequence, prompt and completion together",
+    help: "maximum tokens of a sequence, prompt and completion together, or of a text for a task model",
   }),
   kvBytes: open("Engine", "half of the memory left by the weights", {
     placeholder: "size",

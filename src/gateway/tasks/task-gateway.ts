@@ -40,6 +40,8 @@ export interface TaskGatewayParts extends TaskModelParts, BaseParts {
   readonly engine: TaskEngine;
   /** The served name first, then its aliases. */
   readonly names: BaseModel["names"];
+  /** Tokens of the longest row of a model without a tokenizer. Default: not bounded. */
+  readonly maxContext?: number | null;
   readonly options?: Partial<GatewayOptions>;
 }
 
@@ -70,7 +72,8 @@ export interface TaskContext extends Pick<BaseServices, "catalog" | "activity" |
 export function createTaskGateway(parts: TaskGatewayParts): TaskGateway {
   const { engine, names, tokenizer, logger = silent } = parts;
   const options = withinQueue({ ...gatewayDefaults, ...parts.options }, engine.limits);
-  const maxContext = tokenizer?.maxLength ?? null;
+  const takesIds = engine.signature.inputs.some((port) => port.name === "input_ids");
+  const maxContext = tokenizer?.maxLength ?? (takesIds ? (parts.maxContext ?? null) : null);
   const services = createBaseServices(parts, { names, maxContext, tasks: tasksOfRows(parts) }, options);
   const { catalog, observer, holder, adapters } = services;
   return {

@@ -65,9 +65,10 @@ const offloadCharacters = 2048;
 
 /**
  * Loads tokenizer.json, and what tokenizer_config.json, config.json and sentence_bert_config.json say about lengths, padding and case.
- * Returns null without a tokenizer.json. @throws LorikeetError `model_invalid` or `model_unsupported` with what was found.
+ * A row has at most `longest` tokens, whatever they say. Returns null without a tokenizer.json. @throws LorikeetError `model_invalid` or
+ * `model_unsupported` with what was found.
  */
-export async function loadRowTokenizer(folder: string): Promise<RowTokenizer | null> {
+export async function loadRowTokenizer(folder: string, longest: number | null = null): Promise<RowTokenizer | null> {
   const bytes = await readIfThere(`${folder}/tokenizer.json`);
   if (!bytes) return null;
   const config = await readIfThere(`${folder}/tokenizer_config.json`);
@@ -84,7 +85,7 @@ export async function loadRowTokenizer(folder: string): Promise<RowTokenizer | n
     encode: createSpanEncoder(definition),
     offload: new Offload(files),
     padding: paddingOf(definition, settings, model, asRecord(file.padding) ?? {}),
-    maxLength: maxLengthOf(settings, model, sentences),
+    maxLength: maxLengthOf(settings, model, sentences, longest),
   });
 }
 
@@ -109,8 +110,8 @@ async function readSettings(folder: string, name: string): Promise<Json> {
 /** transformers writes 1e30 where it knows no limit. */
 const largestLimit = 1e9;
 
-function maxLengthOf(settings: Json, model: Json, sentences: Json): number | null {
-  const limits = [settings.model_max_length, sentences.max_seq_length, positionsOf(model)];
+function maxLengthOf(settings: Json, model: Json, sentences: Json, longest: number | null): number | null {
+  const limits = [settings.model_max_length, sentences.max_seq_length, positionsOf(model), longest];
   const known = limits.filter(
     (limit): limit is number => typeof limit === "number" && limit > 0 && limit < largestLimit,
   );
