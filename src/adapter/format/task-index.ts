@@ -42,7 +42,7 @@ export class TaskIndex implements ModuleIndex {
     const [target, ...others] = found;
     if (!target) {
       if (named.ifUnknown) faults.unsupported(named.ifUnknown);
-      else if (named.isTable === null && this.#biasesAt(path).length > 0) this.#refuseWhole(path, faults);
+      else if (named.isTable === null && this.#refuseWhole(path, faults)) return null;
       else if (!this.#explainLookup(path, faults)) {
         const kind = wordOf(named.isTable);
         faults.otherModule(path, `tensor ${quote(tensor)} matches no ${kind} of the base`, `the base has no ${kind}`);
@@ -82,12 +82,16 @@ export class TaskIndex implements ModuleIndex {
     return { path: module.path, sizes: [rows, dim], inEmbeddings: true, head: null, stored: null };
   }
 
-  #refuseWhole(path: string, faults: Faults): void {
-    if (this.#reported.has(path)) return;
-    this.#reported.add(path);
-    faults.unsupported(
-      `module ${path} takes no weight of an adapter, only a bias: it is a batch normalization, or nothing tells which tensor of the ONNX file is its weight; put the model.safetensors of the export next to the base's config.json, or take it out of modules_to_save`,
-    );
+  /** Whether a path is of a module that takes a bias alone, whose fault is then reported. */
+  #refuseWhole(path: string, faults: Faults): boolean {
+    const clause = this.#biasesAt(path).find(({ biasAlone }) => biasAlone !== null)?.biasAlone ?? null;
+    if (clause !== null && !this.#reported.has(path)) {
+      this.#reported.add(path);
+      faults.unsupported(
+        `module ${path} takes no weight of an adapter, only a bias: ${clause}; take it out of modules_to_save`,
+      );
+    }
+    return clause !== null;
   }
 
   /** Whether a path that the base lacks is of a table that encoder and decoder share, whose fault is then reported. */

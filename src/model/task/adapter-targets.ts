@@ -22,6 +22,8 @@ export interface TaskTarget extends TargetModule {
   readonly stored: StoredWeight | null;
   /** Its bias there; null if it is not there. */
   readonly storedBias: StoredWeight | null;
+  /** Of kind "bias": why it takes no weight of an adapter, as a clause; null of other kinds. */
+  readonly biasAlone: string | null;
   /** Why it takes no adapter here: a clause such as "has weights of type float16"; null if it takes one. */
   readonly refusal: string | null;
 }
@@ -56,9 +58,19 @@ export function taskTargetsOf(
         (isNorm && uses.some(({ target }) => target.bias)) ||
         uses.some(({ graph, target }) => hasBias(readerOf(graph), target)),
       isOutput: !isBias && !isNorm && uses.every(({ graph, target }) => readerOf(graph).outputsOf(target.node).isWhole),
+      biasAlone: isBias ? biasAloneOf(module) : null,
       refusal: refusalOf(module),
     };
   });
+}
+
+function biasAloneOf({ uses, foldedInto }: TaskModule): string {
+  const ops = uses.map(({ target }) => target.node.op);
+  if (foldedInto !== null || ops.includes("BatchNormalization")) {
+    return "it is a batch normalization, which an adapter would bring with its statistics";
+  }
+  if (ops.includes("ConvTranspose")) return "it is a transposed convolution";
+  return "nothing tells which tensor of the ONNX file is its weight (the model.safetensors of the export, next to config.json, may)";
 }
 
 const unplaced = "cannot be found in the ONNX file, so that its bias has no place there";

@@ -447,7 +447,7 @@ const hostile: readonly (readonly [string, string, string, Edit, RegExp])[] = [
         zeros("resnet.embedder.embedder.normalization.running_mean", [12]),
       ),
     },
-    /embedder\.normalization takes no weight of an adapter, only a bias: it is a batch normalization, or nothing tells/,
+    /embedder\.normalization takes no weight of an adapter, only a bias: it is a batch normalization, which an adapter would bring with its statistics; take it out of modules_to_save/,
   ],
   [
     "a trained bias of a layer that neither file nor checkpoint has",
