@@ -37,7 +37,7 @@ export function chooseLabels({ given, base, width, found }: LabelFacts): LabelCh
     inData.filter((label) => !named.includes(label)),
     named,
     "the model has",
-    ` --labels ${shownList(inData, ",")} makes a head for the data's own labels.`,
+    ` For an adapter, --labels ${shownList(inData, ",")} makes a head for the data's own labels.`,
   );
 }
 

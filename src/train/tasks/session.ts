@@ -153,7 +153,7 @@ function adapterOf({
 /** Every weight of the base's own graph. Throws `invalid_value` for labels that its head does not have. */
 function modelOf({ model, graph, base, goal: { objective, freshHead, labels } }: TaskSessionOptions): Trained {
   if (freshHead !== null) {
-    const message = `--labels names ${labels?.length} labels, for which an adapter gets a fresh head; --method full trains the base's own head and its labels.`;
+    const message = `--labels names ${labels?.length} labels, for which an adapter gets a fresh head; --method full trains the base's own head and its labels, which are id2label of its config.json.`;
     throw new LorikeetError("invalid_value", message, { param: "--labels" });
   }
   const initializers = trainedWeights(

@@ -202,7 +202,12 @@ test("pictures in folders by class train a classifier with convolutions", async 
   assert.ok(results.served_check.difference < 1e-5);
   assert.match(err, /norms +batch normalizations keep their statistics/);
   const full = await train(resnet, pictures, "refused", ...options, "--method", "full");
-  assert.match(full.err, /--labels names 2 labels, for which an adapter gets a fresh head/);
+  assert.match(
+    full.err,
+    /--labels names 2 labels, for which an adapter gets a fresh head.* are id2label of its config/,
+  );
+  const unnamed = await train(resnet, pictures, "refused", "--method", "full");
+  assert.match(unnamed.err, /For an adapter, --labels \S+ makes a head for the data's own labels/);
   for (const label of ["light", "dark"]) writeFileSync(join(pictures, "train", label, "7.png"), "broken");
   const broken = await train(resnet, pictures, "refused", ...options);
   const faults = broken.err.split("\n").filter((line) => line.startsWith("  - "));
@@ -371,7 +376,11 @@ test("an adapter that is trained further keeps its modules and labels", async ()
 test("data and options that do not fit a task model are refused before anything is written", async () => {
   const wrong = rowsFile("wrong", [{ text: "no label" }, { text: "fine", label: "up" }]);
   for (const [data, more, message] of [
-    [reviews, [], /labels down, up; the model has negative, neutral, positive\. --labels down,up makes a head/],
+    [
+      reviews,
+      [],
+      /labels down, up; the model has negative, neutral, positive\. For an adapter, --labels down,up makes a head/,
+    ],
     [reviews, ["--labels", "up"], /the label down; --labels names up\./],
     [
       rowsFile("ups", [{ text: "fine", label: "up" }]),
