@@ -14,7 +14,8 @@ import { chooseForTask, type DeviceFacts, describeDevice, formatDevice } from ".
 import { locate, onnxFileIn } from "./hub/model-folder.js";
 import { ownAdapterNames } from "./serve/own-adapters.js";
 import { formatFields, formatTable } from "./table.js";
-import { describeInputs, inputFields, type TaskInputs } from "./task-inputs.js";
+import { describeInputs, inputFields } from "./task-inputs.js";
+import { describeVectors, vectorFields } from "./task-vectors.js";
 import { printJson, printLine, type Terminal } from "./terminal.js";
 import { UsageError } from "./usage.js";
 
@@ -64,6 +65,7 @@ async function refuseTaskModel(path: string): Promise<void> {
 export async function inspectTaskModel(path: string, json: boolean, terminal: Terminal): Promise<void> {
   const model = await openTaskModel(path);
   const inputs = await describeInputs(model.folder);
+  const vectors = await describeVectors(model);
   const generation = isEncoderDecoder(model) ? await generationOf(model) : null;
   const ownAdapters = await ownAdapterNames(path);
   const device = describeDevice(await chooseForTask(model, { device: "auto", allowSoftwareGpu: false }));
@@ -71,13 +73,18 @@ export async function inspectTaskModel(path: string, json: boolean, terminal: Te
     return printJson(terminal.stdout, {
       ...jsonOf(model),
       ...inputs,
+      ...(vectors && { vectors }),
       ...(generation && generationJson(generation)),
       device,
       ownAdapters,
     });
   printLine(
     terminal.stdout,
-    formatFields([...fieldsOf(model, inputs, generation), ...ownAdapterFields(ownAdapters), deviceField(device)]),
+    formatFields([
+      ...fieldsOf(model, [...inputFields(inputs), ...vectorFields(vectors)], generation),
+      ...ownAdapterFields(ownAdapters),
+      deviceField(device),
+    ]),
   );
   const shown = model.modules.filter(isShown);
   if (shown.length === 0) return;
@@ -101,7 +108,12 @@ const deviceField = (device: DeviceFacts): readonly [string, string] => [
   `${formatDevice(device)}; ${device.why}${device.kind === "cpu" ? "" : ", if the model passes its trial there"}`,
 ];
 
-function fieldsOf(model: TaskModel, inputs: TaskInputs, generation: Generation | null): (readonly [string, string])[] {
+/** `texts`: about inputs and vectors. */
+function fieldsOf(
+  model: TaskModel,
+  texts: readonly (readonly [string, string])[],
+  generation: Generation | null,
+): (readonly [string, string])[] {
   const { folder, task, architecture, opened, otherFiles, weights, modules } = model;
   const biases = modules.filter((module) => !isTarget(module) && isShown(module));
   const unknown = modules.filter(({ foldedNorm }) => foldedNorm.kind === "unknown").length;
@@ -110,7 +122,7 @@ function fieldsOf(model: TaskModel, inputs: TaskInputs, generation: Generation |
     ["task", task === "tensors" ? "tensors in, tensors out (config.json names no known task)" : task],
     ["class", architecture ?? "not stated"],
     ...opened.flatMap(fileFieldsOf),
-    ...inputFields(inputs),
+    ...texts,
     ...(generation ? generationFields(generation) : []),
     ["other files", otherFiles.join(", ") || "none"],
     ["checkpoint", weights.map(({ label }) => label).join(", ") || "none: module names come from the ONNX files alone"],

@@ -5,8 +5,11 @@ import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:f
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
+import { describeVectors, vectorFields } from "../../src/cli/task-vectors.js";
+import { openTaskModel } from "../../src/model/task/open.js";
 import { halfTensor, type NodeSpec, onnxFile } from "../support/onnx-file.js";
 import { runHere as run } from "../support/program.js";
+import { withModules } from "../support/sentence-modules.js";
 import { taskRoot } from "../support/task-models.js";
 
 const temporary = mkdtempSync(join(tmpdir(), "lorikeet-task-cli-"));
@@ -57,6 +60,14 @@ test("inspect shows the tokenizer of a text model, and with --text the tokens th
   );
   assert.match(out, /^longest text +48 tokens$/m);
   assert.match(out, /^padding +token 0, on the right$/m);
+  assert.doesNotMatch(out, /^vectors/m);
+  const model = await openTaskModel(await withModules(join(temporary, "modules")));
+  assert.deepEqual(vectorFields(await describeVectors(model)), [
+    [
+      "vectors",
+      "weightedmean and max, then 2_Dense (64 to 16, GELU), then 3_LayerNorm, then 4_Dense (16 to 24, Tanh), then length 1",
+    ],
+  ]);
   const shown = await run(["inspect", folder, "--text", "The film!", "--pair", "a dull"]);
   assert.match(shown.out, /^tokens +\d+ of at most 48$/m);
   assert.match(shown.out, /^\[CLS\] +2 +0$/m);
