@@ -2,6 +2,7 @@
 
 import { LorikeetError } from "../base/errors.js";
 import type { Resample } from "./resize.js";
+import type { Size } from "./types.js";
 
 /** The size to resize to, from that of the picture. */
 export type ResizeRule =
@@ -10,11 +11,6 @@ export type ResizeRule =
   | { readonly kind: "shortest"; readonly edge: number; readonly longest: number | null; readonly multiple: number }
   /** As large as fits. */
   | { readonly kind: "within"; readonly width: number; readonly height: number };
-
-export interface Size {
-  readonly width: number;
-  readonly height: number;
-}
 
 export interface PreprocessPlan {
   readonly resize: { readonly rule: ResizeRule; readonly resample: Resample } | null;

@@ -4,16 +4,9 @@ import { LorikeetError } from "../base/errors.js";
 import { float32At, uint8At } from "../base/list.js";
 import { decodeImage } from "./decode.js";
 import { invalidImage } from "./faults.js";
-import {
-  type CropRounding,
-  type PreprocessPlan,
-  resizedSize,
-  roundHalfToEven,
-  type Size,
-  type ValueStep,
-} from "./plan.js";
+import { type CropRounding, type PreprocessPlan, resizedSize, roundHalfToEven, type ValueStep } from "./plan.js";
 import { resize, type Window } from "./resize.js";
-import type { RgbImage } from "./types.js";
+import type { RgbImage, Size } from "./types.js";
 
 /** One picture as a model's input. */
 export interface PreparedImage {

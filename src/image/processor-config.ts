@@ -9,11 +9,11 @@ import {
   type PreprocessPlan,
   type ResizeRule,
   readEdge,
-  type Size,
   unsupportedPlan,
   type ValueStep,
 } from "./plan.js";
 import { type Resample, resampleFilters } from "./resize.js";
+import type { Size } from "./types.js";
 
 const file = "preprocessor_config.json";
 

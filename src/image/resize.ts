@@ -4,8 +4,7 @@
  */
 
 import { int32At, uint8At } from "../base/list.js";
-import type { Size } from "./plan.js";
-import type { RgbImage } from "./types.js";
+import type { RgbImage, Size } from "./types.js";
 
 export const resampleFilters = ["nearest", "lanczos", "bilinear", "bicubic", "box", "hamming"] as const;
 export type Resample = (typeof resampleFilters)[number];

@@ -8,6 +8,11 @@ export interface RgbImage {
   readonly data: Uint8Array<ArrayBuffer>;
 }
 
+export interface Size {
+  readonly width: number;
+  readonly height: number;
+}
+
 export type ImageFormat = "PNG" | "JPEG" | "WebP";
 
 /** What a file says about itself before anything is decoded. */
