@@ -192,6 +192,7 @@ describe("text-embeddings-inference", () => {
       [labels, "/predict", { inputs: [["a"], ["b"], ["c"], ["d"], ["e"]] }, 422, "Validation", /found 5 rows/],
       [vectors, "/rerank", { query: "a", texts: [] }, 422, "Validation", /`texts` must be/],
       [vectors, "/tokenize", { inputs: 7 }, 422, "Validation", /`inputs` must be/],
+      [vectors, "/decode", { ids: [[1], [99999]] }, 422, "Validation", /`ids` has the token id 99999; 0 to \d+ are/],
       [vectors, "/decode", { ids: ["a"] }, 422, "Validation", /`ids` must be a list of token ids/],
       [vectors, "/similarity", { inputs: { sentences: ["a"] } }, 422, "Validation", /source_sentence/],
     ];

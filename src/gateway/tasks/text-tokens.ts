@@ -33,6 +33,8 @@ export interface TokenizedText extends EncodedRow {
 export interface DecodeAsked {
   readonly model: string | null;
   readonly ids: readonly (readonly number[])[];
+  /** The field of the ids, for faults. */
+  readonly param: string;
   readonly keepsSpecialTokens: boolean;
 }
 
@@ -64,10 +66,16 @@ export class TextTokens {
     });
   }
 
-  /** The text of each list of ids. */
+  /** The text of each list of ids. Throws `invalid_value` for an id that is none. */
   decode(read: () => DecodeAsked, client: AbortSignal): Promise<string[]> {
-    return this.#counted("detokenize", read, client, async ({ ids, keepsSpecialTokens }, tokenizer, signal) => {
+    return this.#counted("detokenize", read, client, async ({ ids, param, keepsSpecialTokens }, tokenizer, signal) => {
       const texts: string[] = [];
+      const unknown = ids.flat().find((id) => id >= tokenizer.vocabSize);
+      if (unknown !== undefined) {
+        const allowed = `0 to ${tokenizer.vocabSize - 1}`;
+        const message = `\`${param}\` has the token id ${unknown}; ${allowed} are allowed.`;
+        throw new LorikeetError("invalid_value", message, { param, found: unknown, allowed });
+      }
       for (const list of ids) {
         if (signal.aborted) throw signal.reason;
         texts.push(tokenizer.decode(list, keepsSpecialTokens));

@@ -116,6 +116,8 @@ export function parseTokenize(body: unknown, bounds: TextBounds): TokenizeReques
 export interface DecodeRequest {
   readonly model: string | null;
   readonly ids: readonly (readonly number[])[];
+  /** The field of the ids, for faults. */
+  readonly param: string;
   readonly keepsSpecialTokens: boolean;
 }
 
@@ -130,5 +132,5 @@ export function parseDecode(body: unknown, { maxSequences, maxCharacters }: Text
   };
   const { model = null, ids, skip_special_tokens: skips } = read(entries, body);
   const lists = (ids as readonly unknown[]).every(Array.isArray) && ids.length > 0 ? ids : [ids];
-  return { model, ids: lists as readonly (readonly number[])[], keepsSpecialTokens: !skips };
+  return { model, ids: lists as readonly (readonly number[])[], param: "ids", keepsSpecialTokens: !skips };
 }

@@ -50,7 +50,7 @@ export function parseTextDetokenize(body: unknown, { maxCharacters }: TextBounds
     { schema: v.object(entries, "is required"), known: Object.keys(entries), ignored: {} },
     body,
   );
-  return { model, ids: [tokens], keepsSpecialTokens: true };
+  return { model, ids: [tokens], param: "tokens", keepsSpecialTokens: true };
 }
 
 export const textDetokenizeAnswer = ([prompt = ""]: readonly string[]): DetokenizeAnswer => ({ prompt });
