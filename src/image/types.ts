@@ -1,9 +1,13 @@
 /** Pictures as rooms above see them. */
 
-/** Rows of pixels from the top left, three bytes each. */
-export interface RgbImage {
+/** In pixels. */
+export interface Size {
   readonly width: number;
   readonly height: number;
+}
+
+/** Rows of pixels from the top left, three bytes each. */
+export interface RgbImage extends Size {
   /** [height, width, 3] */
   readonly data: Uint8Array<ArrayBuffer>;
 }
