@@ -36,6 +36,15 @@ const closeMs = 5_000;
 /** Adapters that may load at once for jobs whose turn has come. */
 const maxLoading = 16;
 
+/** Pairs of tokens that the attention of a run compares, in one head: 16 texts of 1024 tokens. */
+const mostPairs = 16 * 1024 ** 2;
+
+/** Long texts keep a core busy alone, and the memory of their attention grows with the square of their length: fewer share a run. */
+function rowsOfRun({ inputs }: TaskRequest, maxBatch: number): number {
+  const length = inputs.get("input_ids")?.shape[1] ?? 0;
+  return Math.max(1, Math.min(maxBatch, Math.floor(mostPairs / Math.max(1, length ** 2))));
+}
+
 export class BatchingEngine implements TaskEngine {
   readonly limits: Omit<EngineLimits, "maxContext">;
   readonly signature: TaskSignature;
@@ -182,7 +191,7 @@ export class BatchingEngine implements TaskEngine {
   #takeBatch(): Job[] {
     const [first] = this.#ready;
     if (!first) return [];
-    const maxRows = this.signature.isBatched ? this.limits.maxBatch : 1;
+    const maxRows = this.signature.isBatched ? rowsOfRun(first.request, this.limits.maxBatch) : 1;
     const adapters: HostTaskAdapter[] = [];
     const taken = new Set<Job>();
     for (const job of this.#ready) {

@@ -237,3 +237,31 @@ test("a run is stopped when nobody waits for any of its rows, and not before", a
   assert.deepEqual(await Promise.all(jobs.map(codeOf)), ["cancelled", "cancelled"]);
   await engine.close();
 });
+
+test("the longer texts are, the fewer rows share a run", async () => {
+  const runs: number[] = [];
+  const runner = {
+    run: async (rows: readonly unknown[]) => {
+      runs.push(rows.length);
+      return rows.map(() => new Map());
+    },
+  };
+  const engine = new BatchingEngine({
+    ...{ runner: runner as unknown as TaskRunner, bank: new TaskBank({ modules: [], maxPlaces: 2, maxBytes: 1 }) },
+    ...{ adapters: null, signature: { inputs: [], outputs: [], isBatched: true } },
+    ...{ limits: { maxBatch: 16, maxQueue: 16, maxAdapterQueue: 16 }, widthsOf: () => new Map() },
+  });
+  for (const [length, expected] of [
+    [1024, [16]],
+    [2048, [4, 4, 4, 4]],
+    [8192, new Array(16).fill(1)],
+  ] as const) {
+    const ids = { type: "int64", shape: [1, length], data: new BigInt64Array(length) } as const;
+    const jobs = Array.from({ length: 16 }, () =>
+      engine.submit({ inputs: new Map([["input_ids", ids]]), adapter: null }),
+    );
+    assert.deepEqual(await Promise.all(jobs.map(codeOf)), new Array(16).fill("done"));
+    assert.deepEqual(runs.splice(0), expected);
+  }
+  await engine.close();
+});
