@@ -87,7 +87,7 @@ class WeightReader {
     const bias = this.#biasOf(node, outFeatures);
     if (bias === "computed") return [];
     const brought = bias && biasInput({ node }, bias);
-    const names = namesOf(node, found.weight.value.name, brought?.node.inputs[brought.input]?.name ?? null);
+    const names = this.#namesOf(node, found.weight, brought?.node.inputs[brought.input]);
     const { weight } = found;
     return [{ ...plain, kind: "linear", node, weight, outFirst, inFeatures, outFeatures, names, bias }];
   }
@@ -100,7 +100,7 @@ class WeightReader {
     const inFeatures = inOfGroup * groups;
     const bias = this.#ownBias(node, outFeatures);
     if (bias === "computed") return [];
-    const names = namesOf(node, found.weight.value.name, node.inputs[2]?.name ?? null);
+    const names = this.#namesOf(node, found.weight, node.inputs[2]);
     const isNormalized = this.#readersOf(node).some(({ op }) => op === "BatchNormalization");
     const hasBias = bias !== null || this.#readersOf(node).some((reader) => this.#addsConstant(reader));
     const rest = { outFirst: true, inFeatures, outFeatures, kernel, groups, names, bias };
@@ -113,6 +113,14 @@ class WeightReader {
     const [inFeatures = 0, outFeatures = 0] = found.shape;
     const names = namesOf(node, found.weight.value.name, null);
     return [{ ...plain, kind: "table", node, weight: found.weight, outFirst: false, inFeatures, outFeatures, names }];
+  }
+
+  /** A bias that other layers read too, because an exporter stored equal ones once, names a layer only if nothing else does. */
+  #namesOf(node: Node, { value: weight }: Initializer, bias: Value | null | undefined): ModuleName[] {
+    const readers = this.#readers.get(bias?.name ?? "") ?? [];
+    const isShared = readers.filter(({ op }) => op !== "Identity").length > 1;
+    const own = isShared ? namesOf(node, weight.name, null) : [];
+    return own.length > 0 ? own : namesOf(node, weight.name, bias?.name ?? null);
   }
 
   /** The initializer behind a value, seen through transpositions of a matrix. */

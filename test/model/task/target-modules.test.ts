@@ -325,6 +325,25 @@ test("a bias that layers share by Identity, or one added further on, makes no se
   }
 });
 
+test("a bias that an exporter stored once for several layers gives none of them another's name", async () => {
+  const path = join(temporary, "one-bias.onnx");
+  const initializers = [
+    floatTensor("first.weight", [2, 2], [1, 2, 3, 4]),
+    floatTensor("second.weight", [2, 2], [5, 6, 7, 8]),
+    floatTensor("first.bias", [2], [0, 0]),
+  ];
+  const gemm = (name: string, x: string, y: string) => {
+    return { op: "Gemm", inputs: [x, `${name}.weight`, "first.bias"], outputs: [y] };
+  };
+  const nodes = [gemm("first", "x", "h"), gemm("second", "h", "y")];
+  writeFileSync(path, onnxFile({ inputs: { x: [1, 2] }, outputs: { y: [1, 2] }, initializers, nodes }));
+  const { modules } = await openTaskModel(path);
+  assert.deepEqual(
+    ["first", "second"].map((name) => modulesAt(modules, name).map((module) => module.path)),
+    [["first"], ["second"]],
+  );
+});
+
 test("an encoder-decoder without its checkpoint still keeps encoder and decoder apart", async () => {
   const folder = join(temporary, "translation");
   cpSync(join(taskRoot, "marian", "onnx"), folder, { recursive: true });
