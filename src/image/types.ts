@@ -12,11 +12,6 @@ export interface RgbImage extends Size {
   readonly data: Uint8Array<ArrayBuffer>;
 }
 
-export interface Size {
-  readonly width: number;
-  readonly height: number;
-}
-
 export type ImageFormat = "PNG" | "JPEG" | "WebP";
 
 /** What a file says about itself before anything is decoded. */
