@@ -13,6 +13,7 @@ import type { TaskTarget } from "../../model/task/adapter-targets.js";
 import type { TaskModel } from "../../model/task/open.js";
 import { Session } from "../../runtime/session.js";
 import { Tensor } from "../../runtime/tensor.js";
+import { shownPlace } from "../data/faults.js";
 import type { Evaluation } from "../trainable.js";
 import type { TaskBatch } from "./trainable.js";
 import { type Outputs, outputOf, type TaskInputs, type TaskObjective } from "./types.js";
@@ -101,9 +102,9 @@ function checkNumbers({ data, shape: [rows = 1] }: Tensor, name: string, batch: 
   if (index < 0) return;
   // The parts of a row run as rows of their own: first the first part of every row.
   const row = Math.floor((index * rows) / data.length) % batch.length;
-  const { file, line } = at(batch, row).place;
+  const place = shownPlace(at(batch, row).place);
   const found = Number(data[index]);
-  const message = `The model computed ${found} in ${name} of ${file}:${line}${isAdapted ? "; the adapter's weights may be too large" : ""}.`;
+  const message = `The model computed ${found} in ${name} of ${place}${isAdapted ? "; the adapter's weights may be too large" : ""}.`;
   throw new LorikeetError("runtime_failed", message, { param: "--data", found });
 }
 

@@ -299,6 +299,8 @@ test("an evaluation names the row that the model computes no numbers for", async
       { inputs, objective, batches: [rows], signal: new AbortController().signal, needsNumbers: true },
     );
   await assert.rejects(evaluate(batch), /The model computed NaN in logits of rows.jsonl:2/);
+  const pictures = batch.map((row) => ({ ...row, place: { file: "up/cat.png", line: null } }));
+  await assert.rejects(evaluate(pictures), /NaN in logits of up\/cat\.png\.$/);
   const { metrics } = await evaluate([0, 2].flatMap((row) => batch[row] ?? []));
   assert.equal(metrics.accuracy, 0);
 });

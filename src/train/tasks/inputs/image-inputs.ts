@@ -43,15 +43,15 @@ export class ImageReader {
     const load = loaderOf(value, place);
     const bytes = await load();
     const sha256 = createHash("sha256").update(bytes).digest("hex");
-    const isOwn = place.line === null; // its place names it
-    const first = await this.#prepare(bytes, isOwn ? null : value);
-    this.#requireSize(first, isOwn ? null : value);
+    const named = place.line === null ? null : value; // the place of a picture in a folder names it
+    const first = await this.#prepare(bytes, named);
+    this.#requireSize(first, named);
     const size = first.pixels.byteLength + first.mask.byteLength;
     const isKept = this.#kept + size <= maxKeptBytes;
     if (isKept) this.#kept += size;
-    const end = isOwn ? value : value.split(/[/\\]/).slice(-2).join("/");
-    const name = value.startsWith("data:") ? `line ${place.line}` : end;
-    return { name, sha256, prepared: async () => (isKept ? first : await this.#prepare(await load(), value)) };
+    const end = named === null ? value : named.split(/[/\\]/).slice(-2).join("/");
+    const name = named?.startsWith("data:") ? `line ${place.line}` : end;
+    return { name, sha256, prepared: async () => (isKept ? first : await this.#prepare(await load(), named)) };
   }
 
   /** `value`: null for a row that is a picture. */
