@@ -180,6 +180,8 @@ async function open(
   closers.push(async () => device[Symbol.dispose]());
   const halves = await settleHalves(settings, precision.dtype, device, checkpoint.config);
   const kv = halves.cacheType === plan.halves.cacheType ? plan.kv : planSlots(options, { ...plan, halves });
+  const vectors = await openVectors(checkpoint, options);
+  closers.push(async () => vectors.layers?.[Symbol.asyncDispose]());
   const started = await startEngine({
     ...settings,
     ...precision,
@@ -194,8 +196,6 @@ async function open(
     progress: options.progress,
     logger,
   });
-  const vectors = await openVectors(checkpoint, options);
-  closers.push(async () => vectors.layers?.[Symbol.asyncDispose]());
   closers.push(() => started.engine.close());
   const dtypes = { kvCacheDtype: floatDtypes[halves.cacheType], activationDtype: floatDtypes[halves.activationType] };
   const fingerprinted = { ...settings, device: device.kind, ...dtypes };

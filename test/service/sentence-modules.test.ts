@@ -5,6 +5,10 @@ import { cp, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
+import { type Progress, silent } from "../../src/base/log.js";
+import { engineOptions } from "../../src/cli/options/engine-options.js";
+import { resolveSettings } from "../../src/cli/options/settings.js";
+import { openStack, planStack } from "../../src/cli/stack.js";
 import { post } from "../support/client.js";
 import { oracleRoot, readExpected } from "../support/oracle.js";
 import { relativeDistance } from "../support/relative-distance.js";
@@ -54,5 +58,19 @@ describe("modules of sentence-transformers", async () => {
     const bound = process.env.LORIKEET_TEST_DEVICE === undefined ? 2e-5 : 2e-2;
     assert.ok(relativeDistance(Float32Array.from(data[0].embedding), await readModuleVectors("llama")) <= bound);
     await service.assertIdle();
+  });
+
+  test("a decoder whose modules lack their weights is refused before its own are loaded", async () => {
+    const model = join(folder, "lacking");
+    await cp(join(folder, "llama"), model, { recursive: true });
+    await rm(join(model, "2_Dense", "model.safetensors"));
+    const flags = { model, device: "cpu", threads: "1", maxContext: "40" };
+    const settings = resolveSettings(engineOptions, { flags, environment: {}, file: {} });
+    const loads: string[] = [];
+    const progress: Progress = (phase) => void loads.push(phase);
+    const options = { settings, servedName: null, adapters: null, gateway: {}, logger: silent, progress };
+    const message = /2_Dense without model\.safetensors/;
+    await assert.rejects(openStack(options, await planStack(options)), { code: "model_invalid", message });
+    assert.deepEqual(loads, []);
   });
 });
