@@ -275,6 +275,9 @@ test("the settings of a generation_config.json are followed token for token", as
   );
   const { ignored } = await readGenerationRules(folder);
   assert.deepEqual(ignored, ["num_beams 2", "encoder_no_repeat_ngram_size 3", "max_time 2", "stop_strings"]);
+  writeFileSync(join(folder, "generation_config.json"), JSON.stringify({ min_length: 9, min_new_tokens: 3 }));
+  // As in transformers, whose length counts the decoder's first input.
+  assert.equal((await readGenerationRules(folder)).leastLength, 4);
 });
 
 test("a source has its language's token, and an answer begins with that of its own", async () => {

@@ -89,7 +89,7 @@ export async function readGenerationRules(folder: string): Promise<GenerationRul
     suppressedFirstIds: idsOf(setting("begin_suppress_tokens")),
     bannedSequences: bad.filter((ids) => ids.length > 1),
     ngramSize: numberOf(setting("no_repeat_ngram_size")) ?? 0,
-    leastLength: Math.max(numberOf(setting("min_length")) ?? 0, (numberOf(setting("min_new_tokens")) ?? -1) + 1),
+    leastLength: leastLengthOf(setting),
     forcedEndId: idsOf(setting("forced_eos_token_id")).sort((a, b) => a - b)[0] ?? null,
     repetitionPenalty: isPenalty(penalty) ? penalty : 1,
     maxTokens: maxTokensOf(setting),
@@ -139,6 +139,12 @@ const isPenalty = (value: unknown): value is number => typeof value === "number"
 function maxTokensOf(setting: (key: string) => unknown): number | null {
   const length = numberOf(setting("max_length"));
   return numberOf(setting("max_new_tokens")) ?? (length === null || length < 2 ? null : length - 1);
+}
+
+/** `min_length` counts the first input of the decoder, too; `min_new_tokens` does not, and goes before it. */
+function leastLengthOf(setting: (key: string) => unknown): number {
+  const fresh = setting("min_new_tokens");
+  return typeof fresh === "number" ? (numberOf(fresh) ?? 0) + 1 : (numberOf(setting("min_length")) ?? 0);
 }
 
 const settingOf =
