@@ -286,7 +286,7 @@ test("an invalid, missing or misspelled name is one line with a hint", async () 
       /has no model or adapter org\/tinny.*Did you mean org\/tiny, which is in the cache\?/,
     ],
     [["pull", "org/tiny@../x"], 2, /is not a valid revision of org\/tiny/],
-    [["pull", "nowhere"], 2, /<name> must be a model or adapter's name \(org\/name\); nowhere is none\./],
+    [["pull", "nowhere"], 2, /<name> must be a model or adapter's name \(org\/name\); nowhere is not one\./],
     [["serve", "--model", "org/plays"], 3, /org\/plays is an adapter, not a model: give --model org\/bookworm-7m/],
     [["adapters", "add", "x", "hf://org/tiny"], 5, /org\/tiny is a whole model, not an adapter/],
     [["adapters", "add", "x", "hf://nowhere"], 2, /must be hf:\/\/org\/name/],

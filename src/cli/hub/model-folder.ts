@@ -127,7 +127,7 @@ async function requireRepository(
     throw new UsageError([`${option} must be ${prefix}org/name or ${prefix}org/name@revision, not ${text}.`]);
   const what = kind ?? "model or adapter";
   const hints = await hintsAt(text, readHubEnvironment(terminal.environment));
-  const [folder, neither] = takesFolders ? ["a folder, or ", "neither"] : ["", "none"];
+  const [folder, neither] = takesFolders ? ["a folder, or ", "neither"] : ["", "not one"];
   throw new UsageError([`${option} must be ${folder}a ${what}'s name (org/name); ${text} is ${neither}.`, ...hints]);
 }
 

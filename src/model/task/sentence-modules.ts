@@ -179,5 +179,5 @@ const legacyOrder = [
 ] as const;
 
 const refused = (clause: string): Refusal => ({
-  refusal: `${clause} in ${modulesName}; Transformer, Pooling, Dense, LayerNorm, Normalize and Dropout are computed, the first two once and first`,
+  refusal: `${clause} in ${modulesName}; one Transformer, then one Pooling, then any Dense, LayerNorm, Normalize and Dropout are supported`,
 });

@@ -50,7 +50,7 @@ export function withVectors(graph: Graph, plan: VectorPlan, size: number | null)
   const mask = graph.inputs.find(({ name }) => name === maskName);
   if (!tokens || !mask) {
     const lacking = tokens ? `input ${maskName}` : `output ${at(tokenOutputs, 0)}`;
-    throw invalid(`asks for more than the ONNX file allows, which has no ${lacking}`);
+    throw invalid(`needs the ${lacking}, which the ONNX file does not have`);
   }
   const builder = GraphBuilder.from(graph);
   const op = new Ops(builder);
@@ -194,7 +194,7 @@ async function readWeights(folder: string, layer: VectorLayer): Promise<LayerWei
   const names = await readdir(join(folder, layer.folder));
   if (!names.includes(weightsName)) {
     if (!names.includes(pickleName)) throw invalid(`has a layer ${layer.folder} without ${weightsName}`);
-    const message = `The layer ${layer.folder} has ${pickleName}, which is code and is not read; save it as ${weightsName}, as sentence-transformers does.`;
+    const message = `The layer ${layer.folder} has ${pickleName}, a Python pickle, which is never opened; save the model with sentence-transformers, which writes ${weightsName}.`;
     throw new LorikeetError("model_unsupported", message, { param: layer.folder });
   }
   await using file = await SafetensorsFile.open(join(folder, layer.folder, weightsName));
