@@ -60,10 +60,7 @@ export function resize(image: RgbImage, width: number, height: number, resample:
   const down = image.height === height ? null : weightsOf(image.height, height, filter, top, size.height);
   const rows = (from: RgbImage): RgbImage =>
     across ? resizeRows(from, across) : cut(from, { left, top: 0, width: size.width, height: from.height });
-  const columns = (from: RgbImage): RgbImage =>
-    down ? resizeColumns(from, down) : cut(from, { left: 0, top, width: from.width, height: size.height });
-  const isTall = image.height > image.width * 100 && height < image.height;
-  if (isTall) return rows(columns(image));
+  if (down && image.height > image.width * 100 && height < image.height) return rows(resizeColumns(image, down));
   // Only the rows that the second pass reads.
   const [begin, end] = down ? [int32At(down.first, 0), endOf(down)] : [top, top + size.height];
   const read = rows(cut(image, { left: 0, top: begin, width: image.width, height: end - begin }));
