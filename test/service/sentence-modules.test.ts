@@ -1,7 +1,7 @@
 /** Modules of sentence-transformers over HTTP: PyTorch's vectors, of the base and of an adapter in one batch. */
 
 import assert from "node:assert/strict";
-import { cp, mkdtemp, rm } from "node:fs/promises";
+import { cp, lstat, mkdtemp, rename, rm, symlink } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
@@ -9,6 +9,10 @@ import { type Progress, silent } from "../../src/base/log.js";
 import { engineOptions } from "../../src/cli/options/engine-options.js";
 import { resolveSettings } from "../../src/cli/options/settings.js";
 import { openStack, planStack } from "../../src/cli/stack.js";
+import { openCheckpoint } from "../../src/model/checkpoint/open.js";
+import { readSentenceModules } from "../../src/model/task/sentence-modules.js";
+import { readVectorPlan } from "../../src/model/task/vector-graph.js";
+import { mergeAdapter } from "../../src/train/files/merge.js";
 import { post } from "../support/client.js";
 import { oracleRoot, readExpected } from "../support/oracle.js";
 import { relativeDistance } from "../support/relative-distance.js";
@@ -19,6 +23,9 @@ import { readExpectedTensors, taskRoot } from "../support/task-models.js";
 describe("modules of sentence-transformers", async () => {
   const folder = await mkdtemp(join(tmpdir(), "lorikeet-modules-"));
   after(() => rm(folder, { recursive: true }));
+  const llama = join(folder, "llama");
+  await cp(join(oracleRoot, "llama"), llama, { recursive: true, filter: (path) => !path.includes("train") });
+  await cp(join(moduleRoot, "llama"), llama, { recursive: true });
 
   test("an encoder's vectors pass them, with an adapter in the same batch and alone", async () => {
     const model = await withModules(join(folder, "bert"));
@@ -48,10 +55,7 @@ describe("modules of sentence-transformers", async () => {
   });
 
   test("so do a decoder's", async () => {
-    const model = join(folder, "llama");
-    await cp(join(oracleRoot, "llama"), model, { recursive: true, filter: (path) => !path.includes("train") });
-    await cp(join(moduleRoot, "llama"), model, { recursive: true });
-    await using service = await openService({ model });
+    await using service = await openService({ model: llama });
     const { inputIds: input } = await readExpected(join(oracleRoot, "llama"));
     const response = await post(service.url, "/v1/embeddings", { input });
     const { data } = JSON.parse(await response.text());
@@ -60,9 +64,32 @@ describe("modules of sentence-transformers", async () => {
     await service.assertIdle();
   });
 
+  test("a merged decoder has the modules of its base", async () => {
+    const base = join(folder, "linked");
+    await cp(llama, base, { recursive: true });
+    // As the Hugging Face cache keeps files.
+    await rename(join(base, "2_Dense", "model.safetensors"), join(folder, "blob"));
+    await symlink(join(folder, "blob"), join(base, "2_Dense", "model.safetensors"));
+    const out = join(folder, "merged");
+    const checkpoint = await openCheckpoint(base);
+    await mergeAdapter({
+      checkpoint,
+      adapter: join(base, "adapters", "attn-r8"),
+      out,
+      dtype: "same",
+      overwrite: false,
+    });
+    const vectors = async (model: string) => {
+      const modules = await readSentenceModules(model);
+      return "refusal" in modules ? modules : await readVectorPlan(model, modules);
+    };
+    assert.deepEqual(await vectors(out), await vectors(base));
+    assert.ok((await lstat(join(out, "2_Dense", "model.safetensors"))).isFile(), "nothing of the base is linked");
+  });
+
   test("a decoder whose modules lack their weights is refused before its own are loaded", async () => {
     const model = join(folder, "lacking");
-    await cp(join(folder, "llama"), model, { recursive: true });
+    await cp(llama, model, { recursive: true });
     await rm(join(model, "2_Dense", "model.safetensors"));
     const flags = { model, device: "cpu", threads: "1", maxContext: "40" };
     const settings = resolveSettings(engineOptions, { flags, environment: {}, file: {} });

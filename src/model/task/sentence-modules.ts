@@ -3,6 +3,7 @@
  * that. Every class comes by the last part of its path, which later versions move.
  */
 
+import { readdir } from "node:fs/promises";
 import { isAbsolute, join } from "node:path";
 import { isObject, type Json } from "../../base/json.js";
 import { readJson } from "../checkpoint/files.js";
@@ -59,8 +60,7 @@ export async function readSentenceModules(
   folder: string,
   asked: PoolingMode | null = null,
 ): Promise<SentenceModules | Refusal> {
-  const json = await readJson(folder, modulesName);
-  const modules = Array.isArray(json) ? json.filter(isObject) : [];
+  const modules = await listedIn(folder);
   const kinds = modules.map(kindOf);
   const other = kinds.find((kind) => !(kind in readers) && kind !== places[0]);
   if (other !== undefined) return refused(`has a layer ${other || "without a type"}`);
@@ -89,6 +89,21 @@ export async function readSentenceModules(
   }
   const normalizes = layers.at(-1)?.kind === "unit";
   return { pooling, size, normalizes, layers: normalizes ? layers.slice(0, -1) : layers };
+}
+
+/** The folders of all modules but the transformer, below the model's; none without modules.json. Throws as `readSentenceModules` does. */
+export async function moduleFolders(folder: string): Promise<string[]> {
+  if (!(await readdir(folder)).includes(modulesName)) return [];
+  return (await listedIn(folder)).flatMap((module) => {
+    const { path } = module;
+    const isFolder = typeof path === "string" && isInside(path) && !/^[./\\]*$/.test(path);
+    return isFolder && kindOf(module) !== places[0] ? [path] : [];
+  });
+}
+
+async function listedIn(folder: string): Promise<Json[]> {
+  const json = await readJson(folder, modulesName);
+  return Array.isArray(json) ? json.filter(isObject) : [];
 }
 
 /** What comes first. The other layers may come in any order. */

@@ -1,7 +1,8 @@
 /** Copies the other files of a checkpoint directory to one with new weights, and converts values to stored types. */
-import { copyFile, readdir, readFile, writeFile } from "node:fs/promises";
+import { copyFile, cp, readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { assert } from "../../base/errors.js";
+import { moduleFolders } from "../../model/task/sentence-modules.js";
 import { float32ToBfloat16, float32ToFloat16 } from "../../tensor/half.js";
 
 /** The dtypes in which weights are stored. */
@@ -17,12 +18,20 @@ export interface CopyOptions {
 /** Weights, which are written separately, and pickles, which are not copied. */
 const weights = /\.(safetensors|bin|pt|pth|h5|msgpack|onnx|gguf)$|\.index\.json$/;
 
-/** Copies config, tokenizer and all other files beside the weights, except folders and hidden files. */
+/**
+ * Copies config, tokenizer and all other files beside the weights, except hidden ones, and of the folders those of sentence-transformers'
+ * modules.
+ */
 export async function copyModelFiles(from: string, to: string, { dtype, without = [] }: CopyOptions): Promise<void> {
   for (const entry of await readdir(from, { withFileTypes: true })) {
     const { name } = entry;
     if (entry.isDirectory() || name.startsWith(".") || weights.test(name) || without.includes(name)) continue;
     await copyFile(join(from, name), join(to, name));
+  }
+  for (const module of await moduleFolders(from)) {
+    // Modules without settings have a folder that is empty, or none.
+    if (await isFolder(join(from, module)))
+      await cp(join(from, module), join(to, module), { recursive: true, dereference: true });
   }
   if (dtype === "same") return;
   const path = join(to, "config.json");
@@ -31,6 +40,8 @@ export async function copyModelFiles(from: string, to: string, { dtype, without 
   const key = "torch_dtype" in config ? "torch_dtype" : "dtype";
   await writeFile(path, `${JSON.stringify({ ...config, [key]: "float32" }, null, 2)}\n`);
 }
+
+const isFolder = async (path: string): Promise<boolean> => (await stat(path).catch(() => null))?.isDirectory() === true;
 
 /** Values in a stored type, rounded to nearest; for F32 the array itself. */
 export function narrow(values: Float32Array, dtype: FloatDtype): Float32Array | Uint16Array {

@@ -1,6 +1,6 @@
 /** Writes a task model's folder with other weights: the ONNX file, and copies of everything that is not a weight. */
 
-import { cp, mkdir, open, readdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, open, readdir, readFile, writeFile } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
 import { orMissing } from "../../base/durable.js";
 import { assert, LorikeetError } from "../../base/errors.js";
@@ -38,10 +38,8 @@ export interface ModelFiles {
 /** Writes into a folder that exists. Throws `model_unsupported` for weights that one file cannot hold. */
 export async function writeTaskModel(folder: string, { model, graphs, labels }: ModelFiles): Promise<void> {
   // A bare file may lie among anything.
-  if ((await readdir(model.folder)).includes("config.json")) {
+  if ((await readdir(model.folder)).includes("config.json"))
     await copyModelFiles(model.folder, folder, { dtype: "same", without: recordsOfRuns });
-    await copyFolders(model.folder, folder);
-  }
   if (labels) await writeLabels(join(folder, "config.json"), labels);
   const inner = dirname(graphs[0]?.label ?? "");
   await mkdir(join(folder, inner), { recursive: true });
@@ -148,16 +146,6 @@ function requireSize({ initializers }: Graph): void {
   if (bytes <= maxBytes) return;
   const message = `The weights have ${bytes} bytes; an ONNX file with at most ${maxBytes} is written.`;
   throw new LorikeetError("model_unsupported", message, { found: bytes, allowed: maxBytes });
-}
-
-/** Folders with a config.json, such as sentence-transformers' 1_Pooling. */
-async function copyFolders(from: string, to: string): Promise<void> {
-  for (const entry of await readdir(from, { withFileTypes: true })) {
-    if (!entry.isDirectory() || entry.name.startsWith(".")) continue;
-    const inner = await readdir(join(from, entry.name));
-    const isModule = inner.includes("config.json") && !inner.some((name) => name.endsWith(".onnx"));
-    if (isModule) await cp(join(from, entry.name), join(to, entry.name), { recursive: true });
-  }
 }
 
 async function writeLabels(path: string, labels: readonly string[]): Promise<void> {
