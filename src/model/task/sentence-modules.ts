@@ -62,7 +62,7 @@ export async function readSentenceModules(
 ): Promise<SentenceModules | Refusal> {
   const modules = await listedIn(folder);
   const kinds = modules.map(kindOf);
-  const other = kinds.find((kind) => !(kind in readers) && kind !== places[0]);
+  const other = kinds.find((kind) => !Object.hasOwn(readers, kind) && kind !== places[0]);
   if (other !== undefined) return refused(`has a layer ${other || "without a type"}`);
   if (modules.length === 0) return { pooling: asked ? [asked] : [], layers: [], normalizes: false, size: null };
   const misplaced = kinds.find(

@@ -174,6 +174,7 @@ describe("modules.json", () => {
     const dense = (settings: object) => ["Dense", { in_features: 32, out_features: 16, ...settings }] as const;
     const cases: [modules: readonly (readonly [string, object])[], message: RegExp][] = [
       [[["LSTM", {}], pooling], /has a layer LSTM in modules.json; one Transformer, then one Pooling, then any/],
+      [[["constructor", {}], pooling], /has a layer constructor in modules.json/],
       [[["WeightedLayerPooling", {}], pooling], /has a layer WeightedLayerPooling in/],
       [[["Normalize", {}]], /has a layer Normalize out of place/],
       [[], /has no Pooling in/],
