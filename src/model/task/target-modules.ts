@@ -51,7 +51,7 @@ export interface TaskModule {
 export type ModuleRules = Pick<Manifest, "rename" | "foldedNorms">;
 
 /**
- * The modules of every kind except "bias", which `findBiasModules` finds. `content`: the checkpoint of the model; null if it is not there.
+ * The modules of every kind except "norm" and "bias", which `findBiasModules` finds. `content`: the checkpoint of the model; null if it is not there.
  * Throws `model_invalid` for a rule of a module that is not there.
  */
 export async function findTaskModules(

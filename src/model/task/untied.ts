@@ -72,11 +72,13 @@ interface Place {
 interface Edit extends Place {
   /** What an initializer of its own is called. */
   readonly name: string;
-  /** What the input is, perhaps behind transpositions. */
+  /** What the input is, perhaps behind transpositions, or behind an Unsqueeze that puts a vector along channels. */
   readonly from: Initializer;
   readonly values: NewWeight;
   /** Whether the input is the initializer transposed. */
   readonly isTransposed: boolean;
+  /** Axes of size 1 that the input has behind those of the initializer. */
+  readonly addedAxes: number;
 }
 
 function weightPlace(target: WeightedNode): Place {
@@ -88,14 +90,25 @@ function weightPlace(target: WeightedNode): Place {
 function editsOf({ path, target, weight, bias }: LayerChange): Edit[] {
   const edits: Edit[] = [];
   if (weight) {
-    const isTransposed = readsTransposed(target);
-    edits.push({ ...weightPlace(target), name: `${path}.weight`, from: target.weight, values: weight, isTransposed });
+    const view = { isTransposed: readsTransposed(target), addedAxes: addedAxes(target, weight) };
+    edits.push({ ...weightPlace(target), name: `${path}.weight`, from: target.weight, values: weight, ...view });
   }
   if (bias && target.bias) {
     const from = target.bias.values;
-    edits.push({ ...biasInput(target, target.bias), name: `${path}.bias`, from, values: bias, isTransposed: false });
+    const view = { isTransposed: false, addedAxes: addedAxes(target, bias) };
+    edits.push({ ...biasInput(target, target.bias), name: `${path}.bias`, from, values: bias, ...view });
   }
   return edits;
+}
+
+function addedAxes({ channels }: WeightedNode, { shape }: NewWeight): number {
+  const after = channels?.after ?? null;
+  if (after === null) return 0;
+  const axis = Math.max(
+    shape.findLastIndex((size) => size !== 1),
+    0,
+  );
+  return after - (shape.length - 1 - axis);
 }
 
 /** Edits with the same values. */
@@ -112,7 +125,10 @@ function groupsOf(edits: readonly Edit[]): Edit[][] {
 const isSame = (a: NewWeight, b: NewWeight): boolean =>
   a.data.length === b.data.length && a.data.every((value, i) => value === b.data[i]);
 
-/** How many inputs of nodes, bodies and outputs have a value, also behind transpositions. */
+/** What gives a value in another form. */
+const views: ReadonlySet<string> = new Set(["Transpose", "Identity", "Unsqueeze"]);
+
+/** How many inputs of nodes, bodies and outputs have a value, also behind views of it. */
 function countReaders(graph: Graph, initializer: string): number {
   const names = new Set([initializer]);
   let count = 0;
@@ -120,7 +136,7 @@ function countReaders(graph: Graph, initializer: string): number {
     const read = inputs.filter((input) => input && names.has(input.name)).length;
     count += bodyNames(attributes).filter((name) => names.has(name)).length;
     if (read === 0) continue;
-    if (domain === "" && (op === "Transpose" || op === "Identity")) for (const { name } of outputs) names.add(name);
+    if (domain === "" && views.has(op)) for (const { name } of outputs) names.add(name);
     else count += read;
   }
   return count + graph.outputs.filter(({ name }) => names.has(name)).length;
@@ -134,13 +150,13 @@ function freeName(wanted: string, taken: Set<string>): string {
   return name;
 }
 
-const storedShape = ({ values, isTransposed }: Edit): number[] =>
-  isTransposed ? values.shape.toReversed() : [...values.shape];
+const storedShape = ({ values, isTransposed, addedAxes }: Edit): number[] =>
+  isTransposed ? values.shape.toReversed() : [...values.shape, ...new Array<number>(addedAxes).fill(1)];
 
 function storedAs(edit: Edit): NewWeight {
   const { values, isTransposed } = edit;
   const [rows = 0, columns = 0] = values.shape;
-  return isTransposed ? { shape: storedShape(edit), data: transpose(values.data, rows, columns) } : values;
+  return { shape: storedShape(edit), data: isTransposed ? transpose(values.data, rows, columns) : values.data };
 }
 
 function withInputs(node: Node, given: ReadonlyMap<number, Value> | undefined): Node {

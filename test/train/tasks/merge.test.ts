@@ -7,6 +7,8 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 import { greedy } from "../../../src/engine/types.js";
 import { GraphBuilder } from "../../../src/graph/builder.js";
+import type { Node, Value } from "../../../src/graph/types.js";
+import { findBiasModules } from "../../../src/model/task/bias-modules.js";
 import { withWeights } from "../../../src/model/task/rewritten.js";
 import { findTaskModules, type TaskGraph } from "../../../src/model/task/target-modules.js";
 import { untieWeights } from "../../../src/model/task/untied.js";
@@ -218,5 +220,48 @@ test("a table that is the head too is split where only one of them changes", asy
     assert.deepEqual(Array.from(found.get("y")?.data as Float32Array), expected, kinds.join());
     const again = await findTaskModules([{ ...tied, graph: written }], null);
     assert.deepEqual(again.map(({ kind }) => kind).sort(), ["linear", "table"]);
+  }
+});
+
+test("a normalization in pieces gets a weight of its own along its channels where others share the constant", async () => {
+  const x = Tensor.from("float32", [1, 2, 1, 2], Float32Array.of(1, 2, 3, 4));
+  const value = (name: string, shape: number[]) => ({ type: "float32" as const, shape, name });
+  for (const sharesView of [false, true]) {
+    const builder = new GraphBuilder("norms");
+    const bytes = new Uint8Array(Float32Array.of(1, 1).buffer);
+    const weight = builder.initializer("first.weight", "float32", [2], { kind: "inline", bytes });
+    const axes = builder.constant("int64", [2], [1, 2]);
+    const viewed = (vector: Value, name: string): Value =>
+      builder.node("Unsqueeze", [vector, axes], [value(name, [2, 1, 1])])[0] ?? assert.fail();
+    const view = viewed(weight, "view");
+    const aliases = sharesView ? [] : builder.node("Identity", [weight], [value("second.weight", [2])]);
+    const other = aliases[0] ? viewed(aliases[0], "other") : view;
+    const input = builder.input("x", "float32", x.shape);
+    const [z] = builder.node("Mul", [input, view], [value("z", [...x.shape])]);
+    const [y] = builder.node("Mul", [z ?? input, other], [value("y", [...x.shape])]);
+    builder.output(y ?? assert.fail());
+    const built = builder.build();
+    const nameOf = ({ outputs }: Node): string => ({ z: "/first/Mul", y: "/second/Mul" })[outputs[0]?.name ?? ""] ?? "";
+    const nodes = built.nodes.map((node) => ({ ...node, name: nameOf(node) }));
+    const graph: TaskGraph = { role: "whole", label: "norms", graph: { ...built, nodes } };
+    const modules = await findBiasModules([graph], [], null);
+    const [path, left] = sharesView ? ["first", []] : ["second", ["first"]];
+    assert.deepEqual(
+      modules.map((module) => `${module.kind} ${module.path}`).sort(),
+      [...left, path].map((name) => `norm ${name}`),
+    );
+    const changes = modules
+      .filter((module) => module.path === path)
+      .flatMap(({ uses }) =>
+        uses.map(({ target }) => ({
+          path,
+          target,
+          weight: { shape: [2], data: Float32Array.of(10, 100) },
+          bias: null,
+        })),
+      );
+    const untied = untieWeights(graph.graph, modules, changes);
+    const found = await runGraph(withWeights(untied.graph, untied.weights, untied.modules), new Map([["x", x]]));
+    assert.deepEqual(Array.from(found.get("y")?.data as Float32Array), [10, 20, 300, 400], path);
   }
 });
