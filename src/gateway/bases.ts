@@ -230,7 +230,7 @@ function unnamed(able: readonly Named[], param: string): LorikeetError {
 }
 
 function unfit(able: readonly Named[], param: string): LorikeetError {
-  const message = `\`${param}\` is missing, and none of the bases ${listed(able)} gives what this route answers; name an adapter that does.`;
+  const message = `\`${param}\` is missing, and none of the bases ${listed(able)} gives what this route returns; name an adapter that does.`;
   return new LorikeetError("model_unsupported", message, { param });
 }
 
@@ -238,7 +238,7 @@ const useOf = (able: readonly Named[]): string =>
   `use ${listed(able)} or one of ${able.length === 1 ? "its" : "their"} adapters on this route`;
 
 function misfit(name: string, able: readonly Named[], param: string): LorikeetError {
-  const message = `\`${name}\` does not give what this route answers; ${useOf(able)}.`;
+  const message = `\`${name}\` does not give what this route returns; ${useOf(able)}.`;
   return new LorikeetError("model_unsupported", message, { param, found: name, allowed: namesOf(able) });
 }
 

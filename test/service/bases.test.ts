@@ -150,10 +150,10 @@ describe("several bases in one process", () => {
     assert.match(await answered("/detokenize", { tokens: [2] }, 400), several);
     assert.match(await answered("/tokenize", { model: "bert-embeddings", prompt: "good" }), /"tokens":\[2,/);
     assert.match(await answered("/tokenize", { messages: [{ role: "user", content: "a" }] }, 400), /no tokenizer/);
-    const none = /none of the bases `bert-sequence-classification`, `bert-embeddings` gives what this route answers/;
+    const none = /none of the bases `bert-sequence-classification`, `bert-embeddings` gives what this route returns/;
     assert.match(await answered("/embed_sparse", { inputs: "good" }, 424), none);
     const classifier = { model: "bert-sequence-classification" };
-    const misfit = /`bert-sequence-classification` does not give what this route answers; use `bert-embeddings` or one/;
+    const misfit = /`bert-sequence-classification` does not give what this route returns; use `bert-embeddings` or one/;
     assert.match(await answered("/v1/embeddings", { ...classifier, input: "good" }, 422), misfit);
     const info = async (query: string) => (await fetch(`${service.url}/info${query}`)).text();
     assert.match(await info("?model=bert-embeddings"), /"model_id":"bert-embeddings"/);

@@ -135,8 +135,8 @@ describe("a policy", () => {
       [observation([2, 4], [[1, 2, 3, 4], 5, 6, 7, 8]), /has a list of 5 at data, where a list of 2 belongs/],
       [observation([2, 4], [[1, 2, 3, 4], 5]), /has an element at data\[1\], where a list of 4 belongs/],
       [observation([1, 4], [[1, 2, 3, [4]]]), /has a list at data\[0\]\[3\], where an element belongs/],
-      [observation([1, 4], [1, 2, 3, "4"]), /an element at position 3 that is no FP32/],
-      [observation([1, 4], [1, 2, 3, 1e39]), /an element at position 3 that is no FP32/],
+      [observation([1, 4], [1, 2, 3, "4"]), /an element at position 3 that is not of type FP32/],
+      [observation([1, 4], [1, 2, 3, 1e39]), /an element at position 3 that is not of type FP32/],
       [
         observation([1, 5], [1, 2, 3, 4, 5]),
         /has the shape \[1, 5\] of "observation"; "observation", float32 \[batch_size, 4\] is allowed/,

@@ -110,7 +110,7 @@ function fits(type: TaskType, value: unknown): boolean {
 const faultOf = (type: TaskType, value: unknown): string =>
   type === "int64" && typeof value === "number" && Number.isInteger(value)
     ? "that JSON does not hold exactly; integers beyond 2^53 come as binary data, with `binary_data_size` in `parameters`"
-    : `that is no ${datatypes[type]}`;
+    : `that is not of type ${datatypes[type]}`;
 
 function packed(type: TaskType, values: readonly unknown[]): TaskData {
   const numbers = values as readonly (number | boolean)[];
