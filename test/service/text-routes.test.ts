@@ -149,6 +149,10 @@ describe("text-embeddings-inference", () => {
         "[SEP]",
       ],
     });
+    // As in vLLM and TEI, the tokens of a text are counted even if the model takes fewer.
+    const long = "the ".repeat(60);
+    assert.equal((await ask<{ count: number }>(vectors, "/tokenize", { prompt: long })).count, 62);
+    assert.equal((await ask<unknown[][]>(vectors, "/tokenize", { inputs: long }))[0]?.length, 62);
     const ids = texts.map((each) => each.ids);
     const decoded = await ask<string[]>(vectors, "/decode", { ids });
     assert.ok(decoded[0]?.startsWith("the film is a quiet"));

@@ -56,6 +56,8 @@ export interface TextRequest {
   readonly truncate: boolean;
   /** What a client sets to have texts truncated, for faults. Absent where nothing does. */
   readonly truncatedBy?: string;
+  /** False: texts may be longer than the model takes. Default true. */
+  readonly isBounded?: boolean;
   /** Default true. */
   readonly addsSpecialTokens?: boolean;
   /** Whether the texts are in the order of the client's list. Default true. */
@@ -172,13 +174,13 @@ export class TextTasks {
 
   async #encode(
     text: TextInput | TextRow,
-    { truncate, addsSpecialTokens = true, connection }: TextRequest,
+    { truncate, isBounded, addsSpecialTokens = true, connection }: TextRequest,
     signal: AbortSignal,
   ): Promise<TokenRow> {
     const { tokenizer, signature } = this.#parts;
     if (typeof text === "string" || "text" in text) {
       const row = typeof text === "string" ? { text } : text;
-      const options = { truncate, addSpecialTokens: addsSpecialTokens, signal, connection };
+      const options = { truncate, isBounded, addSpecialTokens: addsSpecialTokens, signal, connection };
       if (tokenizer) return await tokenizer.encodeRow(row, options);
       const message = "The model has no tokenizer.json, so it takes no texts.";
       throw new LorikeetError("tokenizer_missing", message, { param: "input" });

@@ -57,7 +57,7 @@ export class TextTokens {
     connection: object,
   ): Promise<{ readonly asked: Asked; readonly rows: readonly TokenizedText[] }> {
     return this.#counted("tokenize", read, client, async (asked, tokenizer, signal) => {
-      const request = { ...asked, truncate: false, connection };
+      const request = { ...asked, truncate: false, isBounded: false, connection };
       const rows = await this.#deps.texts.rows(request, signal);
       const spelled = rows.flatMap((row): TokenizedText[] =>
         "spans" in row ? [{ ...row, spellings: row.ids.map((id) => tokenizer.vocabularyText(id)) }] : [],

@@ -5,6 +5,7 @@
 
 import { readdir } from "node:fs/promises";
 import { isAbsolute, join } from "node:path";
+import { LorikeetError } from "../../base/errors.js";
 import { isObject, type Json } from "../../base/json.js";
 import { readJson } from "../checkpoint/files.js";
 import { type ActivationName, activationOf } from "./vector-activations.js";
@@ -38,7 +39,7 @@ export type VectorLayer =
   | { readonly kind: "unit" };
 
 export interface SentenceModules {
-  /** Several are joined in this order; empty: the file has no modules. */
+  /** Several are joined in this order; at least one. */
   readonly pooling: readonly PoolingMode[];
   /** Between pooling and `normalizes`. */
   readonly layers: readonly VectorLayer[];
@@ -61,10 +62,10 @@ export async function readSentenceModules(
   asked: PoolingMode | null = null,
 ): Promise<SentenceModules | Refusal> {
   const modules = await listedIn(folder);
+  if (modules === null || modules.length === 0) return refused("has no list of modules");
   const kinds = modules.map(kindOf);
   const other = kinds.find((kind) => !Object.hasOwn(readers, kind) && kind !== places[0]);
   if (other !== undefined) return refused(`has a layer ${other || "without a type"}`);
-  if (modules.length === 0) return { pooling: asked ? [asked] : [], layers: [], normalizes: false, size: null };
   const misplaced = kinds.find(
     (kind, at) => (places[at] ?? kind) !== kind || (at >= places.length && places.includes(kind)),
   );
@@ -78,6 +79,7 @@ export async function readSentenceModules(
     if (!read) continue;
     const path = typeof module.path === "string" ? module.path : "";
     if (!isInside(path)) return refused(`has a layer ${kind} outside the folder`);
+    if (path === "" && !optional.includes(kind)) return refused(`has a layer ${kind} without a path`);
     const settings = await settingsOf(folder, path, kind);
     const found = kind === "Pooling" && asked ? { pooling: [asked] } : read(settings, path);
     if ("refusal" in found) return found;
@@ -94,16 +96,17 @@ export async function readSentenceModules(
 /** The folders of all modules but the transformer, below the model's; none without modules.json. Throws as `readSentenceModules` does. */
 export async function moduleFolders(folder: string): Promise<string[]> {
   if (!(await readdir(folder)).includes(modulesName)) return [];
-  return (await listedIn(folder)).flatMap((module) => {
+  return ((await listedIn(folder)) ?? []).flatMap((module) => {
     const { path } = module;
     const isFolder = typeof path === "string" && isInside(path) && !/^[./\\]*$/.test(path);
     return isFolder && kindOf(module) !== places[0] ? [path] : [];
   });
 }
 
-async function listedIn(folder: string): Promise<Json[]> {
+/** null: the file holds something else. */
+async function listedIn(folder: string): Promise<Json[] | null> {
   const json = await readJson(folder, modulesName);
-  return Array.isArray(json) ? json.filter(isObject) : [];
+  return Array.isArray(json) && json.every(isObject) ? json : null;
 }
 
 /** What comes first. The other layers may come in any order. */
@@ -115,13 +118,18 @@ const kindOf = ({ type }: Json): string => (typeof type === "string" ? (type.spl
 const isInside = (path: string): boolean =>
   !isAbsolute(path) && !path.includes("\0") && !path.split(/[/\\]/).includes("..");
 
-/** Normalize of earlier versions has no settings, nor has Dropout that does nothing here. */
+/** Normalize of earlier versions has no settings, and Dropout does nothing here. */
+const optional: readonly string[] = ["Normalize", "Dropout"];
+
 async function settingsOf(folder: string, path: string, kind: string): Promise<Json> {
   if (kind === "Dropout" || path === "") return {};
-  const json =
-    kind === "Normalize"
-      ? await readJson(join(folder, path), "config.json").catch(() => ({}))
-      : await readJson(join(folder, path), "config.json");
+  const names = await readdir(join(folder, path)).catch((): string[] => []);
+  if (!names.includes("config.json")) {
+    if (optional.includes(kind)) return {};
+    const message = `${modulesName} has a layer ${path} without config.json.`;
+    throw new LorikeetError("model_invalid", message, { param: modulesName });
+  }
+  const json = await readJson(join(folder, path), "config.json");
   return isObject(json) ? json : {};
 }
 

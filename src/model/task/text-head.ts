@@ -52,7 +52,7 @@ export async function readTextHead(
   const found = await readVectors(folder, names, mode);
   const prompt = mode === null && found !== null ? await defaultPrompt(folder, names) : null;
   const modules = found === null || "refusal" in found ? null : found;
-  const pooling = modules && modules.pooling.length > 0 ? modules.pooling : [mode ?? usual];
+  const pooling = modules ? modules.pooling : [mode ?? usual];
   const refusal = found !== null && "refusal" in found && !isWhole ? found : null;
   return {
     ...{ labels, isExclusive, layers: modules?.layers ?? [] },

@@ -44,7 +44,7 @@ export interface VectorGraph {
   readonly added: ReadonlySet<Node>;
 }
 
-/** The graph with the vector of each text as another output. Throws `model_invalid` for layers that do not fit each other. */
+/** The graph with the vector of each text as another output. `size`: of a token's vector, where the file does not say it. Throws `model_invalid` for layers that do not fit each other. */
 export function withVectors(graph: Graph, plan: VectorPlan, size: number | null): VectorGraph {
   const tokens = graph.outputs.find(({ name }) => tokenOutputs.includes(name));
   const mask = graph.inputs.find(({ name }) => name === maskName);
@@ -54,7 +54,8 @@ export function withVectors(graph: Graph, plan: VectorPlan, size: number | null)
   }
   const builder = GraphBuilder.from(graph);
   const op = new Ops(builder);
-  const width = size ?? sizeOf(tokens);
+  const width = sizeOf(tokens) ?? size;
+  if (width === null) throw invalid("has a Pooling without the size of the vectors");
   const known = { ...tokens, shape: ["batch", "sequence", width] };
   const vector = op.scope("sentence", () => {
     const seen = op.unsqueeze(op.cast({ ...mask, shape: ["batch", "sequence"] }, "float32"), 2);
@@ -93,10 +94,9 @@ function named({ builder }: Ops, vector: Value): Value {
   return at(builder.node("Identity", [vector], [{ type, shape, name: vectorOutput }]), 0);
 }
 
-function sizeOf({ shape, unknown }: Value): number {
+function sizeOf({ shape, unknown }: Value): number | null {
   const size = unknown ? undefined : shape.at(-1);
-  if (typeof size === "number") return size;
-  throw invalid("has a Pooling without the size of the vectors");
+  return typeof size === "number" ? size : null;
 }
 
 /** `seen`: 1 for each token and 0 for padding, [rows, tokens, 1]. */

@@ -18,6 +18,8 @@ export interface RowOptions {
   readonly truncate?: boolean | undefined;
   /** A lower limit than the model's own length. */
   readonly maxLength?: number | undefined;
+  /** False: the row may be of any length. Default true. */
+  readonly isBounded?: boolean | undefined;
   /** Default true. */
   readonly addSpecialTokens?: boolean | undefined;
   /** Cancels the encoding; it rejects with `cancelled`. */
@@ -187,7 +189,7 @@ class FolderRowTokenizer implements RowTokenizer {
 
   async encodeRow({ text, pair }: TextRow, options: RowOptions = {}): Promise<EncodedRow> {
     const parts = partsOf(this.#postProcessor, pair !== undefined);
-    const maxLength = leastOf(this.maxLength, options.maxLength ?? null);
+    const maxLength = options.isBounded === false ? null : leastOf(this.maxLength, options.maxLength ?? null);
     const isCut = options.truncate === true && maxLength !== null;
     const texts = await Promise.all(
       [text, pair]

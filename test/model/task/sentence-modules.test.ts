@@ -198,6 +198,19 @@ describe("modules.json", () => {
       await writeFile(join(folder, "modules.json"), JSON.stringify(listed));
       await assert.rejects(openTaskModel(folder), /has a layer Pooling outside the folder/);
     }
+    for (const listed of [{}, [], ["Transformer", "Pooling"]]) {
+      await writeFile(join(folder, "modules.json"), JSON.stringify(listed));
+      await assert.rejects(openTaskModel(folder), /has no list of modules in modules.json/);
+    }
+    const pathless = ["Transformer", "Pooling"].map((kind) => ({ type: `models.${kind}` }));
+    await writeFile(join(folder, "modules.json"), JSON.stringify(pathless));
+    await assert.rejects(openTaskModel(folder), /has a layer Pooling without a path/);
+    await writeModules(folder, [pooling]);
+    await rm(join(folder, "1_Pooling/config.json"));
+    await assert.rejects(openTaskModel(folder), /modules.json has a layer 1_Pooling without config.json/);
+    // The ONNX file knows the size of a token's vector better than Pooling.
+    await writeModules(folder, [["Pooling", { embedding_dimension: 384 }], dense({ in_features: 64, bias: false })]);
+    await assert.rejects(openTaskModel(folder), /2_Dense for vectors of 64 values, and they have 32/);
     await writeModules(folder, [pooling, dense({ in_features: 64, bias: false })]);
     await rename(join(folder, "2_Dense/model.safetensors"), join(folder, "2_Dense/pytorch_model.bin"));
     await assert.rejects(openTaskModel(folder), /2_Dense has pytorch_model.bin, a Python pickle/);
