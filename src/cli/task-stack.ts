@@ -16,7 +16,7 @@ import { isEncoderDecoder } from "../model/task/encoder-decoder.js";
 import { readImageSize } from "../model/task/image-size.js";
 import { openTaskModel, type TaskModel } from "../model/task/open.js";
 import type { PoolingMode } from "../model/task/sentence-modules.js";
-import { poolsTexts, readTextHead } from "../model/task/text-head.js";
+import { poolsTexts, readTextHead, type TextHead } from "../model/task/text-head.js";
 import type { DeviceChoice } from "../runtime/device/choose.js";
 import type { Device } from "../runtime/device/device.js";
 import { openDevice } from "../runtime/device/open.js";
@@ -67,6 +67,7 @@ export interface TaskStack extends AsyncDisposable {
   readonly deviceFacts: DeviceFacts;
   readonly threads: number;
   readonly started: StartedTask;
+  readonly head: TextHead;
   readonly gateway: TaskGateway;
 }
 
@@ -185,7 +186,18 @@ async function openPlanned(options: TaskStackOptions, { model, device: choice }:
       logger,
     });
     const deviceFacts = describeDevice(choice);
-    return { name, model, adapters, device, deviceFacts, threads, started, gateway, [Symbol.asyncDispose]: close };
+    return {
+      name,
+      model,
+      adapters,
+      device,
+      deviceFacts,
+      threads,
+      started,
+      head,
+      gateway,
+      [Symbol.asyncDispose]: close,
+    };
   } catch (error) {
     await close();
     if (!isStopped(error)) throw error;

@@ -10,7 +10,7 @@ import { nearest } from "../../src/base/nearest.js";
 import { createLogger } from "../../src/cli/log/logging.js";
 import { formatLine } from "../../src/cli/log/text.js";
 import { strangeVariables } from "../../src/cli/options/environment.js";
-import { noTokenizerNote } from "../../src/cli/tokenizer-note.js";
+import { headNotes, noTokenizerNote } from "../../src/cli/tokenizer-note.js";
 import { exitCodeOf, exitCodes, RemoteError, UsageError } from "../../src/cli/usage.js";
 import { openCheckpoint } from "../../src/model/checkpoint/open.js";
 import { killAll, start } from "../support/process.js";
@@ -156,6 +156,14 @@ test("a model in a Hugging Face cache is named by its owner and name", async () 
   assert.match(await noTokenizerNote(snapshot), /has no tokenizer: prompts/);
   writeFileSync(join(snapshot, "tokenizer.model"), "");
   assert.match(await noTokenizerNote(snapshot), /has tokenizer\.model but no tokenizer\.json.*save_pretrained/);
+});
+
+test("the banner says why a model gives texts no vectors", () => {
+  const refused = { pooling: { refusal: "has a default prompt" } };
+  const note = "texts get no vectors: the model has a default prompt";
+  assert.deepEqual(headNotes({ task: "feature-extraction" }, refused), [note]);
+  assert.deepEqual(headNotes({ task: "text-classification" }, refused), []);
+  assert.deepEqual(headNotes({ task: "feature-extraction" }, { pooling: ["mean"] }), []);
 });
 
 test("each kind of fault has its own exit code, and the docs list them", () => {

@@ -314,6 +314,7 @@ describe("an invalid config", () => {
 describe("the architecture", () => {
   it("is refused with the list of supported ones if it is unknown", () => {
     const error = refusal({ architectures: ["MambaForCausalLM"], model_type: "mamba" });
+    assert.match(error.message, /other classes are served as ONNX files/);
     assert.equal(error.code, "model_unsupported");
     assert.match(error.message, /MambaForCausalLM.*LlamaForCausalLM \(llama\).*GPT2LMHeadModel \(gpt2\)/);
   });

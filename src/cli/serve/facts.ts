@@ -5,7 +5,7 @@ import type { TaskPort } from "../../engine/task/types.js";
 import type { Seq2SeqStack } from "../seq2seq-stack.js";
 import type { Stack } from "../stack.js";
 import type { TaskStack } from "../task-stack.js";
-import { noTokenizerNote } from "../tokenizer-note.js";
+import { headNotes, noTokenizerNote } from "../tokenizer-note.js";
 import { readVersion } from "../version.js";
 import type { BannerFacts, BaseFacts, DecoderFacts, Seq2SeqFacts, ServerFacts, TaskFacts } from "./banner.js";
 import { isDecoderStack, isTaskStack } from "./opened-bases.js";
@@ -61,7 +61,7 @@ async function decoderFactsOf(settings: ServeSettings, stack: Stack): Promise<De
   };
 }
 
-function taskFactsOf({ name, model, started, deviceFacts, threads }: TaskStack): TaskFacts {
+function taskFactsOf({ name, model, head, started, deviceFacts, threads }: TaskStack): TaskFacts {
   const { signature, limits } = started.engine;
   const { reason } = started.probe;
   const shown = ({ name: port, type, shape }: TaskPort): string =>
@@ -78,6 +78,7 @@ function taskFactsOf({ name, model, started, deviceFacts, threads }: TaskStack):
     threads,
     maxBatch: signature.isBatched ? limits.maxBatch : null,
     notes: [
+      ...headNotes(model, head),
       ...(reason === null ? [] : [`requests run one at a time: ${reason}`]),
       ...(started.rowsIndependent === false
         ? [

@@ -88,7 +88,7 @@ export function detectFamily(config: unknown): Family {
   throw new LorikeetError(
     "model_unsupported",
     `config.json names the architecture ${shown(named.length > 0 ? named : null)} with model_type ${shown(type ?? null)}, ` +
-      `which is not supported; supported are ${supported}.`,
+      `which is not supported; supported are ${supported}. Models of other classes are served as ONNX files.`,
     { param: "architectures", found: { model_type: type, architectures }, allowed: supported },
   );
 }

@@ -11,6 +11,7 @@ import { parseManifest } from "../../../src/model/task/manifest.js";
 import { openTaskModel } from "../../../src/model/task/open.js";
 import { readTextHead } from "../../../src/model/task/text-head.js";
 import { floatTensor, onnxFile } from "../../support/onnx-file.js";
+import { writeModules } from "../../support/sentence-modules.js";
 
 /** As Paddle's exporter names things: no module's name is left. */
 const paddle = onnxFile({
@@ -102,17 +103,17 @@ describe("a model's manifest", () => {
     const prompted = await mkdtemp(join(tmpdir(), "lorikeet-prompt-"));
     after(() => rm(prompted, { recursive: true }));
     const settings = { prompts: { query: "query: ", none: "" }, default_prompt_name: "query" };
-    await writeFile(join(prompted, "modules.json"), "[]");
+    const names = ["modules.json", "config_sentence_transformers.json"];
+    await writeModules(prompted, [["Pooling", {}]]);
     const headOf = async (default_prompt_name: string | null) => {
       const text = JSON.stringify({ ...settings, default_prompt_name });
       await writeFile(join(prompted, "config_sentence_transformers.json"), text);
-      return readTextHead(prompted, ["modules.json", "config_sentence_transformers.json"]);
+      return readTextHead(prompted, names);
     };
     const { pooling } = await headOf("query");
     assert.match("refusal" in pooling ? pooling.refusal : "", /has a default prompt, "query: ", in config_/);
     for (const name of ["none", null]) assert.deepEqual((await headOf(name)).pooling, ["mean"]);
     await headOf("query");
-    const names = ["modules.json", "config_sentence_transformers.json"];
     assert.deepEqual((await readTextHead(prompted, names, { manifest: { pooling: "cls" } })).pooling, ["cls"]);
   });
 
