@@ -240,6 +240,19 @@ describe("limits", () => {
     await until(() => late.statuses.length === 2, "the next answer on the same connection");
   });
 
+  test("a client that still sends its body when it is refused can finish, and reads why", async () => {
+    await using rig = await openServerRig({ server: { lingerTimeoutMs: 60_000 } });
+    const sender = new Raw(rig, "POST /nope HTTP/1.1\r\nhost: localhost\r\ncontent-length: 20\r\n\r\n12345");
+    await until(() => sender.ended, "the answer");
+    for (const part of ["67890", "12345", "67890"]) {
+      assert.equal(rig.server.connections, 1);
+      sender.socket.write(part);
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    await until(() => sender.left && rig.server.connections === 0, "the end of the connection");
+    assert.deepEqual(sender.statuses, ["404"]);
+  });
+
   test("a body that is announced as too large is refused before it arrives", async () => {
     await using rig = await openServerRig({ server: { lingerTimeoutMs: 20 } });
     const head = "host: localhost\r\ncontent-type: application/json\r\ncontent-length: 99999999999\r\n\r\n";

@@ -7,9 +7,15 @@ export function discardBody(req: Request, res: Response, lingerTimeoutMs: number
   res.setHeader("connection", "close");
   req.unpipe();
   req.resume();
+  const { socket } = req;
+  // Node.js would close both directions now: what the client still sends would reset the connection, and it would lose the response.
+  socket.destroySoon = () => void socket.end();
   res.once("finish", () => {
-    const timer = setTimeout(() => req.socket.destroy(), lingerTimeoutMs);
-    req.once("close", () => clearTimeout(timer));
+    const timer = setTimeout(() => socket.destroy(), lingerTimeoutMs);
+    req.once("close", () => {
+      clearTimeout(timer);
+      socket.destroy();
+    });
   });
 }
 
