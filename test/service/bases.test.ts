@@ -182,7 +182,10 @@ describe("several bases in one process", () => {
     const bare = renamed(policyAdapter, join(temporary, "bare"), "nobody/nothing");
     const either = await upload("moving", bare);
     assert.equal(either.status, 422);
-    assert.match(either.error?.message ?? "", /fits several bases: "policy-mlp", "other-policy"/);
+    assert.match(
+      either.error?.message ?? "",
+      /fits several bases: "policy-mlp", "other-policy"\. Its config names "nobody\/nothing", which is not served\. Name/,
+    );
     const unknown = await upload("moving", bare, "?base=nowhere");
     assert.equal(unknown.status, 400);
     assert.match(unknown.error?.message ?? "", /`base` is "nowhere"; "llama", "policy-mlp", .* are allowed/);

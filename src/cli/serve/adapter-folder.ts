@@ -147,7 +147,14 @@ export class AdapterFolder implements AsyncDisposable {
       throw await this.#orOthers(nearestMisfit([misfit, ...more]), candidates, folder, client);
     }
     assert(own, "an adapter fits a base or not");
-    if (rivals.length > 0) throw ambiguousBase(fitting.map(({ name }) => name));
+    if (rivals.length > 0) {
+      const named = await this.#baseName(folder);
+      const isServed = namedBy(named, candidates).length > 0;
+      throw ambiguousBase(
+        fitting.map(({ name }) => name),
+        isServed ? null : named,
+      );
+    }
     return await this.#checkAgainst(own, folder, client);
   }
 
@@ -191,9 +198,12 @@ export class AdapterFolder implements AsyncDisposable {
     const members = [...this.#members.values()];
     if (asked !== null) return [this.#member(asked)];
     if (members.length === 1) return members;
-    const { adapterLimits } = this.validation;
-    const named = namedBy(await readBaseName(folder, adapterLimits?.maxConfigBytes), members);
+    const named = namedBy(await this.#baseName(folder), members);
     return named.length > 0 ? named : members;
+  }
+
+  #baseName(folder: string): Promise<string | null> {
+    return readBaseName(folder, this.validation.adapterLimits?.maxConfigBytes);
   }
 
   async #checkFormat({ base }: TierMember, folder: string, client: string | undefined): Promise<CheckedAdapter> {

@@ -52,8 +52,10 @@ function followed(error: LorikeetError, sentence: string): LorikeetError {
   return new LorikeetError(code, `${message} ${sentence}`, { found, allowed, faults, cause: error });
 }
 
-export function ambiguousBase(names: readonly string[]): LorikeetError {
-  const message = `The adapter fits several bases: ${quoted(names)}. Name its base with ?base=, or as base_model_name_or_path in adapter_config.json.`;
+/** `unserved`: the base that the adapter's config names, if this server does not have it. */
+export function ambiguousBase(names: readonly string[], unserved: string | null): LorikeetError {
+  const own = unserved ? ` Its config names ${JSON.stringify(unserved.slice(0, 200))}, which is not served.` : "";
+  const message = `The adapter fits several bases: ${quoted(names)}.${own} Name its base with ?base=, or as base_model_name_or_path in adapter_config.json.`;
   return new LorikeetError("adapter_invalid", message, { param: "base", found: names, allowed: "one base" });
 }
 
