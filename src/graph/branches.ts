@@ -4,6 +4,7 @@
  */
 
 import { LorikeetError } from "../base/errors.js";
+import { valueNames } from "./edges.js";
 import { bodyNames, pruneGraph } from "./prune.js";
 import type { Graph, Node, Value } from "./types.js";
 
@@ -23,7 +24,7 @@ export function flagsOf({ inputs, nodes }: Graph): string[] {
  * dropped. Throws `model_invalid` if a branch cannot take its node's place.
  */
 export function chooseBranch(graph: Graph, flag: string, value: boolean): Graph {
-  const defined = namesOf(graph);
+  const defined = valueNames(graph);
   const nodeNames = new Set(graph.nodes.map(({ name }) => name));
   const initializers = [...graph.initializers];
   const expand = (node: Node): Node[] => {
@@ -32,7 +33,7 @@ export function chooseBranch(graph: Graph, flag: string, value: boolean): Graph 
     // A branch may name its outputs as its node does.
     for (const { name } of node.outputs) defined.delete(name);
     const joints = joined(node, branch);
-    const added = [...namesOf(branch), ...joints.flatMap(({ outputs }) => outputs.map(({ name }) => name))];
+    const added = [...valueNames(branch), ...joints.flatMap(({ outputs }) => outputs.map(({ name }) => name))];
     for (const name of added) {
       if (defined.has(name)) throw invalid(node, `has a branch that defines ${JSON.stringify(name)} again`);
       defined.add(name);
@@ -46,12 +47,6 @@ export function chooseBranch(graph: Graph, flag: string, value: boolean): Graph 
     for (const name of [...inputs.flatMap((input) => input?.name ?? []), ...bodyNames(attributes)]) read.add(name);
   }
   return { ...expanded, inputs: expanded.inputs.filter(({ name }) => read.has(name)) };
-}
-
-/** Names of everything that a graph defines. */
-function namesOf({ inputs, initializers, nodes }: Graph): Set<string> {
-  const values = [...inputs, ...initializers.map(({ value }) => value), ...nodes.flatMap(({ outputs }) => outputs)];
-  return new Set(values.flatMap(({ name }) => name || []));
 }
 
 /** The node, renamed if its name is taken. */

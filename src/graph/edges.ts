@@ -1,6 +1,12 @@
-/** Which nodes of a graph write and read each value, by the value's name. */
+/** Which values a graph has, and which of its nodes write and read each, by the value's name. */
 
-import type { Node } from "./types.js";
+import type { Graph, Node } from "./types.js";
+
+/** Names of all values of a graph: what it is given, its initializers and what its nodes write. */
+export function valueNames({ inputs, initializers, nodes }: Graph): Set<string> {
+  const values = [...inputs, ...initializers.map(({ value }) => value), ...nodes.flatMap(({ outputs }) => outputs)];
+  return new Set(values.flatMap(({ name }) => name || []));
+}
 
 export function producersOf(nodes: readonly Node[]): ReadonlyMap<string, Node> {
   return new Map(nodes.flatMap((node) => node.outputs.map(({ name }) => [name, node] as const)));

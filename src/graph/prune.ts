@@ -1,4 +1,5 @@
 /** Drops nodes and initializers that no output needs. Inputs stay, used or not. */
+import { valueNames } from "./edges.js";
 import type { Graph, Node } from "./types.js";
 
 /** The graph with only the nodes that an output depends on: ONNX Runtime runs every node that it is given. */
@@ -20,15 +21,11 @@ export function bodyNames(attributes: Node["attributes"]): string[] {
 }
 
 /** Names that a graph reads and does not define. */
-function freeNames({ inputs, initializers, nodes, outputs }: Graph): string[] {
-  const own = new Set(
-    [...inputs, ...initializers.map(({ value }) => value), ...nodes.flatMap((node) => node.outputs)].map(
-      ({ name }) => name,
-    ),
-  );
-  const read = nodes.flatMap((node) => [
+function freeNames(graph: Graph): string[] {
+  const own = valueNames(graph);
+  const read = graph.nodes.flatMap((node) => [
     ...node.inputs.flatMap((input) => input?.name ?? []),
     ...bodyNames(node.attributes),
   ]);
-  return [...read, ...outputs.map(({ name }) => name)].filter((name) => !own.has(name));
+  return [...read, ...graph.outputs.map(({ name }) => name)].filter((name) => !own.has(name));
 }

@@ -18,9 +18,9 @@ export interface GenerationRules {
   readonly suppressedIds: readonly number[];
   /** Tokens that are not the first. */
   readonly suppressedFirstIds: readonly number[];
-  /** Sequences of two tokens and more that a text does not have. */
+  /** Sequences of at least two tokens that a text never has. */
   readonly bannedSequences: readonly (readonly number[])[];
-  /** No so many tokens stand twice in a text; 0: they may. */
+  /** Length of the sequences of tokens that a text does not repeat; 0: it may repeat any. */
   readonly ngramSize: number;
   /** What the decoder has read, its first input included, before an end may follow. */
   readonly leastLength: number;

@@ -3,6 +3,7 @@
  * trained yet. Where the checkpoint has them, the graph gets them back, so that adapters and training can change them.
  */
 
+import { valueNames } from "../../graph/edges.js";
 import { elementBytes, type Graph, type Initializer, type Node } from "../../graph/types.js";
 import type { CheckpointContent } from "./content.js";
 import { findWeightedNodes, type WeightedNode } from "./weighted-nodes.js";
@@ -13,8 +14,7 @@ export async function restoreBiases(graph: Graph, content: CheckpointContent): P
     if (values.every((value) => value === 0)) zeros.set(path, values.length);
   }
   const sizes = new Set(zeros.values());
-  const taken = new Set([...graph.inputs, ...graph.initializers.map(({ value }) => value)].map(({ name }) => name));
-  for (const { outputs } of graph.nodes) for (const { name } of outputs) taken.add(name);
+  const taken = valueNames(graph);
   const restored = new Map<Node, Initializer>();
   for (const target of findWeightedNodes(graph)) {
     const { node, outFeatures } = target;

@@ -4,6 +4,7 @@
  * shared on purpose, and stays so.
  */
 
+import { valueNames } from "../../graph/edges.js";
 import type { Graph, Initializer, Node } from "../../graph/types.js";
 import { isParameterName } from "./names.js";
 import { floatsOf } from "./weight-values.js";
@@ -31,8 +32,7 @@ function partOf({ op }: Node, input: number): string | null {
 export async function withOwnConstants(graph: Graph): Promise<Graph> {
   const named = withoutAliases(graph, await uniformOf(graph));
   const uniform = await uniformOf(named);
-  const taken = new Set(named.nodes.flatMap(({ outputs }) => outputs.map(({ name }) => name)));
-  for (const { name } of [...named.inputs, ...named.initializers.map(({ value }) => value)]) taken.add(name);
+  const taken = valueNames(named);
   const added = new Map<string, Initializer>();
   const ownOf = (node: Node, input: number, { value, data }: Initializer): Initializer => {
     const part = partOf(node, input);
@@ -75,7 +75,7 @@ function withoutAliases(graph: Graph, uniform: ReadonlyMap<string, Initializer>)
 
 /** Vectors of one number, by name. */
 async function uniformOf({ initializers, nodes }: Graph): Promise<Map<string, Initializer>> {
-  const parametric = nodes.flatMap(({ op, inputs }) => (op in parts ? inputs.slice(1) : []));
+  const parametric = nodes.flatMap(({ op, inputs }) => (Object.hasOwn(parts, op) ? inputs.slice(1) : []));
   const isParameter = new Set(parametric.map((value) => value?.name));
   const found = new Map<string, Initializer>();
   for (const initializer of initializers) {

@@ -1,6 +1,7 @@
 /** A graph whose inputs and outputs have other names, as a manifest gives them. */
 
 import { LorikeetError } from "../../base/errors.js";
+import { valueNames } from "../../graph/edges.js";
 import type { Attribute, Graph, Node, Value } from "../../graph/types.js";
 import { manifestName } from "./manifest.js";
 
@@ -12,8 +13,7 @@ export function renameGraph(graph: Graph, inputs: Names, outputs: Names, label: 
     ...renamed(graph.inputs, inputs, "input", label),
     ...renamed(graph.outputs, outputs, "output", label),
   ]);
-  const used = new Set(graph.nodes.flatMap((node) => node.outputs.map(({ name }) => name)));
-  for (const { name } of [...graph.inputs, ...graph.initializers.map(({ value }) => value)]) used.add(name);
+  const used = valueNames(graph);
   for (const [own, name] of names) {
     if (own === name || !used.has(name) || names.has(name)) continue;
     throw fault(

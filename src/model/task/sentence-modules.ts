@@ -62,7 +62,7 @@ export async function readSentenceModules(
   asked: PoolingMode | null = null,
 ): Promise<SentenceModules | Refusal> {
   const modules = await listedIn(folder);
-  if (modules === null || modules.length === 0) return refused("has no list of modules");
+  if (modules === null || modules.length === 0) return refused("does not list its modules");
   const kinds = modules.map(kindOf);
   const other = kinds.find((kind) => !Object.hasOwn(readers, kind) && kind !== places[0]);
   if (other !== undefined) return refused(`has a layer ${other || "without a type"}`);

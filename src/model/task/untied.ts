@@ -1,5 +1,6 @@
 /** A graph in which layers that shared a weight have weights of their own, where only some of them change. */
 
+import { valueNames } from "../../graph/edges.js";
 import { bodyNames } from "../../graph/prune.js";
 import type { Graph, Initializer, Node, Value } from "../../graph/types.js";
 import { transpose } from "../../tensor/transpose.js";
@@ -32,13 +33,7 @@ export function untieWeights(
   changes: readonly LayerChange[],
 ): UntiedGraph {
   const edits = changes.flatMap(editsOf);
-  const taken = new Set(
-    [
-      ...original.initializers.map(({ value }) => value),
-      ...original.inputs,
-      ...original.nodes.flatMap(({ outputs }) => outputs),
-    ].map(({ name }) => name),
-  );
+  const taken = valueNames(original);
   const weights = new Map<string, NewWeight>();
   const added: Initializer[] = [];
   const inputs = new Map<Node, Map<number, Value>>();

@@ -200,7 +200,7 @@ describe("modules.json", () => {
     }
     for (const listed of [{}, [], ["Transformer", "Pooling"]]) {
       await writeFile(join(folder, "modules.json"), JSON.stringify(listed));
-      await assert.rejects(openTaskModel(folder), /has no list of modules in modules.json/);
+      await assert.rejects(openTaskModel(folder), /does not list its modules in modules.json/);
     }
     const pathless = ["Transformer", "Pooling"].map((kind) => ({ type: `models.${kind}` }));
     await writeFile(join(folder, "modules.json"), JSON.stringify(pathless));
