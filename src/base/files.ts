@@ -20,6 +20,10 @@ export class NotRegularFile extends Error {
   }
 }
 
+/** Whether a path leads to a folder, also by a link. false where it cannot be seen. */
+export const isFolder = async (path: string): Promise<boolean> =>
+  (await stat(path).catch(() => null))?.isDirectory() === true;
+
 /** Opens a regular file for reading. Throws NotRegularFile or the system's error. */
 export async function openRegular(path: string, { follow = true }: OpenOptions = {}): Promise<FileHandle> {
   // Checked before opening, since opening a device can have effects, and after, since the path may have been replaced.

@@ -6,6 +6,7 @@ import { basename, join, resolve } from "node:path";
 import { configFile, isKeptFile } from "../../adapter/format.js";
 import { nameFault } from "../../adapter/names.js";
 import { followsLinks } from "../../adapter/store/kept-files.js";
+import { isFolder } from "../../base/files.js";
 import { nearest } from "../../base/nearest.js";
 import { isHubAddress, locate } from "../hub/model-folder.js";
 import { hintAtPath } from "../options/nearby.js";
@@ -127,6 +128,5 @@ async function namesIn(directory: string): Promise<string[]> {
 
 const plain = (folder: string): AdapterSource => ({ folder: resolve(folder), [Symbol.asyncDispose]: async () => {} });
 const removed = (folder: string): Promise<void> => rm(folder, { recursive: true, force: true });
-const isFolder = async (path: string): Promise<boolean> => (await stat(path).catch(() => null))?.isDirectory() === true;
 const isAdapter = async (folder: string): Promise<boolean> =>
   (await stat(join(folder, configFile)).catch(() => null))?.isFile() === true;

@@ -3,6 +3,7 @@
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import { LorikeetError } from "../../base/errors.js";
+import { isFolder } from "../../base/files.js";
 import { nearest } from "../../base/nearest.js";
 import { cachedNames } from "../../hub/cache.js";
 import { findCached } from "../../hub/cached.js";
@@ -155,7 +156,7 @@ const isPath = (text: string): boolean => /^[./~\\]|\/.*\//.test(text.replace(/@
 /** Whether what stands before the slash is a folder, so that the text more likely names one in it than a repository. */
 async function isBelowFolder(text: string): Promise<boolean> {
   const parent = text.includes("@") ? "" : text.slice(0, Math.max(text.indexOf("/"), 0));
-  return parent !== "" && (await stat(parent).catch(() => null))?.isDirectory() === true;
+  return parent !== "" && (await isFolder(parent));
 }
 
 async function missingBelow(text: string, option: string): Promise<UsageError> {

@@ -4,6 +4,7 @@ import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { configFile } from "../../adapter/format.js";
 import type { OwnFolder } from "../../adapter/store/store.js";
+import { isFolder } from "../../base/files.js";
 import { modelFolder } from "../../model/task/folder.js";
 
 /** One folder, or none. `base`: the model's served name. */
@@ -33,5 +34,3 @@ const hasConfig = async (folder: string): Promise<boolean> =>
 
 /** Where they lie, whether the folder is there or not. */
 export const folderIn = async (model: string): Promise<string> => join(await modelFolder(model), "adapters");
-
-const isFolder = async (path: string): Promise<boolean> => (await stat(path).catch(() => null))?.isDirectory() === true;

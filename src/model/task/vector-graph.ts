@@ -9,6 +9,7 @@ import { Ops } from "../../graph/ops.js";
 import { pruneGraph } from "../../graph/prune.js";
 import type { Graph, Node, Value } from "../../graph/types.js";
 import { SafetensorsFile } from "../../tensor/safetensors.js";
+import { transpose } from "../../tensor/transpose.js";
 import type { PoolingMode, SentenceModules, VectorLayer } from "./sentence-modules.js";
 import { activate } from "./vector-activations.js";
 
@@ -207,16 +208,7 @@ async function readWeights(folder: string, layer: VectorLayer): Promise<LayerWei
     const data = await file.readFloat32(name);
     const [rows = 0, columns] = shape;
     if (columns === undefined) found.set(name, { shape, data });
-    else found.set(name, { shape: [columns, rows], data: transposed(data, rows, columns) });
-  }
-  return found;
-}
-
-function transposed(data: Float32Array, rows: number, columns: number): Float32Array {
-  const found = new Float32Array(data.length);
-  for (let row = 0; row < rows; row++) {
-    for (let column = 0; column < columns; column++)
-      found[column * rows + row] = data[row * columns + column] as number;
+    else found.set(name, { shape: [columns, rows], data: transpose(data, rows, columns) });
   }
   return found;
 }

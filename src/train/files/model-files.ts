@@ -1,7 +1,8 @@
 /** Copies the other files of a checkpoint directory to one with new weights, and converts values to stored types. */
-import { copyFile, cp, readdir, readFile, stat, writeFile } from "node:fs/promises";
+import { copyFile, cp, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { assert } from "../../base/errors.js";
+import { isFolder } from "../../base/files.js";
 import { moduleFolders } from "../../model/task/sentence-modules.js";
 import { float32ToBfloat16, float32ToFloat16 } from "../../tensor/half.js";
 
@@ -40,8 +41,6 @@ export async function copyModelFiles(from: string, to: string, { dtype, without 
   const key = "torch_dtype" in config ? "torch_dtype" : "dtype";
   await writeFile(path, `${JSON.stringify({ ...config, [key]: "float32" }, null, 2)}\n`);
 }
-
-const isFolder = async (path: string): Promise<boolean> => (await stat(path).catch(() => null))?.isDirectory() === true;
 
 /** Values in a stored type, rounded to nearest; for F32 the array itself. */
 export function narrow(values: Float32Array, dtype: FloatDtype): Float32Array | Uint16Array {
